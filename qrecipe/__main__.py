@@ -1,0 +1,5 @@
+"""``python -m qrecipe``."""
+
+from .cli import main
+
+raise SystemExit(main())

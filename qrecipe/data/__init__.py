@@ -1,0 +1,1 @@
+"""COCO-format data: reading and checking, transforms, batches, and the synthetic set."""

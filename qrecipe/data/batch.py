@@ -1,0 +1,46 @@
+"""What a model is given: images, their mask, and their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Labels = dict[str, Tensor]
+"""DETR's targets of one image: ``class_labels`` int64 (n,), ``boxes`` float32 (n, 4) cxcywh in 0..1 of the transformed
+image without its padding. n may be 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A batch of B images, padded at the right and the bottom to one height and width.
+
+    pixel_values: (B, 3, H, W) float32.
+    pixel_mask: (B, H, W) int64, 1 = image, 0 = padding; None for models that take no mask.
+    labels: one dict per image, see :data:`Labels`.
+    image_ids: COCO's image ids.
+    sizes: (B, 2) int64, height and width in pixels of the original images.
+    """
+
+    pixel_values: Tensor
+    pixel_mask: Tensor | None
+    labels: list[Labels]
+    image_ids: list[int]
+    sizes: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch with every tensor on ``device``."""
+        return Batch(
+            pixel_values=self.pixel_values.to(device, non_blocking=non_blocking),
+            pixel_mask=None if self.pixel_mask is None else self.pixel_mask.to(device, non_blocking=non_blocking),
+            labels=[
+                {name: value.to(device, non_blocking=non_blocking) for name, value in image.items()}
+                for image in self.labels
+            ],
+            image_ids=list(self.image_ids),
+            sizes=self.sizes.to(device, non_blocking=non_blocking),
+        )
+
+    def __len__(self) -> int:
+        return len(self.image_ids)

@@ -1,0 +1,72 @@
+"""Batches in an order that depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from .collate import collate
+from .dataset import CocoDataset, Item
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of item numbers: a permutation by (seed, epoch) for training, in order for evaluation.
+
+    The last batch may be smaller. ``set_epoch`` reaches the dataset too, so that order and transforms agree.
+    """
+
+    def __init__(self, dataset: CocoDataset, batch_size: int, shuffle: bool) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+
+    def set_epoch(self, epoch: int) -> None:
+        self.dataset.set_epoch(epoch)
+
+    def order(self) -> list[int]:
+        """Item numbers of the current epoch."""
+        count = len(self.dataset)
+        if not self.shuffle:
+            return list(range(count))
+        # Items draw from (seed, epoch, number); numpy ignores trailing zeros, so the 1 keeps this stream apart.
+        rng = np.random.default_rng((self.dataset.seed, self.dataset.epoch, 0, 1))
+        return [int(number) for number in rng.permutation(count)]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self.order()
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+
+class BatchLoader(DataLoader[Item]):
+    """A DataLoader that yields :class:`Batch`. ``set_epoch(e)`` before iterating starts at any epoch's boundary."""
+
+    def __init__(self, dataset: CocoDataset, batches: EpochBatches, mask: bool, workers: int) -> None:
+        # Workers are started anew each epoch: kept ones would hold a dataset with the old epoch.
+        # An own generator keeps the loader from drawing on torch's global one.
+        super().__init__(
+            dataset,
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=partial(collate, mask=mask),
+            generator=torch.Generator(),
+        )
+        self.batches = batches
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batches.set_epoch(epoch)
+
+
+def build_loader(dataset: CocoDataset, batch_size: int, *, shuffle: bool = False, workers: int = 0) -> BatchLoader:
+    """Batches of a dataset, padded with a mask where the dataset's input asks for one.
+
+    shuffle: True for training: a permutation by the dataset's seed and epoch, whatever ``workers`` is.
+    """
+    return BatchLoader(dataset, EpochBatches(dataset, batch_size, shuffle), bool(dataset.inputs.mask), workers)

@@ -1,0 +1,24 @@
+"""Distribution rectification distillation (Q-DETR): query alignment, foreground matching, the loss."""
+
+from __future__ import annotations
+
+from .alignment import AlignmentMode, QueryAlignment
+from .losses import LOSSES, distill_loss
+from .matching import MATCHERS, Match, all_match, foreground_match, match_queries
+from .mean import global_divisor, global_mean
+from .projection import check_widths
+
+__all__ = [
+    "LOSSES",
+    "MATCHERS",
+    "AlignmentMode",
+    "Match",
+    "QueryAlignment",
+    "all_match",
+    "check_widths",
+    "distill_loss",
+    "foreground_match",
+    "global_divisor",
+    "global_mean",
+    "match_queries",
+]

@@ -1,0 +1,113 @@
+"""Which student query learns from which teacher query: foreground-aware query matching (Q-DETR eqs. 2.33-2.35)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..boxes import cxcywh_to_xyxy, pairwise_giou
+from ..recipe.definition import MatchSpec
+
+
+@dataclass(frozen=True)
+class Match:
+    """The kept student queries and their teachers.
+
+    keep: (batch, student queries) bool.
+    teacher_index: (batch, student queries) int64, an index into the teacher's queries; read it only where ``keep``.
+    """
+
+    keep: Tensor
+    teacher_index: Tensor
+
+
+@torch.no_grad()
+def foreground_match(
+    student_boxes: Tensor,
+    teacher_boxes: Tensor,
+    gt_boxes: Sequence[Tensor],
+    tau: float,
+    giou_weight: float = 2.0,
+    l1_weight: float = 5.0,
+) -> Match:
+    """Keep the student queries near an object, and give each the teacher query nearest to it.
+
+    For object i: ``G_i = max_j GIoU(gt_i, student_j)`` (2.33). Student j is kept if ``GIoU(gt_i, student_j) > tau G_i``
+    for at least one i (2.34); its teacher is ``argmax_k giou_weight GIoU(j, k) - l1_weight |b_j - b_k|_1`` (2.35).
+    An object with ``G_i <= 0`` (no student box touches it) keeps nothing, and neither does an image without objects.
+    A student or an object whose box is not finite keeps nothing; a teacher whose box is not finite is never chosen
+    unless all are. No gradient flows.
+
+    Args:
+        student_boxes: (batch, student queries, 4), cxcywh in 0..1.
+        teacher_boxes: (batch, teacher queries, 4), likewise.
+        gt_boxes: per image (objects, 4), likewise; objects may be 0.
+        tau: 0 <= tau < 1; 0 keeps every query that overlaps an object (GIoU > 0).
+
+    Raises:
+        ValueError: tau out of range, or another number of images in gt_boxes.
+
+    Source: Q-DETR (arXiv 2304.00253), eqs. 2.33-2.35, with "at least one object" as the prose of 2.34 has it.
+    """
+    if not 0 <= tau < 1:
+        raise ValueError(f"tau must be at least 0 and less than 1, not {tau}")
+    if len(gt_boxes) != student_boxes.shape[0]:
+        raise ValueError(f"{len(gt_boxes)} images of objects for a batch of {student_boxes.shape[0]}")
+    student = _at_least_float32(student_boxes)
+    padded = pad_sequence([boxes.to(student) for boxes in gt_boxes], batch_first=True)
+    counts = torch.tensor([len(boxes) for boxes in gt_boxes], device=student.device)
+    real = torch.arange(padded.shape[1], device=student.device) < counts[:, None]
+    # (batch, objects, student queries)
+    overlap = pairwise_giou(cxcywh_to_xyxy(padded), cxcywh_to_xyxy(student))
+    overlap = overlap.masked_fill(~_finite(student)[:, None, :], -torch.inf)
+    best = overlap.amax(-1, keepdim=True)
+    counted = (best > 0) & (real & _finite(padded))[..., None]
+    keep = ((overlap > tau * best) & counted).any(1)
+    return Match(keep, _nearest_teacher(student, _at_least_float32(teacher_boxes), giou_weight, l1_weight))
+
+
+@torch.no_grad()
+def all_match(student_boxes: Tensor, teacher_boxes: Tensor, giou_weight: float = 2.0, l1_weight: float = 5.0) -> Match:
+    """Keep every student query, objects or not; teachers as in :func:`foreground_match` (2.35)."""
+    student = _at_least_float32(student_boxes)
+    keep = torch.ones(student.shape[:2], dtype=torch.bool, device=student.device)
+    return Match(keep, _nearest_teacher(student, _at_least_float32(teacher_boxes), giou_weight, l1_weight))
+
+
+def match_queries(spec: MatchSpec, student_boxes: Tensor, teacher_boxes: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+    """The match that a recipe asks for; shapes and errors as in :func:`foreground_match`."""
+    return MATCHERS[spec.kind](spec, student_boxes, teacher_boxes, gt_boxes)
+
+
+def _foreground(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+    return foreground_match(student, teacher, gt_boxes, spec.tau, spec.giou, spec.l1)
+
+
+def _all(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+    return all_match(student, teacher, spec.giou, spec.l1)
+
+
+MATCHERS: dict[str, Callable[[MatchSpec, Tensor, Tensor, Sequence[Tensor]], Match]] = {
+    "foreground": _foreground,
+    "all": _all,
+}
+
+
+def _nearest_teacher(student: Tensor, teacher: Tensor, giou_weight: float, l1_weight: float) -> Tensor:
+    """(batch, student queries): the teacher query of each (2.35)."""
+    teacher = teacher.to(student)
+    overlap = pairwise_giou(cxcywh_to_xyxy(student), cxcywh_to_xyxy(teacher))
+    score = giou_weight * overlap - l1_weight * torch.cdist(student, teacher, p=1)
+    return torch.where(score.isfinite(), score, -torch.inf).argmax(-1)
+
+
+def _finite(boxes: Tensor) -> Tensor:
+    return boxes.isfinite().all(-1)
+
+
+def _at_least_float32(boxes: Tensor) -> Tensor:
+    return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes

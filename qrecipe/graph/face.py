@@ -1,0 +1,150 @@
+"""One structure of a captured model: its flat graph, how its outputs read, and the places that can be tapped."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+Structure = Literal["train", "eval"]
+STRUCTURES: tuple[Structure, Structure] = ("train", "eval")
+
+
+@dataclass(frozen=True)
+class QueryPoint:
+    """A decoder layer's cross-attention query: the node, and the operand slots that read it as the query.
+
+    layout: ``bhld`` (batch, heads, queries, head_dim) or ``bld`` (batch, queries, heads * head_dim).
+    """
+
+    node: fx.Node
+    users: tuple[tuple[fx.Node, int], ...]
+    layout: Literal["bhld", "bld"]
+    heads: int
+    head_dim: int
+
+
+@dataclass
+class Face:
+    """A graph that passes edit in place. ``outputs`` of its output node are flat; ``out_spec`` restores their form.
+
+    taps: role and layer to the node whose value it names, such as ``("decoder.cross_attention.output", 0)``.
+    exposed: the taps that became graph outputs, in their order behind the flat outputs.
+    """
+
+    structure: Structure
+    graph: fx.Graph
+    out_spec: pytree.TreeSpec
+    taps: dict[tuple[str, int], fx.Node] = field(default_factory=dict)
+    queries: dict[int, QueryPoint] = field(default_factory=dict)
+    exposed: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> fx.Node:
+        return next(node for node in reversed(self.graph.nodes) if node.op == "output")
+
+    def copy(self) -> Face:
+        """The same face over a graph of its own."""
+        graph = fx.Graph()
+        mapped: dict[fx.Node, fx.Node] = {}
+        flat = graph.graph_copy(self.graph, mapped)
+        graph.output(flat)
+        return Face(
+            self.structure,
+            graph,
+            self.out_spec,
+            {key: mapped[node] for key, node in self.taps.items()},
+            {
+                layer: QueryPoint(
+                    mapped[point.node],
+                    tuple((mapped[user], slot) for user, slot in point.users),
+                    point.layout,
+                    point.heads,
+                    point.head_dim,
+                )
+                for layer, point in self.queries.items()
+            },
+            self.exposed,
+        )
+
+    def lint(self, root: nn.Module) -> None:
+        """Check the graph's form, and that every target is there in ``root``. A failure is a fault of ours."""
+        self.graph.lint()
+        for node in self.graph.nodes:
+            if node.op == "call_module":
+                root.get_submodule(str(node.target))
+            elif node.op == "get_attr":
+                owner, _, name = str(node.target).rpartition(".")
+                getattr(root.get_submodule(owner), name)
+
+    def replace(self, old: fx.Node, new: fx.Node) -> None:
+        """Hand every use of ``old`` to ``new``, taps included, and erase it."""
+        old.replace_all_uses_with(new)
+        for key, node in self.taps.items():
+            if node is old:
+                self.taps[key] = new
+        self.graph.erase_node(old)
+
+
+class CompiledFace:
+    """A face turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes."""
+
+    def __init__(self, face: Face) -> None:
+        self.graph = face.graph
+        self.out_spec = face.out_spec
+        self.exposed = face.exposed
+        self._plain = _function(_without_taps(face), f"<qrecipe {face.structure}>")
+        self._tapped = _function(face.graph, f"<qrecipe {face.structure} with taps>") if face.exposed else self._plain
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFace:
+        return self
+
+    def __call__(
+        self, root: Any, inputs: Mapping[str, Tensor], *, taps: bool
+    ) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
+        """The model's own outputs, its extra training outputs, and the taps."""
+        flat = (self._tapped if taps else self._plain)(root, **inputs)
+        count = self.out_spec.num_leaves
+        outputs, extras = pytree.tree_unflatten(flat[:count], self.out_spec)
+        return outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {}
+
+
+def _without_taps(face: Face) -> fx.Graph:
+    """A copy of the graph whose output leaves the taps out, and from which what only they needed is gone."""
+    graph = fx.Graph()
+    flat = graph.graph_copy(face.graph, {})
+    assert isinstance(flat, tuple)
+    graph.output(flat[: face.out_spec.num_leaves])
+    erase_dead(graph)
+    return graph
+
+
+def erase_dead(graph: fx.Graph) -> int:
+    """Erase calls that nobody reads and that change nothing; inputs and parameters stay. Returns how many."""
+    count = 0
+    for node in reversed(list(graph.nodes)):
+        if node.op == "call_function" and not node.users and not mutates(node):
+            graph.erase_node(node)
+            count += 1
+    return count
+
+
+def mutates(node: fx.Node) -> bool:
+    """Whether a call writes into one of its operands."""
+    schema = getattr(node.target, "_schema", None)
+    return bool(schema is not None and schema.is_mutable)
+
+
+def _function(graph: fx.Graph, name: str) -> Callable[..., Any]:
+    code = graph.python_code("self")
+    space = dict(code.globals)
+    # Known to linecache, so that a traceback through a captured model shows the line that failed.
+    linecache.cache[name] = (len(code.src), None, code.src.splitlines(keepends=True), name)
+    exec(compile(code.src, name, "exec"), space)
+    function = space["forward"]
+    assert callable(function)
+    return function  # type: ignore[no-any-return]

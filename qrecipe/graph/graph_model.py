@@ -1,0 +1,57 @@
+"""A captured model that runs: the parameters once, and one compiled graph per structure over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import CaptureError
+from .face import CompiledFace, Face, Structure
+
+
+class GraphModel(nn.Module):
+    """Holds the children of ``root`` under their own names, so that its state_dict keys are the model's.
+
+    The training graph runs after ``train()``, the evaluation graph after ``eval()``.
+
+    Args:
+        root: the module tree that the graphs' targets name; its parts are taken over, not copied.
+        faces: both structures, over the same tree.
+    """
+
+    def __init__(self, root: nn.Module, faces: Mapping[Structure, Face]) -> None:
+        super().__init__()
+        taken = [name for name, _ in root.named_children() if hasattr(type(self), name)]
+        if taken:
+            raise CaptureError(
+                f"the model's own parts {taken} have names that a captured module needs for itself",
+                where=type(self).__name__,
+                remedy="rename them in the model",
+            )
+        for name, child in root.named_children():
+            self.add_module(name, child)
+        for name, parameter in root.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        for name, buffer in root.named_buffers(recurse=False):
+            self.register_buffer(name, buffer, persistent=name not in root._non_persistent_buffers_set)
+        self._faces = {structure: CompiledFace(face) for structure, face in faces.items()}
+        self.train(root.training)
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        return self._faces["train"].exposed
+
+    def run(
+        self, inputs: Mapping[str, Tensor], *, structure: Structure | None = None, taps: bool = False
+    ) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
+        """Run one structure: outputs as the model gives them, extra training outputs, taps by name.
+
+        Args:
+            inputs: the keyword inputs of the capture.
+            structure: ``train`` or ``eval``; by default what ``self.training`` says.
+            taps: whether to compute and return the taps.
+        """
+        face = self._faces[structure or ("train" if self.training else "eval")]
+        return face(self, inputs, taps=taps)

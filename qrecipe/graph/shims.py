@@ -1,0 +1,136 @@
+"""Keeps sizes symbolic while a model is captured. Active during the capture only, and undone in any case.
+
+``torch.export`` burns a size into the graph wherever Python turns it into a plain number. The places where detection
+transformers do so are few: ``torch.tensor`` over a list of sizes, ``torch.linspace`` with a size as its steps,
+``len(tensor)``, ``int(size)``, and branches on whether all values are finite.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_MISSING = object()
+
+
+class SymbolicSizes(TorchFunctionMode):
+    """Rewrites the torch calls that would turn a symbolic size into a constant, and takes the finite branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Tensors are kept alive: an id must not be given to another tensor during the capture.
+        self._elementwise: dict[int, tuple[Tensor, bool]] = {}
+        self._verdict: dict[int, tuple[Tensor, bool]] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func in (torch.tensor, torch.as_tensor) and args and _holds_symbol(args[0]):
+            return _symbolic_tensor(args[0], **options)
+        if func is torch.linspace and len(args) >= 3 and isinstance(args[2], torch.SymInt):
+            return _symbolic_linspace(args[0], args[1], args[2], **options)
+        if func is Tensor.__bool__ and id(args[0]) in self._verdict:
+            return self._verdict[id(args[0])][1]
+        result = func(*args, **options)
+        self._remember(func, args, result)
+        return result
+
+    def _remember(self, func: Callable[..., Any], args: Sequence[Any], result: Any) -> None:
+        """Follow ``isfinite(x).all()`` and ``isnan(x).any()`` (also ``isinf``) to the branch they decide."""
+        if not isinstance(result, Tensor):
+            return
+        if func in (torch.isfinite, Tensor.isfinite):
+            self._elementwise[id(result)] = (result, True)
+        elif func in (torch.isinf, torch.isnan, Tensor.isinf, Tensor.isnan):
+            self._elementwise[id(result)] = (result, False)
+        elif func in (torch.all, Tensor.all, torch.any, Tensor.any) and args and id(args[0]) in self._elementwise:
+            self._verdict[id(result)] = (result, self._elementwise[id(args[0])][1])
+
+
+def _holds_symbol(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_holds_symbol(item) for item in value)
+    return isinstance(value, torch.SymInt)
+
+
+def _symbolic_tensor(value: Any, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> Tensor:
+    if isinstance(value, list | tuple):
+        return torch.stack([_symbolic_tensor(item, dtype, device) for item in value])
+    if isinstance(value, Tensor):
+        return value.to(dtype=dtype or value.dtype, device=device or value.device)
+    kind = dtype or (torch.float32 if isinstance(value, float | torch.SymFloat) else torch.int64)
+    return torch.scalar_tensor(value, dtype=kind, device=device)
+
+
+def _symbolic_linspace(start: Any, end: Any, steps: torch.SymInt, **options: Any) -> Tensor:
+    """``torch.linspace``'s own arithmetic, with its rounding: from the start in the first half, from the end after."""
+    kind = options.pop("dtype", None) or torch.get_default_dtype()
+    index = torch.arange(steps, dtype=torch.int64, device=options.get("device"))
+    step = (torch.scalar_tensor(end, dtype=kind) - torch.scalar_tensor(start, dtype=kind)) / (steps - 1)
+    rising = start + step * index.to(kind)
+    falling = end - step * (steps - 1 - index).to(kind)
+    return torch.where(index < steps // 2, rising, falling)
+
+
+def _symbolic_len(value: Any) -> Any:
+    return value.shape[0] if isinstance(value, Tensor) else builtins.len(value)
+
+
+class _IntMeta(type):
+    """Lets ``isinstance(x, int)`` go on meaning what it says in a module where the name is replaced."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, builtins.int)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, builtins.int)
+
+
+class _SymbolicInt(metaclass=_IntMeta):
+    """Stands in for ``int`` in a model's modules: symbolic sizes pass through, all else becomes a plain ``int``."""
+
+    def __new__(cls, value: Any = 0, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, torch.SymInt):
+            return value
+        return builtins.int(value, *args, **kwargs)
+
+
+def _modules_of(model: nn.Module) -> set[ModuleType]:
+    """The Python modules that define the classes of the model's parts, outside torch itself."""
+    names = {base.__module__ for part in model.modules() for base in type(part).__mro__}
+    return {
+        sys.modules[name]
+        for name in names
+        if name in sys.modules and name.split(".")[0] not in {"torch", "builtins", "qrecipe", "typing", "abc"}
+    }
+
+
+@contextmanager
+def symbolic_sizes(model: nn.Module) -> Iterator[None]:
+    """Everything above, for the length of one capture of ``model``."""
+    shadows: dict[str, Any] = {"len": _symbolic_len, "int": _SymbolicInt}
+    changed: list[tuple[dict[str, Any], str, Any]] = []
+    for module in _modules_of(model):
+        space = vars(module)
+        for name, stand_in in shadows.items():
+            changed.append((space, name, space.get(name, _MISSING)))
+            space[name] = stand_in
+    try:
+        with SymbolicSizes():
+            yield
+    finally:
+        for space, name, before in reversed(changed):
+            if before is _MISSING:
+                del space[name]
+            else:
+                space[name] = before
+

@@ -1,0 +1,142 @@
+"""Trusts a capture only after it agreed with the model itself at other input sizes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..errors import CaptureError
+from .capture import Call, Captured
+from .face import STRUCTURES, Structure
+from .graph_model import GraphModel
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest absolute differences between graph and model at one size, relative to the largest value."""
+
+    structure: Structure
+    shape: tuple[int, ...]
+    outputs: float
+    gradients: float
+    buffers: float
+
+    @property
+    def worst(self) -> float:
+        return max(self.outputs, self.gradients, self.buffers)
+
+
+def verify(
+    captured: Captured,
+    model: nn.Module,
+    call: Call,
+    examples: Sequence[Mapping[str, Tensor]],
+    tolerance: float = 1e-4,
+    gradients: bool = True,
+) -> list[Agreement]:
+    """Compare outputs, parameter gradients and updated buffers at each example, in both structures.
+
+    Sizes that the model itself refuses are left out of the list that is returned.
+
+    Raises:
+        CaptureError: a difference above ``tolerance`` (relative), or a graph that fails where the model does not.
+    """
+    copied = captured.copy()
+    graph = GraphModel(copied.root, copied.faces)
+    eager = copy.deepcopy(model)
+    found = []
+    for structure in STRUCTURES:
+        for inputs in examples:
+            shape = tuple(next(iter(inputs.values())).shape)
+            agreement = _compare(graph, eager, call, structure, inputs, gradients)
+            if agreement is None:
+                continue
+            if not agreement.worst <= tolerance:
+                raise CaptureError(
+                    f"the captured {structure} graph differs from the model at input {shape}: outputs "
+                    f"{agreement.outputs:.2g}, gradients {agreement.gradients:.2g}, buffers {agreement.buffers:.2g}",
+                    where=type(model).__name__,
+                    remedy="the model computes something from the image size or the batch that the capture froze",
+                )
+            found.append(agreement)
+    return found
+
+
+def _compare(
+    graph: GraphModel,
+    eager: nn.Module,
+    call: Call,
+    structure: Structure,
+    inputs: Mapping[str, Tensor],
+    gradients: bool,
+) -> Agreement | None:
+    shape = tuple(next(iter(inputs.values())).shape)
+    for module in (graph, eager):
+        module.train(structure == "train")
+        module.zero_grad(set_to_none=True)
+    try:
+        theirs = _seeded(lambda: call(eager, dict(inputs)))
+    except Exception:  # the model itself refuses this size, in whatever way: nothing to compare
+        return None
+    try:
+        mine = _seeded(lambda: graph.run(inputs)[:2])
+    except Exception as error:
+        raise CaptureError(
+            f"the captured {structure} graph fails at input {shape}, where the model does not: "
+            f"{type(error).__name__}: {error}",
+            where=type(eager).__name__,
+        ) from error
+    outputs = _worst(_tensors(mine), _tensors(theirs))
+    slope = 0.0
+    if gradients:
+        for result in (mine, theirs):
+            values = [value for value in _tensors(result) if value.requires_grad]
+            torch.stack([_probe(value) for value in values]).sum().backward()  # type: ignore[no-untyped-call]
+        ours = dict(graph.named_parameters())
+        pairs = [(ours[name].grad, other.grad) for name, other in eager.named_parameters() if name in ours]
+        if any((a is None) != (b is None) for a, b in pairs):
+            slope = float("inf")
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        slope = max(slope, _worst([a for a, _ in known], [b for _, b in known]))
+    buffers = dict(graph.named_buffers())
+    same = [(buffers[name], value) for name, value in eager.named_buffers() if name in buffers]
+    return Agreement(structure, shape, outputs, slope, _worst([a for a, _ in same], [b for _, b in same]))
+
+
+def _probe(value: Tensor) -> Tensor:
+    """A weighted sum: unlike a plain one its gradient sees which element is which."""
+    weights = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype, device=value.device)
+    return (value.flatten() * weights).sum() / max(value.numel(), 1)
+
+
+def _seeded(run: Any) -> Any:
+    torch.manual_seed(0)
+    return run()
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _worst(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    if len(mine) != len(theirs):
+        return float("inf")
+    return max((distance for a, b in zip(mine, theirs, strict=True) for distance in _distance(a, b)), default=0.0)
+
+
+def _distance(a: Tensor, b: Tensor) -> Iterator[float]:
+    if a.shape != b.shape:
+        yield float("inf")
+    elif a.numel():
+        a, b = a.detach().double(), b.detach().double()
+        finite = torch.isfinite(b)
+        if not torch.equal(finite, torch.isfinite(a)):
+            yield float("inf")
+        elif finite.any():
+            yield float((a - b)[finite].abs().max() / b[finite].abs().max().clamp(min=1))

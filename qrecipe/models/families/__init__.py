@@ -1,0 +1,98 @@
+"""Which families there are, and which one a model belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from ...errors import ModelError
+from ...recipe.definition import LossSpec
+from ..place import did_you_mean
+from .base import Family, Labels
+from .deimv2 import Deimv2Family
+from .detr import DetrFamily
+from .generic import GenericFamily
+
+__all__ = ["FAMILIES", "Family", "Labels", "build_family", "family_of_type", "find_family", "known_family"]
+
+FAMILIES: dict[str, Callable[[nn.Module, LossSpec, int | None], Family]] = {
+    "detr": DetrFamily.of,
+    "deimv2": Deimv2Family.of,
+    "generic": GenericFamily.of,
+    "demo": GenericFamily.demo,
+}
+# By module and name, so that transformers need not be imported to look.
+FAMILY_OF_CLASS: dict[str, str] = {
+    "transformers.models.detr.modeling_detr.DetrForObjectDetection": "detr",
+    "transformers.models.deimv2.modeling_deimv2.Deimv2ForObjectDetection": "deimv2",
+    "qrecipe.models.demo.DemoDetector": "demo",
+}
+FAMILY_OF_TYPE: dict[str, str] = {"detr": "detr", "deimv2": "deimv2"}
+TRANSFORMERS = "transformers.modeling_utils.PreTrainedModel"
+
+
+def find_family(model: nn.Module) -> str:
+    """The family of a model by its class or a base class of it; ``generic`` for one's own module.
+
+    Raises:
+        ModelError: a detector of transformers that no family knows.
+    """
+    names = [f"{base.__module__}.{base.__qualname__}" for base in type(model).__mro__]
+    for name in names:
+        if name in FAMILY_OF_CLASS:
+            return FAMILY_OF_CLASS[name]
+    if TRANSFORMERS in names:
+        raise _unknown(type(model).__name__)
+    return "generic"
+
+
+def family_of_type(model_type: str) -> str:
+    """The family of transformers' ``config.model_type``.
+
+    Raises:
+        ModelError: no family knows it.
+    """
+    if model_type not in FAMILY_OF_TYPE:
+        raise _unknown(model_type)
+    return FAMILY_OF_TYPE[model_type]
+
+
+def known_family(name: str) -> str:
+    """The name itself, if it is a row of ``FAMILIES``.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if name not in FAMILIES:
+        hint = did_you_mean(name, FAMILIES)
+        raise ModelError(f'no family "{name}"', remedy=f"{hint}families are {', '.join(FAMILIES)}")
+    return name
+
+
+def build_family(model: nn.Module, loss_spec: LossSpec, name: str | None = None, classes: int | None = None) -> Family:
+    """The family that reads this model.
+
+    Args:
+        name: a row of ``FAMILIES``; None finds it by the model's class.
+        classes: the number of classes that the model was made for, where its configuration does not say.
+
+    Raises:
+        ModelError: no such family, or the model's output cannot be read by it.
+    """
+    chosen = find_family(model) if name is None else known_family(name)
+    try:
+        return FAMILIES[chosen](model, loss_spec, classes)
+    except AttributeError as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be read as {chosen}: {error}",
+            remedy="leave model.family out, or name another one",
+        ) from error
+
+
+def _unknown(what: str) -> ModelError:
+    return ModelError(
+        f"no family knows how to read {what} of transformers",
+        remedy=f"known are {', '.join(FAMILIES)}; with model.family: generic its logits and pred_boxes are read as "
+        "they are, and trained with the built-in DETR criterion",
+    )

@@ -1,0 +1,123 @@
+"""What qrecipe must know about a kind of detector, and nothing that needs the module itself after its capture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...recipe.definition import InputSpec, LossSpec
+from ..prediction import Prediction
+
+Labels = Sequence[Mapping[str, Tensor]]
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Family(ABC):
+    """How inputs are prepared, outputs read, scores made, and which detection loss applies.
+
+    A family is made from a model once (``build_family``), keeps the model's configuration but not the model, and then
+    serves the model, its captured graph and its quantized student alike.
+
+    name: its row in ``FAMILIES``.
+    notes: what is left out, in sentences for the report.
+    scores: ``softmax`` (the last logit is no-object) or ``sigmoid``.
+    default_input: concrete; ``mean`` None means that values stay in 0..1.
+    loss_spec: the recipe's ``train.loss``.
+    classes: size of the class head, no-object not counted.
+    """
+
+    notes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        name: str,
+        scores: Literal["softmax", "sigmoid"],
+        default_input: InputSpec,
+        loss_spec: LossSpec,
+        classes: int,
+    ) -> None:
+        self.name = name
+        self.scores: Literal["softmax", "sigmoid"] = scores
+        self.default_input = default_input
+        self.loss_spec = loss_spec
+        self.classes = classes
+
+    @abstractmethod
+    def inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> dict[str, Tensor]:
+        """Keyword arguments of the model's forward, always the same ones for a family.
+
+        Args:
+            pixel_values: (batch, 3, height, width). pixel_mask: (batch, height, width), 1 is image; None is all image.
+        """
+
+    @abstractmethod
+    def forward(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """The model's own output, and what the loss needs beside it while ``model.training``.
+
+        This is what ``torch.export`` (non-strict) captures, in train and in eval mode.
+        """
+
+    @abstractmethod
+    def read(self, outputs: Any, extras: Mapping[str, Tensor]) -> Prediction:
+        """Logits, boxes, and those of earlier decoder layers, from what ``forward`` returned."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
+        """The detection loss, with a graph, and its parts: detached scalars that sum to it.
+
+        parts: ``class``, ``l1``, ``giou`` of the last layer, and ``auxiliary``: everything of the earlier layers.
+        """
+
+    @abstractmethod
+    def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:
+        """Whether a state_dict key whose two shapes differ belongs to a class head, and may start afresh."""
+
+    def input(self, override: InputSpec) -> InputSpec:
+        """The default with the recipe's values over it. A size replaces shortest and longest, and they replace it."""
+        merged = self.default_input
+        if override.size is not None:
+            merged = replace(merged, size=override.size, shortest=None, longest=None)
+        if override.shortest is not None or override.longest is not None:
+            merged = replace(
+                merged,
+                size=None,
+                shortest=override.shortest or merged.shortest,
+                longest=override.longest or merged.longest,
+            )
+        given = {key: getattr(override, key) for key in ("mean", "std", "mask") if getattr(override, key) is not None}
+        return replace(merged, **given)
+
+
+def full_mask(pixel_values: Tensor) -> Tensor:
+    """(batch, height, width) int64 ones: the whole of every image is image."""
+    return torch.ones_like(pixel_values[:, 0], dtype=torch.int64)
+
+
+def own_field(outputs: Any, *names: str) -> Any:
+    """The first of the names that a dict, a ModelOutput or an object has with a value, or None."""
+    for name in names:
+        value = outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)
+        if value is not None:
+            return value
+    return None
+
+
+def fitted_labels(labels: Labels, like: Tensor) -> list[dict[str, Tensor]]:
+    """Labels on the device of ``like``, boxes with its dtype, as transformers' loss functions expect them."""
+    return [
+        {"class_labels": label["class_labels"].to(like.device), "boxes": label["boxes"].to(like)} for label in labels
+    ]
+
+
+def named_parts(total: Tensor, last: Mapping[str, Tensor], earlier: bool) -> dict[str, Tensor]:
+    """Detached parts that sum to the total: those of the last layer by name, and the rest as ``auxiliary``, if any."""
+    parts = {name: value.detach() for name, value in last.items()}
+    if earlier:
+        parts["auxiliary"] = total.detach() - torch.stack(list(parts.values())).sum()
+    return parts

@@ -1,0 +1,21 @@
+"""What a detector predicts for a batch, however its own output is spelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Logits and boxes of every query.
+
+    logits: (batch, queries, columns): the classes, and last the no-object column where scores are a softmax.
+    boxes: (batch, queries, 4), cxcywh in 0..1 of the unpadded image.
+    auxiliary: (logits, boxes) of the earlier decoder layers, first to last; only in training.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    auxiliary: tuple[tuple[Tensor, Tensor], ...] = ()

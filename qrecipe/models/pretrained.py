@@ -1,0 +1,204 @@
+"""Detectors of transformers: from a hub id, a local folder, or an architecture with its configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data.labels import LabelMap
+from ..errors import ModelError
+from ..recipe.definition import KeyPath, ModelSpec
+from .families import FAMILY_OF_TYPE, family_of_type
+from .label_mapping import classes_needed, map_labels, names_of_classes
+from .place import Place, did_you_mean
+from .quiet import quiet_transformers
+from .state_dicts import Mismatch, restore_tied
+from .weight_files import model_folder, read_state, state_file
+
+# The published DETRs (revision no_timm) have these backbones: microsoft/resnet-50 and -101 without timm.
+RESNETS: dict[str, dict[str, Any]] = {
+    "resnet50": {"model_type": "resnet", "depths": [3, 4, 6, 3], "out_features": ["stage4"]},
+    "resnet101": {"model_type": "resnet", "depths": [3, 4, 23, 3], "out_features": ["stage4"]},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model before its family: the mapping it was built for, and the head tensors that start afresh."""
+
+    model: nn.Module
+    label_map: LabelMap
+    loading: dict[str, Any]
+    messages: tuple[str, ...]
+
+    @property
+    def differing(self) -> list[Mismatch]:
+        """(key, own shape, stored shape), of all tensors whose shapes differ."""
+        return [(key, tuple(own), tuple(stored)) for key, stored, own in self.loading.get("mismatched_keys", ())]
+
+
+def load_pretrained(
+    spec: ModelSpec, categories: Sequence[tuple[int, str]], random_weights: bool, place: Place
+) -> Loaded:
+    """Build a detector of transformers, head and labels fitted to the data, and fill it unless ``random_weights``.
+
+    Raises:
+        ModelError: no such architecture, configuration keys that it does not have, weights that are not there.
+    """
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    detectors: Mapping[str, str] = modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
+    with quiet_transformers():
+        weights = None if random_weights else spec.weights
+        folder = None
+        if spec.architecture is None:
+            assert spec.weights is not None
+            folder = model_folder(spec.weights, place, with_weights=not random_weights)
+        elif weights is not None and weights.file is None:
+            folder = model_folder(weights, place)
+        stored = None if folder is None else _stored_config(folder, place)
+        config = _config(spec, detectors, place) if spec.architecture is not None else _overridden(stored, spec, place)
+        if config.model_type not in detectors:
+            raise place.error(("weights",), f"{config.model_type} is no detector of transformers")
+        if spec.family is None:
+            try:
+                family_of_type(config.model_type)
+            except ModelError as error:
+                path = ("weights",) if spec.architecture is None else ("architecture",)
+                raise place.relocated(path, error) from error
+        label_map, messages = _fit_head(config, stored, spec, categories, place)
+        model_class = getattr(transformers, detectors[config.model_type])
+        try:
+            if weights is None:
+                return Loaded(model_class(config), label_map, {}, messages)
+            state = None if folder is not None else read_state(state_file(weights, place), place)
+            model, loading = model_class.from_pretrained(
+                folder,
+                config=config,
+                state_dict=state,
+                use_safetensors=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
+            for file in [] if folder is None else sorted(folder.glob("model*.safetensors")):
+                restore_tied(model, read_state(file, place))
+            restore_tied(model, state or {})
+        except (ImportError, OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+            path = ("config",) if weights is None else ("weights",)
+            raise place.error(path, f"{model_class.__name__} cannot be built: {error}") from error
+        return Loaded(model, label_map, loading, messages)
+
+
+def _stored_config(folder: Any, place: Place) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise place.error(
+            ("weights",), f"{folder}/config.json cannot be read: {str(error).splitlines()[0]}", "no remote code is run"
+        ) from error
+
+
+def _config(spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> Any:
+    """The configuration of ``spec.architecture`` with the recipe's values."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import CONFIG_MAPPING
+
+    assert spec.architecture is not None
+    if spec.architecture not in detectors or spec.architecture not in CONFIG_MAPPING:
+        known = ["demo", *FAMILY_OF_TYPE]
+        hint = did_you_mean(spec.architecture, known)
+        raise place.error(
+            ("architecture",),
+            f'no architecture "{spec.architecture}"',
+            f"{hint}architectures are {', '.join(known)}; set model.factory for a detector of your own",
+        )
+    values = dict(spec.config)
+    if spec.architecture == "detr" and "backbone_config" not in values:
+        name = values.pop("backbone", "resnet50")
+        if name not in RESNETS:
+            raise place.error(("config", "backbone"), f'no backbone "{name}"', f"there are {', '.join(RESNETS)}")
+        values["backbone_config"] = RESNETS[name]
+    config_class = CONFIG_MAPPING[spec.architecture]
+    _check_keys(config_class, values, ("config",), place)
+    try:
+        return config_class(**values)
+    except (StrictDataclassError, TypeError, ValueError, KeyError) as error:
+        message = " ".join(str(error).split())
+        raise place.error(("config",), f"{spec.architecture} refuses this configuration: {message}") from error
+
+
+def _overridden(config: Any, spec: ModelSpec, place: Place) -> Any:
+    """A stored configuration with the recipe's values over it."""
+    _check_keys(type(config), spec.config, ("config",), place)
+    for key, value in spec.config.items():
+        setattr(config, key, value)
+    backbone = getattr(config, "backbone_config", None)
+    if getattr(backbone, "model_type", None) == "timm_backbone":
+        raise place.error(
+            ("weights",),
+            "its backbone needs timm",
+            "use a revision without it, as revision: no_timm of facebook's DETRs",
+        )
+    return config
+
+
+def _check_keys(config_class: type, values: Mapping[str, Any], path: KeyPath, place: Place) -> None:
+    """Unknown keys are errors; configurations inside are checked by their own ``model_type``."""
+    from transformers import CONFIG_MAPPING
+
+    allowed = {field.name.removeprefix("_") for field in dataclasses.fields(config_class)}
+    allowed |= {"num_labels", *config_class.attribute_map}  # type: ignore[attr-defined]
+    allowed -= {"transformers_version", "architectures", "return_dict", "output_hidden_states", "problem_type", "dtype"}
+    if path != ("config",):
+        allowed |= {"model_type", "out_features", "out_indices"}
+    for key, value in values.items():
+        if key not in allowed:
+            hint = did_you_mean(key, allowed)
+            raise place.error(
+                (*path, key), f'unknown key "{key}"', f"{hint}{config_class.__name__} has {', '.join(sorted(allowed))}"
+            )
+        if key.endswith("_config") and isinstance(value, Mapping):
+            kind = value.get("model_type")
+            if kind not in CONFIG_MAPPING:
+                raise place.error((*path, key), f'no model_type "{kind}"', "name one of transformers' backbones")
+            _check_keys(CONFIG_MAPPING[kind], value, (*path, key), place)
+
+
+def _fit_head(
+    config: Any, stored: Any, spec: ModelSpec, categories: Sequence[tuple[int, str]], place: Place
+) -> tuple[LabelMap, tuple[str, ...]]:
+    """Set the configuration's labels so that the stored head survives where it can be mapped."""
+    chosen = "num_labels" in spec.config or "id2label" in spec.config
+    if stored is not None and not chosen:
+        config.id2label, config.label2id = dict(stored.id2label), dict(stored.label2id)
+    if stored is not None or chosen:
+        label_map = map_labels(categories, config.num_labels, config.id2label, spec.labels)
+        if label_map is not None:
+            return label_map, ()
+        if chosen:
+            key = "num_labels" if "num_labels" in spec.config else "id2label"
+            raise place.error(
+                ("config", key),
+                f"a head of {config.num_labels} classes cannot be mapped to the data's {len(categories)} categories",
+                "leave it out: the head then gets the size that the data needs",
+            )
+    before, needed = config.num_labels, classes_needed(categories, spec.labels)
+    config.id2label = names_of_classes(categories, spec.labels)
+    config.label2id = {name: index for index, name in config.id2label.items()}
+    label_map = map_labels(categories, needed, None, "category_id" if spec.labels == "category_id" else "contiguous")
+    assert label_map is not None
+    if stored is None:
+        return label_map, ()
+    return label_map, (
+        f"the stored head of {before} classes cannot be mapped to the data's {len(categories)} categories, "
+        f"neither by name nor by id: a head of {needed} classes starts afresh",
+    )

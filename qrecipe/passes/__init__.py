@@ -1,0 +1,45 @@
+"""The rewrites that turn a captured model into a student, in the one order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..graph.capture import Captured
+from ..plan.plan import Plan
+from .decompose_attention import decompose_attention
+from .expose_taps import expose, expose_taps
+from .fold_batch_norm import fold_batch_norm
+from .insert_alignment import insert_alignment
+from .insert_fake_quant import insert_fake_quant
+from .report import PassReport
+
+Pass = Callable[[Captured, Plan], PassReport]
+
+PASSES: tuple[Pass, ...] = (
+    decompose_attention,
+    fold_batch_norm,
+    insert_alignment,
+    insert_fake_quant,
+    expose_taps,
+)
+
+
+def run_passes(captured: Captured, plan: Plan) -> list[PassReport]:
+    """Run every pass on ``captured`` in place, lint after each, and hold its count against the plan."""
+    reports = []
+    for rewrite in PASSES:
+        report = rewrite(captured, plan)
+        for face in captured.faces.values():
+            face.lint(captured.root)
+        if report.done != report.expected:
+            raise AssertionError(f"{report.name}: {report.done} {report.what}, the plan expects {report.expected}")
+        reports.append(report)
+    parameter = next((value for value in captured.root.parameters() if value.is_floating_point()), None)
+    if parameter is not None:  # new modules follow the model's floating-point type and device
+        for name in ("fake_quantizers", "alignments"):
+            if hasattr(captured.root, name):
+                captured.root.get_submodule(name).to(device=parameter.device, dtype=parameter.dtype)
+    return reports
+
+
+__all__ = ["PASSES", "PassReport", "expose", "run_passes"]

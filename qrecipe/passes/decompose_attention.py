@@ -1,0 +1,103 @@
+"""Writes scaled_dot_product_attention as its products, so that its operands can be quantized (Q-DETR 2.26)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from ..errors import CaptureError
+from ..graph.capture import Captured
+from ..graph.clean import add_dropout
+from ..graph.face import Face
+from ..graph.operations import OPERANDS
+from ..plan.plan import Plan
+from .report import PassReport
+
+aten = torch.ops.aten
+_ATTENTION = aten.scaled_dot_product_attention.default
+
+
+def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax over the last dimension; a boolean mask is True where attention is allowed, another is added.
+
+    A row in which nothing is allowed gives zeros, as scaled_dot_product_attention does.
+    """
+    if mask is None:
+        return scores.softmax(dim=-1)
+    if mask.dtype != torch.bool:
+        return (scores + mask).softmax(dim=-1)
+    allowed = mask.any(dim=-1, keepdim=True)
+    weights = scores.masked_fill(~mask & allowed, -torch.inf).softmax(dim=-1)
+    return torch.where(allowed, weights, torch.zeros((), dtype=weights.dtype, device=weights.device))
+
+
+def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
+    """Decompose what has a quantized operand, an aligned query (its logits are reported), or dropout (follows train())."""
+    before = left = wanted = 0
+    for face in captured.faces.values():
+        for node in list(face.graph.nodes):
+            if node.target is not _ATTENTION:
+                continue
+            before += 1
+            options = _options(node)
+            quantized = any(plan.sites[site].quantizer for site in node.meta.get(OPERANDS, {}).values())
+            aligned = plan.alignments and any((node, 0) in point.users for point in face.queries.values())
+            if quantized or aligned or options["dropout_p"]:
+                wanted += 1
+                _decompose(captured, face, node, options)
+        left += sum(node.target is _ATTENTION for node in face.graph.nodes)
+    return PassReport("decompose_attention", before - left, wanted, "attentions decomposed")
+
+
+def _options(node: fx.Node) -> dict[str, Any]:
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    found: dict[str, Any] = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False, "scale": None, "enable_gqa": False}
+    found.update(zip(names, node.args, strict=False))
+    found.update(node.kwargs)
+    if found["is_causal"] or found["enable_gqa"]:
+        raise CaptureError(
+            "causal or grouped-query attention cannot be quantized",
+            where=node.meta.get("module") or node.name,
+            remedy="keep this module real-valued with a rule",
+        )
+    return found
+
+
+def _decompose(captured: Captured, face: Face, node: fx.Node, options: dict[str, Any]) -> None:
+    graph, sites = face.graph, dict(node.meta.get(OPERANDS, {}))
+    query, key, value = options["query"], options["key"], options["value"]
+    scale = options["scale"]
+    if scale is None:
+        scale = float(query.meta["val"].shape[-1]) ** -0.5
+    with graph.inserting_before(node):
+        turned = graph.call_function(aten.transpose.int, (key, -2, -1))
+        product = graph.call_function(aten.matmul.default, (query, turned))
+        scores = graph.call_function(aten.mul.Tensor, (product, scale))
+        weights = graph.call_function(masked_softmax, (scores, options["attn_mask"]))
+        if options["dropout_p"] and face.structure == "train":
+            target = add_dropout(captured.root, float(options["dropout_p"]))
+            weights = _in_region(graph.call_module(target, (weights,)), node)
+        output = graph.call_function(aten.matmul.default, (weights, value))
+    for new in (turned, product, scores, weights, output):
+        _in_region(new, node)
+    output.meta["val"] = node.meta["val"]
+    for new, slots in (
+        (turned, {0: sites.get(1)}),
+        (product, {0: sites.get(0)}),
+        (output, {0: sites.get("probabilities"), 1: sites.get(2)}),
+    ):
+        new.meta[OPERANDS] = {slot: site for slot, site in slots.items() if site is not None}
+    for layer, point in list(face.queries.items()):
+        users = tuple((product, 0) if user is node else (user, slot) for user, slot in point.users)
+        face.queries[layer] = type(point)(point.node, users, point.layout, point.heads, point.head_dim)
+    for key_, tap in list(face.taps.items()):
+        if key_[0] == "decoder.cross_attention.key" and tap is key:
+            face.taps["decoder.cross_attention.logits", key_[1]] = scores
+    face.replace(node, output)
+
+
+def _in_region(new: fx.Node, old: fx.Node) -> fx.Node:
+    new.meta["module"] = old.meta.get("module", "")
+    return new

@@ -1,0 +1,27 @@
+"""Makes tapped values extra outputs of the graphs: they survive deepcopy, DDP, torch.compile and export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..graph.capture import Captured
+from ..plan.plan import Plan, PlannedTap
+from .report import PassReport
+
+
+def expose_taps(captured: Captured, plan: Plan) -> PassReport:
+    """Append the planned taps to both graphs' outputs."""
+    return expose(captured, plan.taps)
+
+
+def expose(captured: Captured, taps: Sequence[PlannedTap]) -> PassReport:
+    """Append taps to both graphs' outputs, behind the model's own."""
+    done = 0
+    for face in captured.faces.values():
+        flat = face.output.args[0]
+        assert isinstance(flat, list | tuple)
+        nodes = [face.taps[tap.role, tap.layer] for tap in taps]
+        face.output.args = ((*flat, *nodes),)
+        face.exposed = (*face.exposed, *(tap.name for tap in taps))
+        done += len(nodes)
+    return PassReport("expose_taps", done, len(taps) * len(captured.faces), "values tapped")

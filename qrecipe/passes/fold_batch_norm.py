@@ -1,0 +1,159 @@
+"""Folds BatchNorm into the convolution before it, inside the graph, from parameters that stay trainable.
+
+Unfolded, the scale of a quantized weight means nothing at deployment, and runtimes lose speed.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..graph.capture import Captured
+from ..graph.face import Face
+from ..graph.operations import OPERANDS, OPERATORS
+from ..plan.plan import Plan
+from .report import PassReport
+
+
+def norm_factor(gamma: Tensor | None, variance: Tensor, eps: float) -> Tensor:
+    """gamma / sqrt(var + eps), one value per channel."""
+    inverse = torch.rsqrt(variance + eps)
+    return inverse if gamma is None else gamma * inverse
+
+
+def fold_weight(weight: Tensor, factor: Tensor, axis: int) -> Tensor:
+    """Scale a weight per output channel, which is its dimension ``axis``."""
+    return weight * factor.reshape([-1 if index == axis else 1 for index in range(weight.dim())])
+
+
+def fold_bias(bias: Tensor | None, factor: Tensor, beta: Tensor | None, mean: Tensor) -> Tensor:
+    """The bias of the folded convolution: beta + (bias - mean) * factor."""
+    shifted = -mean * factor if bias is None else (bias - mean) * factor
+    return shifted if beta is None else shifted + beta
+
+
+def unscale(output: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
+    """Undo ``fold_weight`` on the output (batch, channels, ...): what the convolution itself would give.
+
+    A channel whose gamma is zero has no way back; it is given a tiny factor, so that it stays zero and finite.
+    """
+    tiny = torch.finfo(factor.dtype).eps
+    safe = torch.where(factor.abs() < tiny, torch.full_like(factor, tiny), factor)
+    shape = [1, -1] + [1] * (output.dim() - 2)
+    restored = output / safe.reshape(shape)
+    return restored if bias is None else restored + bias.reshape(shape)
+
+
+def frozen_norm(value: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+    """A BatchNorm with running statistics, whatever the mode. value: (batch, channels, ...)."""
+    return nn.functional.batch_norm(value, mean, variance, gamma, beta, training=False, eps=eps)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """The names of a normalisation's tensors, and its eps."""
+
+    path: str
+    gamma: str | None
+    beta: str | None
+    eps: float
+
+
+def fold_batch_norm(captured: Captured, plan: Plan) -> PassReport:
+    """Fold every convolution-BatchNorm pair (``frozen``), or those with a quantized weight (``live``).
+
+    ``live`` keeps the BatchNorm, so that batch statistics go on being used: the weight is quantized as folded with
+    the running statistics, and the convolution's output is scaled back before the BatchNorm.
+    """
+    done = expected = 0
+    for face in captured.faces.values():
+        for node in list(face.graph.nodes):
+            norm = _norm_of(captured.root, node)
+            if norm is None:
+                continue
+            conv = _convolution_before(node)
+            sites = conv.meta.get(OPERANDS, {}) if conv is not None else {}
+            quantized = 1 in sites and plan.sites[sites[1]].quantizer is not None
+            if conv is not None and (plan.batch_norm == "frozen" or quantized):
+                expected += 1
+                _fold(captured, face, conv, node, norm, live=plan.batch_norm == "live")
+                done += _is_folded(conv)
+            elif plan.batch_norm == "frozen":
+                _freeze(face, node, norm)
+    return PassReport("fold_batch_norm", done, expected, "BatchNorms folded")
+
+
+def _norm_of(root: nn.Module, node: fx.Node) -> _Norm | None:
+    if node.op != "call_module":
+        return None
+    path = str(node.target)
+    module = root.get_submodule(path)
+    names = {*dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}
+    if not {"running_mean", "running_var"} <= names:
+        return None
+    eps = module.eps if isinstance(module, _BatchNorm) else _probe_eps(module)
+    return _Norm(path, *(f"{path}.{name}" if name in names else None for name in ("weight", "bias")), float(eps))
+
+
+def _probe_eps(module: nn.Module) -> float:
+    """The eps of a hand-written BatchNorm, from what it makes of a one at unit variance: 1 / sqrt(1 + eps)."""
+    probe = copy.deepcopy(module).double()
+    buffers = {**dict(probe.named_parameters(recurse=False)), **dict(probe.named_buffers(recurse=False))}
+    with torch.no_grad():
+        for name, value in buffers.items():
+            value.fill_(1.0 if name in ("running_var", "weight") else 0.0)
+        one = probe(torch.ones(1, buffers["running_var"].numel(), 1, 1, dtype=torch.float64))
+    return float(f"{float(one.flatten()[0]) ** -2 - 1:.6g}")
+
+
+def _convolution_before(node: fx.Node) -> fx.Node | None:
+    conv = node.args[0]
+    if not isinstance(conv, fx.Node) or OPERATORS.get(conv.target) not in ("conv", "conv_transpose"):
+        return None
+    grouped = OPERATORS[conv.target] == "conv_transpose" and len(conv.args) > 6 and conv.args[6] != 1
+    return conv if len(conv.users) == 1 and not grouped else None
+
+
+def _fold(captured: Captured, face: Face, conv: fx.Node, node: fx.Node, norm: _Norm, *, live: bool) -> None:
+    graph = face.graph
+    axis = 1 if OPERATORS[conv.target] == "conv_transpose" else 0
+    arguments = list(conv.args)
+    weight, bias = arguments[1], arguments[2] if len(arguments) > 2 else None
+    with graph.inserting_before(conv):
+        mean, variance = (graph.get_attr(f"{norm.path}.{name}") for name in ("running_mean", "running_var"))
+        gamma, beta = (graph.get_attr(name) if name else None for name in (norm.gamma, norm.beta))
+        factor = graph.call_function(norm_factor, (gamma, variance, norm.eps))
+        folded = graph.call_function(fold_weight, (weight, factor, axis))
+        shifted = None if live else graph.call_function(fold_bias, (bias, factor, beta, mean))
+    conv.args = (arguments[0], folded, shifted, *arguments[3:])
+    for new in (factor, folded, *([shifted] if shifted is not None else [])):
+        new.meta["module"] = conv.meta.get("module", "")
+    if not live:
+        face.replace(node, conv)
+        return
+    with graph.inserting_after(conv):
+        restored = graph.call_function(unscale, (conv, factor, bias))
+    restored.meta = {key: value for key, value in conv.meta.items() if key != OPERANDS}
+    node.replace_input_with(conv, restored)
+    for unused in (mean, *([beta] if beta is not None else [])):
+        graph.erase_node(unused)
+
+
+def _is_folded(conv: fx.Node) -> bool:
+    weight: Any = conv.args[1]
+    return isinstance(weight, fx.Node) and weight.target is fold_weight
+
+
+def _freeze(face: Face, node: fx.Node, norm: _Norm) -> None:
+    graph = face.graph
+    with graph.inserting_before(node):
+        mean, variance = (graph.get_attr(f"{norm.path}.{name}") for name in ("running_mean", "running_var"))
+        gamma, beta = (graph.get_attr(name) if name else None for name in (norm.gamma, norm.beta))
+        frozen = graph.call_function(frozen_norm, (node.args[0], gamma, beta, mean, variance, norm.eps))
+    frozen.meta = dict(node.meta)
+    face.replace(node, frozen)

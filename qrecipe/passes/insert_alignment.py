@@ -1,0 +1,45 @@
+"""Puts the distribution alignment (Q-DETR 2.32) between a cross-attention's query and what reads it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..distill.alignment import QueryAlignment
+from ..graph.capture import Captured
+from ..plan.plan import Plan
+from .report import PassReport
+
+ALIGNMENTS = "alignments"
+
+
+def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
+    """One module per planned layer, shared by both structures."""
+    if not plan.alignments:
+        return PassReport("insert_alignment", 0, 0, "queries aligned")
+    modules = nn.Module()
+    captured.root.add_module(ALIGNMENTS, modules)
+    done = 0
+    for planned in plan.alignments:
+        modules.add_module(
+            planned.name,
+            QueryAlignment(
+                f"decoder.cross_attention.query.{planned.layer}",
+                planned.heads,
+                planned.head_dim,
+                planned.per,
+                planned.layout,
+            ),
+        )
+        target = f"{ALIGNMENTS}.{planned.name}"
+        for face in captured.faces.values():
+            point = face.queries[planned.layer]
+            order = {node: index for index, node in enumerate(face.graph.nodes)}
+            first = min((user for user, _ in point.users), key=order.__getitem__)
+            with face.graph.inserting_before(first):
+                aligned = face.graph.call_module(target, (point.node,))
+            aligned.meta = {"module": point.node.meta.get("module", ""), "val": point.node.meta.get("val")}
+            for user, slot in point.users:
+                user.update_arg(slot, aligned)
+            done += sum(node.op == "call_module" and node.target == target for node in face.graph.nodes)
+    return PassReport("insert_alignment", done, len(plan.alignments) * len(captured.faces), "queries aligned")
+

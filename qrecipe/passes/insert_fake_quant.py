@@ -1,0 +1,75 @@
+"""Puts the planned fake quantizers in front of the operands that they belong to, in both structures."""
+
+from __future__ import annotations
+
+from torch import fx, nn
+
+from ..graph.capture import Captured
+from ..graph.face import Face
+from ..graph.operations import OPERANDS, Slot, operand_at
+from ..plan.plan import Plan
+from ..quantizers import build
+from .report import PassReport
+
+FAKE_QUANTIZERS = "fake_quantizers"
+
+
+def insert_fake_quant(captured: Captured, plan: Plan) -> PassReport:
+    """One module per planned quantizer, called once per tensor however many operations read it."""
+    quantizers = plan.quantizers
+    if not quantizers:
+        return PassReport("insert_fake_quant", 0, 0, "operands quantized")
+    captured.root.add_module(FAKE_QUANTIZERS, nn.Module())
+    for name, site in quantizers.items():
+        assert site.spec is not None
+        module = build(site.spec, name, site.axis, site.size, site.kind == "weight", site.batched)
+        _place(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
+    done = expected = 0
+    for face in captured.faces.values():
+        done += _insert(face, plan)
+        expected += sum(
+            plan.sites[site].quantizer is not None
+            for node in face.graph.nodes
+            for site in node.meta.get(OPERANDS, {}).values()
+        )
+    return PassReport("insert_fake_quant", done, expected, "operands quantized")
+
+
+def _insert(face: Face, plan: Plan) -> int:
+    made: dict[tuple[fx.Node, str], fx.Node] = {}
+    done = 0
+    for node in list(face.graph.nodes):
+        for slot, site in node.meta.get(OPERANDS, {}).items():
+            name = plan.sites[site].quantizer
+            source = operand_at(node, slot)
+            if name is None or not isinstance(source, fx.Node):
+                continue
+            if (source, name) not in made:
+                with face.graph.inserting_before(node):
+                    call = face.graph.call_module(f"{FAKE_QUANTIZERS}.{name}", (source,))
+                call.meta = {"module": node.meta.get("module", ""), "val": source.meta.get("val")}
+                made[source, name] = call
+            _set_operand(node, slot, made[source, name])
+            done += 1
+    return done
+
+
+def _set_operand(node: fx.Node, slot: Slot, value: fx.Node) -> None:
+    if isinstance(slot, tuple):
+        items = node.args[slot[0]]
+        assert isinstance(items, list | tuple)
+        node.update_arg(slot[0], [value if index == slot[1] else item for index, item in enumerate(items)])
+    else:
+        assert isinstance(slot, int)
+        node.update_arg(slot, value)
+
+
+def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Add a module under a dotted path, with plain modules on the way."""
+    *way, name = path.split(".")
+    owner = root
+    for part in way:
+        if not hasattr(owner, part):
+            owner.add_module(part, nn.Module())
+        owner = owner.get_submodule(part)
+    owner.add_module(name, module)

@@ -1,0 +1,15 @@
+"""What a pass says it did, held against what the plan expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """Counts over both structures. ``expected`` comes from the plan, ``done`` from the graphs after the pass."""
+
+    name: str
+    done: int
+    expected: int
+    what: str

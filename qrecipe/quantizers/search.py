@@ -1,0 +1,143 @@
+"""Ranges of least squared error, by search: candidates that shrink the range, then least squares on what was rounded.
+
+Deterministic, and vectorised over the scales: every tensor here has one row per scale.
+Source of the objective: LSQ+ (Bhalgat et al.), section 3.4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .affine import HIGHEST_ZERO_POINT, LOWEST_ZERO_POINT
+from .grid import Grid
+from .reference import quantize
+
+# Shrinking by this factor from one candidate to the next; the last keeps 2% (symmetric) and 3% (either end) of the range.
+_SYMMETRIC_STEP, _SYMMETRIC_CANDIDATES = 0.93, 54
+_ASYMMETRIC_STEP, _ASYMMETRIC_CANDIDATES = 0.75, 13
+_POLISHING_ROUNDS = 12
+# Candidates are compared on so many values over all scales, at least so many per scale; the polish takes all.
+_COMPARED, _COMPARED_PER_SCALE = 2**15, 1024
+
+
+def least_squares_symmetric(sample: Tensor, widest: Tensor, grid: Grid) -> Tensor:
+    """The scale (size,) of least squared error of x_hat = scale * integer; 0 for rows without a non-zero value.
+
+    Args:
+        sample: (size, K), finite.
+        widest: (size,), the scale at which nothing is clipped.
+    """
+    unit = _unit(sample)
+    sample, widest = sample / unit, widest[:, None] / unit
+    few = _thin(sample)
+    zero = torch.zeros_like(widest)
+    best, error = widest, _error(few, widest, zero, grid, True)
+    for power in range(1, _SYMMETRIC_CANDIDATES):
+        candidate = widest * _SYMMETRIC_STEP**power
+        best, error = _keep(candidate, _error(few, candidate, zero, grid, True), best, error)
+    error = _error(sample, best, zero, grid, True)
+    for _ in range(_POLISHING_ROUNDS):
+        integers = quantize(sample, _positive(best), zero, grid, True)
+        candidate = _ratio((sample * integers).sum(1, True), integers.square().sum(1, True))
+        best, error = _keep(candidate, _error(sample, candidate, zero, grid, True), best, error)
+    return (best * unit).squeeze(1)
+
+
+def least_squares_affine(
+    sample: Tensor, minimum: Tensor, maximum: Tensor, grid: Grid, integer: bool
+) -> tuple[Tensor, Tensor]:
+    """Scale and offset (size,) of least squared error of x_hat = scale * integer + offset.
+
+    The offset is -scale * zero point, with a whole zero point in -128 .. 127 where ``integer``. The scale is 0 for rows
+    without a non-zero value.
+
+    Args:
+        sample: (size, K), finite.
+        minimum, maximum: (size,), of all values.
+    """
+    unit = _unit(sample)
+    sample, minimum, maximum = sample / unit, minimum[:, None] / unit, maximum[:, None] / unit
+    few = _thin(sample)
+    best = _from_range(minimum.clamp(max=0.0), maximum.clamp(min=0.0), grid, integer)
+    error = _error(few, *best, grid, integer)
+    centre = few.mean(1, keepdim=True)
+    zero = torch.zeros_like(centre)
+    # Both ends shrink on their own, of a range with zero in it towards zero, and of the tight range towards the mean.
+    for low, high, towards in (
+        (minimum.clamp(max=0.0), maximum.clamp(min=0.0), zero),
+        (minimum, maximum, centre),
+    ):
+        for i in range(_ASYMMETRIC_CANDIDATES):
+            lower = torch.lerp(towards, low, _ASYMMETRIC_STEP**i)
+            for j in range(_ASYMMETRIC_CANDIDATES):
+                upper = torch.lerp(towards, high, _ASYMMETRIC_STEP**j)
+                candidate = _from_range(lower, upper, grid, integer)
+                best, error = _keep_pair(candidate, _error(few, *candidate, grid, integer), best, error)
+    error = _error(sample, *best, grid, integer)
+    for _ in range(_POLISHING_ROUNDS):
+        candidate = _regress(sample, *best, grid, integer)
+        best, error = _keep_pair(candidate, _error(sample, *candidate, grid, integer), best, error)
+    scale, zero_point = best
+    return (scale * unit).squeeze(1), (-scale * zero_point * unit).squeeze(1)
+
+
+def _regress(sample: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, integer: bool) -> tuple[Tensor, Tensor]:
+    """The line that fits best through what the integers are now; a whole zero point stays."""
+    integers = quantize(sample, _positive(scale), zero_point, grid, integer)
+    if integer:
+        steps = integers - zero_point
+        return _ratio((sample * steps).sum(1, True), steps.square().sum(1, True)), zero_point
+    centred = integers - integers.mean(1, keepdim=True)
+    fitted = _ratio((sample * centred).sum(1, True), centred.square().sum(1, True))
+    offset = sample.mean(1, keepdim=True) - fitted * integers.mean(1, keepdim=True)
+    return fitted, -offset / _positive(fitted)
+
+
+def _from_range(low: Tensor, high: Tensor, grid: Grid, integer: bool) -> tuple[Tensor, Tensor]:
+    """Scale and zero point that put lo at ``low`` and hi at ``high``."""
+    scale = (high - low) / (grid.hi - grid.lo)
+    zero_point = grid.lo - low / _positive(scale)
+    if integer:
+        zero_point = zero_point.round().clamp(LOWEST_ZERO_POINT, HIGHEST_ZERO_POINT)
+    return scale, zero_point
+
+
+def _error(sample: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, integer: bool) -> Tensor:
+    """Mean squared error (size, 1); infinite where the scale is no scale."""
+    used = _positive(scale)
+    restored = used * (quantize(sample, used, zero_point, grid, integer) - zero_point)
+    error = (restored - sample).square().mean(1, keepdim=True)
+    return torch.where((scale > 1e-9) & torch.isfinite(error), error, torch.inf)
+
+
+def _keep(candidate: Tensor, error: Tensor, best: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    better = error < least
+    return torch.where(better, candidate, best), torch.where(better, error, least)
+
+
+def _keep_pair(
+    candidate: tuple[Tensor, Tensor], error: Tensor, best: tuple[Tensor, Tensor], least: Tensor
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    better = error < least
+    pair = torch.where(better, candidate[0], best[0]), torch.where(better, candidate[1], best[1])
+    return pair, torch.where(better, error, least)
+
+
+def _unit(sample: Tensor) -> Tensor:
+    """The largest magnitude of each row (size, 1), so that squares neither overflow nor vanish; 1 for zeros."""
+    largest = sample.abs().amax(1, keepdim=True)
+    return torch.where(largest > 0, largest, 1.0)
+
+
+def _thin(sample: Tensor) -> Tensor:
+    stride = -(-sample.shape[1] // max(_COMPARED // sample.shape[0], _COMPARED_PER_SCALE))
+    return sample[:, ::stride].contiguous()
+
+
+def _positive(scale: Tensor) -> Tensor:
+    return torch.where(scale > 1e-9, scale, 1.0)
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    return torch.where(below > 0, above / below, 0.0)

@@ -1,0 +1,68 @@
+"""Recipes: the YAML language, its schema, and the frozen dataclasses that everything else reads."""
+
+from __future__ import annotations
+
+from .definition import (
+    AlignSpec,
+    CalibrationSpec,
+    DataSpec,
+    DistillSpec,
+    InputSpec,
+    KeyPath,
+    LossSpec,
+    Mark,
+    MatchSpec,
+    ModelSpec,
+    OptimizerSpec,
+    QuantizerSpec,
+    QuantizeSpec,
+    Recipe,
+    Rule,
+    ScheduleSpec,
+    SplitSpec,
+    StageSpec,
+    SyntheticSpec,
+    TargetSpec,
+    TrainSpec,
+    TransformSpec,
+    WeightsSource,
+    dotted,
+)
+from .document import LocatedError
+from .dump import dump
+from .load import load_recipe, recipe_from_mapping
+from .names import default_offset
+from .shape import schema
+
+__all__ = [
+    "AlignSpec",
+    "CalibrationSpec",
+    "DataSpec",
+    "DistillSpec",
+    "InputSpec",
+    "KeyPath",
+    "LocatedError",
+    "LossSpec",
+    "Mark",
+    "MatchSpec",
+    "ModelSpec",
+    "OptimizerSpec",
+    "QuantizeSpec",
+    "QuantizerSpec",
+    "Recipe",
+    "Rule",
+    "ScheduleSpec",
+    "SplitSpec",
+    "StageSpec",
+    "SyntheticSpec",
+    "TargetSpec",
+    "TrainSpec",
+    "TransformSpec",
+    "WeightsSource",
+    "default_offset",
+    "dotted",
+    "dump",
+    "load_recipe",
+    "recipe_from_mapping",
+    "schema",
+]

@@ -1,0 +1,194 @@
+"""What a JSON Schema cannot say in a user's words: keys that exclude, need or contradict one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .definition import KeyPath, dotted
+from .document import Document, LocatedError, shown
+from .names import GRANULARITIES, OFFSET_QUANTIZERS, OPERANDS, Operand, default_offset
+
+#: The path to point at, what is wrong, and the remedy.
+Finding = tuple[KeyPath, str, str]
+
+
+def consistency_problems(document: Document, wrong: set[KeyPath]) -> list[LocatedError]:
+    """Contradictions between keys, leaving out what stands at a path whose own value is wrong already.
+
+    Args:
+        document: any mapping; values of wrong types are passed over.
+        wrong: paths that have a problem.
+    """
+    findings = [finding for check in CHECKS for finding in check(document.data)]
+    return [
+        document.problem(path, what, remedy)
+        for path, what, remedy in findings
+        if not any(path[:length] in wrong for length in range(1, len(path) + 1))
+    ]
+
+
+def _value(data: Any, *path: str | int) -> Any:
+    """The value at a path; None where there is none."""
+    for part in path:
+        if isinstance(part, int):
+            data = data[part] if isinstance(data, list) and part < len(data) else None
+        else:
+            data = data.get(part) if isinstance(data, Mapping) else None
+    return data
+
+
+def _mapping(data: Any, *path: str | int) -> Mapping[str, Any]:
+    found = _value(data, *path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _each(data: Any, *path: str) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    """The mappings in a list, with their paths."""
+    items = _value(data, *path)
+    for index, item in enumerate(items if isinstance(items, list) else []):
+        if isinstance(item, Mapping):
+            yield (*path, index), item
+
+
+def _given(mapping: Mapping[str, Any], *keys: str) -> list[str]:
+    """Which of the keys have a value; null counts as absent, so that a base's key can be taken back."""
+    return [key for key in keys if mapping.get(key) is not None]
+
+
+def _models(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    for name in ("model", "teacher"):
+        if isinstance(_value(data, name), Mapping):
+            yield (name,), _mapping(data, name)
+
+
+def _check_origin(data: Any) -> Iterator[Finding]:
+    for path, model in _models(data):
+        origins = _given(model, "architecture", "factory")
+        if not origins:
+            yield path, f"{dotted(path)} has neither architecture nor factory", "give one of the two"
+        elif len(origins) == 2:
+            yield (
+                (*path, "factory"),
+                "architecture and factory exclude each other",
+                "keep one, or set the other to null",
+            )
+        elif origins == ["architecture"]:
+            for key in ("arguments", "labels_argument"):
+                if model.get(key):
+                    yield (
+                        (*path, key),
+                        f"{key} belongs to a factory, and there is none",
+                        "give it as config, or remove it",
+                    )
+        elif model.get("config"):
+            remedy = "give the keys as arguments, or remove them"
+            yield (*path, "config"), "config belongs to an architecture, and there is none", remedy
+
+
+def _check_weights(data: Any) -> Iterator[Finding]:
+    for path, model in _models(data):
+        weights = model.get("weights")
+        if not isinstance(weights, Mapping):
+            continue
+        place = (*path, "weights")
+        sources = _given(weights, "hub", "folder", "file", "builtin")
+        if not sources:
+            remedy = "give one of hub, folder, file, builtin; or weights: null for none"
+            yield place, f"{dotted(place)} names no source", remedy
+        for other in sources[1:]:
+            what = f"{sources[0]} and {other} exclude each other"
+            yield (*place, other), what, "keep one, or set the other to null"
+        if _given(weights, "revision") and "hub" not in sources:
+            yield (*place, "revision"), "revision belongs to a hub model, and there is none", "give hub, or remove it"
+
+
+def _check_input(data: Any) -> Iterator[Finding]:
+    for path, model in _models(data):
+        spec = _mapping(model, "input")
+        place = (*path, "input")
+        if _given(spec, "size"):
+            for key in _given(spec, "shortest", "longest"):
+                yield (*place, key), f"size and {key} exclude each other", "keep one, or set the other to null"
+        shortest, longest = spec.get("shortest"), spec.get("longest")
+        if isinstance(shortest, int) and isinstance(longest, int) and longest < shortest:
+            yield (
+                (*place, "longest"),
+                f"longest, {shown(longest)}, is less than shortest, {shown(shortest)}",
+                "longest bounds shortest",
+            )
+
+
+def _check_quantizers(data: Any) -> Iterator[Finding]:
+    for operand in OPERANDS:
+        yield from _quantizer(operand, ("quantize", operand), _mapping(data, "quantize", operand))
+        for path, rule in _each(data, "quantize", "rules"):
+            yield from _quantizer(operand, (*path, operand), _mapping(rule, operand))
+
+
+def _quantizer(operand: Operand, path: KeyPath, keys: Mapping[str, Any]) -> Iterator[Finding]:
+    per, kind, offset = keys.get("per"), keys.get("quantizer"), keys.get("offset")
+    if isinstance(per, str) and per not in GRANULARITIES[operand]:
+        reason = {"channel": "per: channel is only for weights", "head": "per: head is only for attention"}.get(
+            per, per
+        )
+        yield (*path, "per"), reason, f"for {operand}: {' or '.join(GRANULARITIES[operand])}"
+    if isinstance(kind, str) and isinstance(offset, str) and offset != "none" and kind not in OFFSET_QUANTIZERS:
+        remedy = f"set offset: {default_offset(operand, kind)}, or take {', '.join(OFFSET_QUANTIZERS)}"
+        yield (*path, "offset"), f"{kind} is symmetric and has no offset", remedy
+
+
+def _check_rules(data: Any) -> Iterator[Finding]:
+    for path, rule in _each(data, "quantize", "rules"):
+        given = _given(rule, *OPERANDS)
+        if rule.get("keep") == "float":
+            for operand in given:
+                what = f"keep: float leaves everything real-valued, {operand} says otherwise"
+                yield (*path, operand), what, "remove one of the two"
+        elif not given and set(rule) <= {"match", "keep", *OPERANDS}:
+            yield path, "the rule sets nothing", f"give keep: float, or one of {', '.join(OPERANDS)}"
+
+
+def _check_match(data: Any) -> Iterator[Finding]:
+    for path, target in _each(data, "distill", "targets"):
+        match = _mapping(target, "match")
+        if match.get("kind") == "all" and "tau" in match:
+            yield (*path, "match", "tau"), "tau is only for kind: foreground", "remove it"
+
+
+def _check_train(data: Any) -> Iterator[Finding]:
+    train = _mapping(data, "train")
+    if "epochs" in train and "stages" in train:
+        yield ("train", "epochs"), "epochs and stages exclude each other", "epochs is short for a single stage"
+    schedule = _mapping(train, "schedule")
+    name, drops = schedule.get("name", "constant"), schedule.get("drop_at")
+    place = ("train", "schedule")
+    if name == "step" and not drops:
+        yield place, "a step schedule without drop_at never drops", "give drop_at: [epoch, ...]"
+    elif isinstance(name, str) and name != "step" and drops:
+        yield (*place, "drop_at"), f"drop_at is only for a step schedule, this one is {name}", "set name: step"
+
+
+def _check_data(data: Any) -> Iterator[Finding]:
+    section = _mapping(data, "data")
+    if section.get("format") == "coco":
+        for split in ("train", "val"):
+            if section.get(split) is None:
+                remedy = "give images, a folder, and annotations, a COCO json"
+                yield ("data", split), f"format: coco needs data.{split}", remedy
+    elif "format" not in section:  # a synthetic set that is asked for may stand beside splits that are not read
+        for split in _given(section, "train", "val", "test"):
+            what = "a split is given, but data is synthetic where no format is"
+            yield ("data", split), what, "set data.format: coco"
+
+
+CHECKS: tuple[Callable[[Any], Iterator[Finding]], ...] = (
+    _check_origin,
+    _check_weights,
+    _check_input,
+    _check_quantizers,
+    _check_rules,
+    _check_match,
+    _check_train,
+    _check_data,
+)

@@ -1,0 +1,302 @@
+"""A recipe as frozen dataclasses. The loader builds them; nothing else in qrecipe reads YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import RecipeError
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a value stands: file, line and column, both from 1. ``--set`` values name their argument as the file."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """What fills the model: exactly one of hub, folder, file, builtin; paths are absolute."""
+
+    hub: str | None = None
+    revision: str | None = None
+    folder: Path | None = None
+    file: Path | None = None
+    builtin: str | None = None
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How an image becomes an input; ``None`` leaves the family's default.
+
+    size: (height, width) in pixels, every image resized to exactly that; or None with shortest/longest.
+    shortest, longest: DETR's resize: the shorter side to ``shortest``, unless the longer would pass ``longest``.
+    mean, std: per RGB channel, of values in 0..1.
+    mask: whether the model is given a ``pixel_mask`` and batches are padded.
+    """
+
+    size: tuple[int, int] | None = None
+    shortest: int | None = None
+    longest: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    mask: bool | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What to build (architecture and config, or a factory) and what to fill it with."""
+
+    architecture: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    factory: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    labels_argument: str | None = None
+    labels: Literal["auto", "contiguous", "category_id"] = "auto"
+    weights: WeightsSource | None = None
+    family: str | None = None
+    input: InputSpec = field(default_factory=InputSpec)
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QuantizerSpec:
+    """One quantizer: bits 2..8; its kind (a row of the quantizer table); what shares a scale; how it starts.
+
+    per: ``tensor``, ``channel`` (weights: output channels), ``head`` (attention operands).
+    offset: ``none`` (symmetric), ``integer`` (integer zero point), ``real`` (LSQ+ as published).
+    init: a row of the initialiser table; None takes the quantizer's own.
+    """
+
+    bits: int
+    quantizer: str
+    per: Literal["tensor", "channel", "head"]
+    offset: Literal["none", "integer", "real"] = "none"
+    init: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: patterns that must all match, and what it sets. ``path`` is the rule's place in the recipe.
+
+    A pattern is ``role:GLOB``, ``op:GLOB``, ``re:REGEX`` over module paths, or a GLOB over module paths.
+    keep: ``float`` leaves everything that matches real-valued.
+    weight, activation, attention: keys to override in the operand's quantizer (``bits``, ``quantizer``, ``per``,
+    ``offset``, ``init``), or the string ``float``.
+    """
+
+    match: tuple[str, ...]
+    path: KeyPath
+    keep: Literal["float"] | None = None
+    weight: Mapping[str, Any] | Literal["float"] | None = None
+    activation: Mapping[str, Any] | Literal["float"] | None = None
+    attention: Mapping[str, Any] | Literal["float"] | None = None
+
+
+@dataclass(frozen=True)
+class CalibrationSpec:
+    """How many batches of which size set the first ranges; drawn from the training split in order."""
+
+    batches: int = 8
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class QuantizeSpec:
+    """None for an operand leaves it real-valued. Rules apply in order; the last match wins."""
+
+    weight: QuantizerSpec | None = None
+    activation: QuantizerSpec | None = None
+    attention: QuantizerSpec | None = None
+    rules: tuple[Rule, ...] = ()
+    batch_norm: Literal["frozen", "live"] = "frozen"
+    calibration: CalibrationSpec = field(default_factory=CalibrationSpec)
+
+
+@dataclass(frozen=True)
+class AlignSpec:
+    """Distribution alignment (Q-DETR 2.32) at a role. init ``fit`` is least squares, ``identity`` gamma 1, beta 0."""
+
+    at: str
+    per: Literal["head", "query"] = "head"
+    init: Literal["fit", "identity"] = "fit"
+
+
+@dataclass(frozen=True)
+class MatchSpec:
+    """Which student queries learn from which teacher queries (Q-DETR 2.33-2.35). tau only for ``foreground``."""
+
+    kind: Literal["foreground", "all"] = "foreground"
+    tau: float = 0.6
+    giou: float = 2.0
+    l1: float = 5.0
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """One distillation target: a tapped role, on the last or on all decoder layers."""
+
+    at: str
+    layers: Literal["last", "all"] = "last"
+    loss: str = "l2"
+    weight: float = 1.0
+    match: MatchSpec = field(default_factory=MatchSpec)
+
+
+@dataclass(frozen=True)
+class DistillSpec:
+    align: tuple[AlignSpec, ...] = ()
+    targets: tuple[TargetSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stretch of training. quantize: the role globs that are quantized while it runs; None means all."""
+
+    name: str
+    epochs: int
+    quantize: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """AdamW. ``lr_backbone`` and ``lr_quantizer`` default to ``lr``. Norms, biases, scales, offsets: no weight decay."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = 1e-4
+    weight_decay: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    lr_backbone: float | None = None
+    lr_quantizer: float | None = None
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """Learning rate over all stages. warmup in optimizer steps; drop_at in epochs from the start of training."""
+
+    name: Literal["constant", "step", "cosine", "one_cycle"] = "constant"
+    warmup: int = 0
+    drop_at: tuple[int, ...] = ()
+    factor: float = 0.1
+    final: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """The detection loss. Families of transformers take their own coefficients from the model's config and read only
+    ``auxiliary``; the built-in DETR criterion reads the rest."""
+
+    classification: Literal["cross_entropy", "focal"] | None = None
+    no_object: float = 0.1
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    class_weight: float | None = None
+    l1: float = 5.0
+    giou: float = 2.0
+    auxiliary: bool = True
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    stages: tuple[StageSpec, ...] = ()
+    batch_size: int = 8
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    clip_norm: float | None = 0.1
+    loss: LossSpec = field(default_factory=LossSpec)
+    control: bool = False
+    evaluate_every: int = 1
+    precision: Literal["no", "bf16"] = "no"
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """One split: a folder of images and a COCO json, absolute."""
+
+    images: Path
+    annotations: Path
+
+
+@dataclass(frozen=True)
+class TransformSpec:
+    """Training transforms. flip: probability. multiscale: shortest sides to draw from (DETR: 480..800 in steps of 32).
+    crop: DETR's random size crop. scale: fixed-size inputs: zoom range (low, high) of a random crop or pad."""
+
+    flip: float = 0.5
+    multiscale: tuple[int, ...] = ()
+    crop: bool = False
+
+
+@dataclass(frozen=True)
+class SyntheticSpec:
+    """The embedded default data: shapes on textured grounds. Counts are images per split; size in pixels."""
+
+    train: int = 512
+    val: int = 128
+    test: int = 128
+    size: int = 128
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    format: Literal["coco", "synthetic"] = "synthetic"
+    train: SplitSpec | None = None
+    val: SplitSpec | None = None
+    test: SplitSpec | None = None
+    synthetic: SyntheticSpec = field(default_factory=SyntheticSpec)
+    transforms: TransformSpec = field(default_factory=TransformSpec)
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe. ``source`` is the resolved YAML as plain data (what a run folder keeps); ``marks`` says where
+    each of its values stands."""
+
+    name: str
+    model: ModelSpec
+    quantize: QuantizeSpec
+    distill: DistillSpec
+    train: TrainSpec
+    data: DataSpec
+    teacher: ModelSpec | None = None
+    seed: int = 0
+    version: int = 1
+    output: Path | None = None
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    marks: Mapping[KeyPath, Mark] = field(default_factory=dict, repr=False, compare=False)
+
+    def where(self, path: KeyPath) -> str:
+        """``file:line:column: dotted.path`` of the value at ``path``, or of its nearest parent that stands in a file."""
+        for length in range(len(path), -1, -1):
+            mark = self.marks.get(path[:length])
+            if mark is not None:
+                return f"{mark}: {dotted(path)}"
+        return dotted(path)
+
+    def error(self, path: KeyPath, what: str, remedy: str | None = None) -> RecipeError:
+        """An error located at a value of this recipe."""
+        return RecipeError(what, where=self.where(path), remedy=remedy)
+
+
+def dotted(path: KeyPath) -> str:
+    """``quantize.rules[2].match`` of a key path."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+    return text or "recipe"

@@ -1,0 +1,135 @@
+"""A recipe and the recipes that it extends, as one document."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import RecipeErrors
+from .definition import KeyPath, Mark
+from .document import Document, LocatedError, merged, shown
+from .files import UnreadableError, read_text
+from .names import VERSION
+from .reader import read_yaml
+
+MAX_CHAIN = 16
+_BEGINS = f"a recipe begins with version: {VERSION}"
+
+
+class Sources:
+    """The files behind one recipe, and every problem found so far.
+
+    base: the folder for relative paths of values that stand in no file.
+    folders: for each file by the name its marks carry, in the order of reading, where its paths start from.
+    incomplete: whether a recipe that is extended could not be read, so that a missing key means nothing.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.problems: list[LocatedError] = []
+        self.folders: dict[str, Path] = {}
+        self.incomplete = False
+        self._known: dict[str, Document | None] = {}
+        self._open: list[str] = []
+
+    def read(self, path: Path, named: LocatedError | None = None) -> Document | None:
+        """A recipe file with all that it extends; None, and a problem, where it cannot be read.
+
+        Args:
+            path: the file, as messages are to name it.
+            named: a problem where another recipe names this file: what is wrong with the file itself stands there.
+        """
+        try:
+            return self._read(path)
+        except UnreadableError as error:
+            if error.place:
+                problem = LocatedError(error.what, mark=_mark(path, *error.place), remedy=error.remedy)
+            elif named:
+                what = f"{path}: {error.what}"
+                problem = LocatedError(what, mark=named.mark, path=named.path, remedy=error.remedy)
+            else:
+                problem = LocatedError(error.what, where=str(path), remedy=error.remedy)
+            self.problems.append(problem)
+            return None
+
+    def extend(self, document: Document, folder: Path) -> Document:
+        """The document merged over all that it extends, ``extends`` removed."""
+        self._check_version(document)
+        names = document.data.pop("extends", [])
+        listed = isinstance(names, list)
+        base = Document({})
+        for index, name in enumerate(names if listed else [names]):
+            place: KeyPath = ("extends", index) if listed else ("extends",)
+            other = None
+            if isinstance(name, str) and name:
+                other = self.read(Path(os.path.normpath(folder / name)), document.problem(place, "cannot be read"))
+            else:
+                what = f"expected a recipe file, found {shown(name)}"
+                self.problems.append(document.problem(place, what, "one file, or a list of files"))
+            if other is None:
+                self.incomplete = True
+            else:
+                base = merged(base, other)
+        document.forget(("extends",))
+        return merged(base, document)
+
+    def finish(self) -> None:
+        """Raise everything found so far, if anything was: in the order of the files, top to bottom, each once.
+
+        Raises: RecipeErrors.
+        """
+        if not self.problems:
+            return
+        order = {file: index for index, file in enumerate(self.folders)}
+
+        def place(problem: LocatedError) -> tuple[int, int, int]:
+            mark = problem.mark
+            return (order[mark.file], mark.line, mark.column) if mark else (-1, 0, 0)
+
+        unique = {str(problem): problem for problem in self.problems}
+        ordered = sorted(unique.values(), key=place)
+        raise RecipeErrors(ordered)
+
+    def _read(self, path: Path) -> Document | None:
+        try:
+            identity = os.path.realpath(path)
+        except ValueError as error:  # a null character
+            raise UnreadableError(str(error)) from None
+        if identity in self._open:
+            raise UnreadableError("extends itself, directly or through others", "remove one of the extends")
+        if len(self._open) >= MAX_CHAIN:
+            raise UnreadableError(f"more than {MAX_CHAIN} recipes extend one another")
+        if identity in self._known:
+            return self._known[identity]
+        self.folders.setdefault(str(path), path.parent.absolute())
+        self._open.append(identity)
+        try:
+            self._known[identity] = self._parsed(path, read_text(path))
+        finally:
+            self._open.pop()
+        return self._known[identity]
+
+    def _parsed(self, path: Path, text: str) -> Document | None:
+        before = len(self.problems)
+        document = read_yaml(text, lambda line, column: _mark(path, line, column), self.problems)
+        if document is None or document.data is None:
+            if len(self.problems) == before:
+                self.problems.append(LocatedError("the recipe is empty", mark=_mark(path, 0, 0), remedy=_BEGINS))
+            return None
+        if not isinstance(document.data, dict):
+            what = f"a recipe is a mapping, found {shown(document.data)}"
+            self.problems.append(document.problem((), what, _BEGINS))
+            return None
+        return self.extend(document, path.parent)
+
+    def _check_version(self, document: Document) -> None:
+        """A base of a later version is refused though the recipe that extends it names its own."""
+        version = document.data.get("version")
+        if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+            what = f"version {shown(version)} is of a later qrecipe; this one reads version {VERSION}"
+            self.problems.append(document.problem(("version",), what, "install a newer qrecipe"))
+            document.data["version"] = VERSION  # once said is enough
+
+
+def _mark(path: Path, line: int, column: int) -> Mark:
+    return Mark(str(path), line + 1, column + 1)

@@ -1,0 +1,80 @@
+"""From a file or from Python data to a ``Recipe``, or to all that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .build import build_recipe
+from .consistency import consistency_problems
+from .definition import Recipe
+from .document import Document
+from .extend import Sources
+from .override import apply_override, read_override
+from .paths import resolve_paths
+from .plain import plain_document
+from .shape import shape_problems
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, with the recipes that it extends.
+
+    Args:
+        path: the YAML file; its name without ending is the recipe's name where it gives none.
+        overrides: ``key.path=value``, applied in order over everything else; the value is YAML, and a relative path in
+            it starts from the current folder.
+
+    Raises:
+        RecipeErrors: with every problem found, each a ``LocatedError`` with its ``mark``.
+    """
+    file = Path(path)
+    sources = Sources(file.parent.absolute())
+    document = sources.read(file)
+    changes = [read_override(text, sources) for text in overrides]
+    if document is not None:
+        for change in changes:
+            if change is not None:
+                apply_override(document, change, sources)
+        return _checked(document, file.stem, sources)
+    sources.finish()
+    raise AssertionError("a recipe that cannot be read leaves a problem")
+
+
+def recipe_from_mapping(data: Mapping[str, Any], name: str = "recipe", base_folder: str | Path | None = None) -> Recipe:
+    """A recipe from Python data: a resolved recipe (``Recipe.source``), or one written in Python.
+
+    Args:
+        data: the keys of a recipe file; left as it is.
+        name: the recipe's name where ``data`` gives none.
+        base_folder: where relative paths start; the current folder by default.
+
+    Raises:
+        RecipeErrors: with every problem found; there is no file to point at, only the place in ``data``.
+    """
+    sources = Sources(Path.cwd() if base_folder is None else Path(base_folder).absolute())
+    document = plain_document(data, sources.problems)
+    if document is not None:
+        return _checked(sources.extend(document, sources.base), name, sources)
+    sources.finish()
+    raise AssertionError("data that is no recipe leaves a problem")
+
+
+def _checked(document: Document, name: str, sources: Sources) -> Recipe:
+    """The recipe of a document, once everything about it is in order.
+
+    Raises: RecipeErrors.
+    """
+    document.data.setdefault("name", name)
+    train = document.data.get("train")
+    if isinstance(train, dict) and train.get("precision") is False:
+        train["precision"] = "no"  # an unquoted no, which YAML reads as false
+    wrong = {problem.path for problem in sources.problems if problem.path}
+    shape = shape_problems(document, complete=not sources.incomplete)
+    sources.problems += [problem for problem in shape if problem.path not in wrong]
+    wrong |= {problem.path for problem in shape if problem.path}
+    if not sources.incomplete:
+        sources.problems += consistency_problems(document, wrong)
+    resolve_paths(document, sources, wrong)
+    sources.finish()
+    return build_recipe(document)

@@ -1,0 +1,88 @@
+"""``--set key.path=value``: one value of a recipe, replaced from outside of its files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .definition import KeyPath, Mark, dotted
+from .document import Document, LocatedError, shown
+from .extend import Sources
+from .reader import read_yaml
+
+_KEYS = re.compile(r"[A-Za-z_][\w-]*(?:\[[0-9]{1,6}\])*(?:\.[A-Za-z_][\w-]*(?:\[[0-9]{1,6}\])*)*")
+_PART = re.compile(r"[A-Za-z_][\w-]*|[0-9]+")
+_REMEDY = "write key.path=value, for example train.stages[0].epochs=3"
+
+
+@dataclass(frozen=True)
+class Override:
+    """One ``--set``. Marks count columns in ``key.path=value``; a file name in it starts from the current folder."""
+
+    path: KeyPath
+    starts: tuple[Mark, ...]
+    value: Document
+
+
+def read_override(text: str, sources: Sources) -> Override | None:
+    """Read ``key.path=value``, the value being YAML; None, and a problem in ``sources``, where it cannot be read."""
+    file = f"--set {text}"
+    sources.folders[file] = Path.cwd()
+    keys, equals, value = text.partition("=")
+    if not equals or not _KEYS.fullmatch(keys):
+        what = f"{shown(keys)} is not a key path" if equals else "an override without ="
+        sources.problems.append(LocatedError(what, mark=Mark(file, 1, 1), remedy=_REMEDY))
+        return None
+    parts = list(_PART.finditer(keys))
+    path = tuple(int(part[0]) if part[0].isdigit() else part[0] for part in parts)
+    offset = len(keys) + 2
+
+    def mark_of(line: int, column: int) -> Mark:
+        return Mark(file, line + 1, column + (1 if line else offset))
+
+    starts = tuple(Mark(file, 1, part.start() + 1) for part in parts)
+    if path[0] == "extends":
+        what, remedy = "extends cannot be set from outside", "write a recipe that extends both"
+        sources.problems.append(LocatedError(what, mark=starts[0], path=path, remedy=remedy))
+        return None
+    before = len(sources.problems)
+    document = read_yaml(value, mark_of, sources.problems)
+    if document is None:
+        if len(sources.problems) > before:
+            return None
+        document = Document(None, {(): mark_of(0, 0)})  # nothing after the = is YAML's null
+    return Override(path, starts, document)
+
+
+def apply_override(document: Document, override: Override, sources: Sources) -> None:
+    """Put an override's value into a recipe, making mappings on the way. Mutates the document."""
+    here = document.data
+    for depth, part in enumerate(override.path):
+        path, start = override.path[: depth + 1], override.starts[depth]
+        what = _misfit(here, part, path[:-1])
+        if what:
+            sources.problems.append(LocatedError(what, mark=start, path=path, remedy="indices count from 0"))
+            return
+        if depth == len(override.path) - 1:
+            here[part] = override.value.data
+            document.forget(path)
+            document.adopt(path, override.value)
+            document.keys[path] = start
+            return
+        child = here[part] if isinstance(part, int) else here.get(part)
+        if child is None:
+            child = [] if isinstance(override.path[depth + 1], int) else {}
+            here[part] = child
+            document.forget(path)
+            document.marks[path] = document.keys[path] = start
+        here = child
+
+
+def _misfit(here: object, part: str | int, parent: KeyPath) -> str | None:
+    """Why a value has no place for a key or an index, if it has none."""
+    if isinstance(part, str):
+        return None if isinstance(here, dict) else f"{dotted(parent)} is {shown(here)}, not a mapping"
+    if not isinstance(here, list):
+        return f"{dotted(parent)} is {shown(here)}, not a list"
+    return None if part < len(here) else f"{dotted(parent)} has {len(here)} items"

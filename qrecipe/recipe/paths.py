@@ -1,0 +1,82 @@
+"""Relative paths in a recipe become absolute: each starts from the folder of the file that it stands in."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from .definition import KeyPath
+from .document import Document
+from .extend import Sources
+
+_MODELS = ("model", "teacher")
+FACTORIES: tuple[KeyPath, ...] = tuple((model, "factory") for model in _MODELS)
+PLAIN: tuple[KeyPath, ...] = (
+    ("output",),
+    *((model, "weights", kind) for model in _MODELS for kind in ("folder", "file")),
+)
+EXPANDED: tuple[KeyPath, ...] = tuple(
+    ("data", split, kind) for split in ("train", "val", "test") for kind in ("images", "annotations")
+)
+_VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+
+
+def resolve_paths(document: Document, sources: Sources, wrong: set[KeyPath]) -> None:
+    """Make paths absolute, and expand ``$VAR`` and ``${VAR}`` in those of the data. Mutates the document.
+
+    A dollar sign of a name is written ``$$``, before and after, so that a resolved recipe reads as itself.
+
+    Args:
+        document: any mapping; values that are not text are passed over.
+        wrong: paths that have a problem and stay as they are.
+    """
+    for path in (*FACTORIES, *PLAIN, *EXPANDED):
+        parent: Any = document.data
+        for part in path[:-1]:
+            parent = parent.get(part) if isinstance(parent, dict) else None
+        value = parent.get(path[-1]) if isinstance(parent, dict) else None
+        if not isinstance(value, str) or path in wrong:
+            continue
+        mark = document.marks.get(path)
+        folder = sources.folders[mark.file] if mark else sources.base
+        if path in FACTORIES:
+            file, _, function = value.rpartition(":")
+            parent[path[-1]] = f"{_absolute(folder, file)}:{function}" if file.endswith(".py") else value
+        elif path in PLAIN:
+            parent[path[-1]] = _absolute(folder, value)
+        else:
+            expanded = _expanded(document, sources, path, value)
+            if expanded:
+                parent[path[-1]] = _absolute(folder, expanded).replace("$", "$$")
+
+
+def unescaped(text: str) -> str:
+    """A data path of a resolved recipe as the file system knows it."""
+    return text.replace("$$", "$")
+
+
+def _expanded(document: Document, sources: Sources, path: KeyPath, text: str) -> str:
+    """The text with variables replaced; empty, with a problem, where one is not set."""
+    missing: list[str] = []
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1]:
+            return "$"
+        name = found[2] or found[3]
+        value = os.environ.get(name, "")
+        if not value and name not in missing:
+            missing.append(name)
+        return value
+
+    expanded = _VARIABLE.sub(replace, text)
+    for name in missing:
+        state = "is empty" if name in os.environ else "is not set"
+        what = f"the environment variable {name} {state}"
+        sources.problems.append(document.problem(path, what, f"export {name}=..., or write the path out"))
+    return "" if missing else expanded
+
+
+def _absolute(folder: Path, path: str) -> str:
+    return os.path.normpath(folder.absolute() / path)

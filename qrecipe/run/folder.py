@@ -1,0 +1,196 @@
+"""A run folder: everything one ``apply`` leaves behind, and what it needs to go on after a kill.
+
+recipe.json, recipe.yaml   the resolved recipe: as data, to compare with; as text, to read
+plan.json                  the plan
+environment.json           a list: one entry per start
+phases.json                the finished phases and their results
+metrics.jsonl              one line per epoch
+checkpoints/PHASE/         ``last`` and ``best``
+summary.json               written last: a run that has it is finished
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+from .environment import describe_environment
+from .files import read_json, write_atomically, write_json, writing
+from .lines import JsonLines
+from .lock import LOCK, RunLock
+from .summary import Summary
+
+_OWN = {LOCK, ".recipe.json.tmp"}  # all that a kill during `create` can leave before recipe.json stands
+
+
+class RunFolder:
+    """Use :meth:`create`, :meth:`resume` or :meth:`read`. The first two hold the folder's lock until :meth:`close`."""
+
+    def __init__(self, path: Path, lock: RunLock | None) -> None:
+        self.path = path
+        self.metrics = JsonLines(path / "metrics.jsonl")
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: Path, *, recipe: Mapping[str, Any], text: str) -> RunFolder:
+        """Start a run in a new or empty folder.
+
+        Args:
+            recipe: the resolved recipe as plain data. text: the same as YAML.
+
+        Raises:
+            RunError: something is there already, or the folder cannot be written.
+        """
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            taken = {entry.name for entry in path.iterdir()} - _OWN
+        if taken:
+            raise RunError(
+                "the output folder is not empty, and nothing in it is overwritten",
+                where=str(path),
+                remedy="use --resume to continue a run, or another --output",
+            )
+        run = cls(path, RunLock(path))
+        try:
+            if (path / "recipe.json").exists():  # another process was faster, and is through already
+                raise RunError("another process made a run here just now", where=str(path))
+            write_json(path / "recipe.json", recipe)
+            run._started(text)
+        except RunError:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def resume(cls, path: Path, *, recipe: Mapping[str, Any], text: str) -> RunFolder:
+        """Continue a run, with the recipe that it was started with. Where it writes to (``output``) may differ.
+
+        Raises:
+            RunError: there is no run, another process writes it, or the recipe differs (all differing keys are listed).
+        """
+        if not (path / "recipe.json").exists():
+            raise RunError("there is no run to resume", where=str(path), remedy="start it without --resume")
+        run = cls(path, RunLock(path))
+        try:
+            differing = differences(_without_output(run.recipe()), _without_output(_plain(recipe)))
+            if differing:
+                raise RunError(
+                    "the recipe is not the one that this run was started with:\n  " + "\n  ".join(differing),
+                    where=str(path),
+                    remedy="undo these changes, or choose another --output",
+                )
+            run._started(text)
+        except RunError:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def read(cls, path: Path) -> RunFolder:
+        """Look into a run without writing. Raises: RunError: there is none."""
+        if not (path / "recipe.json").exists():
+            raise RunError("this is no run folder: recipe.json is missing", where=str(path))
+        return cls(path, None)
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe, as plain data."""
+        data = read_json(self.path / "recipe.json")
+        if not isinstance(data, dict):
+            raise RunError("this is no recipe", where=str(self.path / "recipe.json"))
+        return data
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        write_json(self.path / "plan.json", plan)
+
+    def checkpoints(self, phase: str) -> Path:
+        """The folder of a training phase's checkpoints; not made here."""
+        return self.path / "checkpoints" / phase
+
+    def phases(self) -> dict[str, Any]:
+        """Results of the finished phases, by name, in the order they finished."""
+        path = self.path / "phases.json"
+        if not path.exists():
+            return {}
+        phases = read_json(path)
+        if not isinstance(phases, dict):
+            raise RunError("these are no phases", where=str(path))
+        return phases
+
+    def finish_phase(self, name: str, result: Any) -> Any:
+        """Record a finished phase; returns the result as JSON gives it back, as a resumed run would see it."""
+        result = _plain(result)
+        write_json(self.path / "phases.json", {**self.phases(), name: result})
+        return result
+
+    def phase(self, name: str, work: Callable[[], Any]) -> Any:
+        """The recorded result of a phase, or else that of ``work``, which is recorded. Results are plain data."""
+        done = self.phases()
+        return done[name] if name in done else self.finish_phase(name, work())
+
+    def finish(self, summary: Summary) -> None:
+        """Write the summary: the run is finished."""
+        write_json(self.path / "summary.json", summary.to_dict())
+
+    @property
+    def is_finished(self) -> bool:
+        return (self.path / "summary.json").exists()
+
+    def summary(self) -> Summary:
+        """Raises: RunError: the run is unfinished."""
+        if not self.is_finished:
+            raise RunError("this run is not finished", where=str(self.path), remedy="continue it with --resume")
+        return Summary.from_dict(read_json(self.path / "summary.json"))
+
+    def _started(self, text: str) -> None:
+        if not (self.path / "recipe.yaml").exists():
+            write_atomically(self.path / "recipe.yaml", text.encode())
+        starts = self.path / "environment.json"
+        earlier = read_json(starts) if starts.exists() else []
+        write_json(starts, [*earlier, describe_environment()])
+
+
+def differences(old: Any, new: Any, at: str = "") -> list[str]:
+    """One line per key that differs between two pieces of plain data, by its dotted path, in the old one's order."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines: list[str] = []
+        for key in [*old, *(key for key in new if key not in old)]:
+            place = f"{at}.{key}" if at else str(key)
+            if key not in new:
+                lines.append(f"{place}: {_short(old[key])} in the run, absent now")
+            elif key not in old:
+                lines.append(f"{place}: absent in the run, {_short(new[key])} now")
+            else:
+                lines += differences(old[key], new[key], place)
+        return lines
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [line for i in range(len(old)) for line in differences(old[i], new[i], f"{at}[{i}]")]
+    if type(old) is type(new) and old == new:
+        return []
+    return [f"{at or 'recipe'}: {_short(old)} in the run, {_short(new)} now"]
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _without_output(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key != "output"}
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,62 @@
+"""One process at a time writes a run folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+from pathlib import Path
+
+from ..errors import RunError
+from .files import writing
+
+LOCK = ".lock"
+
+
+class RunLock:
+    """A lock on a folder, held until :meth:`release` or the end of the process.
+
+    The operating system holds it (``flock``), so that a process that was killed leaves nothing behind; the file's text
+    says who has it, for the message. The file itself stays: removing it would let two processes lock two files.
+
+    Raises:
+        RunError: another process holds it, or the file system has no locks.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOCK
+        with writing(self.path):
+            self._handle: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = self._holder(self._handle)
+                self._close()
+                raise RunError(
+                    f"another process writes this run{holder}",
+                    where=str(folder),
+                    remedy="wait for it, or choose another --output",
+                ) from None
+            except OSError:
+                self._close()
+                raise
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock back. Harmless when it was given back already."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    @staticmethod
+    def _holder(handle: int) -> str:
+        try:
+            said = json.loads(os.pread(handle, 4096, 0))
+            return f" (process {said['pid']} on {said['host']})"
+        except (ValueError, KeyError, TypeError):
+            return ""

@@ -1,0 +1,64 @@
+"""The figures a run ends with, as ``summary.json`` keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import RunError
+
+ROWS: dict[str, str] = {
+    "teacher": "teacher",
+    "control": "control: the teacher trained on",
+    "calibrated": "student after calibration",
+    "trained": "student after training",
+}
+"""The models that a summary compares, in their order, and how they are called."""
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One model. model: a key of ROWS. scores: the twelve COCO numbers by name (AP, AP50, ...), 0..1.
+
+    bytes: size of the weights. operations: bit operations of one image, in real-valued multiply-accumulates.
+    """
+
+    model: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    bytes: float | None = None
+    operations: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """recipe: its name. split: the split that the scores are from. notes: what the reader should be told."""
+
+    recipe: str
+    split: str
+    rows: tuple[SummaryRow, ...]
+    notes: tuple[str, ...] = ()
+
+    def row(self, model: str) -> SummaryRow | None:
+        """The row of a model, or None where the run did not make it."""
+        return next((row for row in self.rows if row.model == model), None)
+
+    def share(self, row: SummaryRow, of: str, score: str = "AP") -> float | None:
+        """``row``'s score as a fraction of ``of``'s; None where either is absent or the latter is not above 0."""
+        other = self.row(of)
+        if other is None or score not in row.scores or other.scores.get(score, 0.0) <= 0:
+            return None
+        return row.scores[score] / other.scores[score]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Summary:
+        """Raises: RunError: keys are missing or unknown."""
+        try:
+            rows = tuple(SummaryRow(**row) for row in data["rows"])
+            return cls(recipe=data["recipe"], split=data["split"], rows=rows, notes=tuple(data.get("notes", ())))
+        except (KeyError, TypeError) as error:
+            raise RunError(f"this is no summary of a run: {error}") from error

@@ -1,0 +1,132 @@
+"""First ranges and first alignments, from data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.batch import Batch
+from ..errors import CalibrationError
+from ..quantizers import FakeQuantizer
+from .student import Student
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What calibration found.
+
+    images: how many it saw. quantizers: how many ranges it set.
+    alignments: per decoder layer the share of the query's energy that alignment changes, ``|q* - q|^2 / |q|^2``, and
+        of the attention logits' energy, with the other layers as they were; None where logits are not tapped.
+    """
+
+    images: int
+    quantizers: int
+    alignments: dict[int, tuple[float, float | None]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "images": self.images,
+            "quantizers": self.quantizers,
+            "alignments": {
+                str(layer): {"query_error": query, "logit_error": logits}
+                for layer, (query, logits) in self.alignments.items()
+            },
+        }
+
+
+@torch.no_grad()
+def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
+    """Fit the alignments to the real-valued queries, then set every quantizer's range, with the alignments on.
+
+    Both see the model real-valued, without dropout. Ranges come from the training graph, which has every site (those
+    of the auxiliary heads too); the evaluation graph runs only if it has some of its own. The student is left with every quantizer on, in the mode it had.
+
+    Raises:
+        CalibrationError: no batches, a site that saw no data, or values that are not finite.
+    """
+    if not batches:
+        raise CalibrationError("there are no batches to calibrate with", remedy="quantize.calibration.batches must be 1 or more")
+    training = student.training
+    student.eval()
+    student.switch_off()
+    _fit_alignments(student, batches)
+    errors = {
+        layer: (alignment.residual or 0.0, _logit_error(student, layer, batches[0]))
+        for layer, alignment in student.alignments.items()
+    }
+    _observe_ranges(student, batches)
+    student.set_stage(None)
+    student.train(training)
+    return CalibrationReport(sum(len(batch) for batch in batches), len(student.quantizers), errors)
+
+
+def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:
+    planned = {alignment.layer: alignment for alignment in student.plan.alignments}
+    if not planned:
+        return
+    for alignment in student.alignments.values():
+        alignment.reset()
+        alignment.mode = "observe"
+    for batch in batches:
+        student.run(_inputs(student, batch), structure="eval")
+    for layer, alignment in student.alignments.items():
+        alignment.initialise(planned[layer].init)
+        alignment.mode = "off"
+
+
+def _logit_error(student: Student, layer: int, batch: Batch) -> float | None:
+    """How much of the attention logits' energy one layer's alignment changes on one batch."""
+    name = f"decoder.cross_attention.logits.{layer}"
+    inputs = _inputs(student, batch)
+    before = student.run(inputs, structure="eval", taps=True)[2].get(name)
+    student.alignments[layer].mode = "on"
+    after = student.run(inputs, structure="eval", taps=True)[2].get(name)
+    student.alignments[layer].mode = "off"
+    if before is None or after is None:
+        return None
+    return float(_energy(after - before) / _energy(before).clamp(min=torch.finfo(torch.float64).tiny))
+
+
+def _energy(value: Tensor) -> Tensor:
+    return value.double().square().sum()
+
+
+def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
+    for alignment in student.alignments.values():
+        alignment.mode = "on"
+    quantizers = student.quantizers
+    for quantizer in quantizers.values():
+        quantizer.set_mode("observe")
+    try:
+        for batch in batches:
+            for quantizer in quantizers.values():
+                quantizer.sample_count = len(batch)
+            student.run(_inputs(student, batch), structure="train")
+        if _unseen(quantizers):  # sites of the evaluation graph alone
+            for batch in batches:
+                student.run(_inputs(student, batch), structure="eval")
+        unseen = _unseen(quantizers)
+        if unseen:
+            raise CalibrationError(
+                f"{len(unseen)} sites saw no data: {', '.join(unseen[:10])}", remedy="check the rule that quantizes them"
+            )
+        for quantizer in quantizers.values():
+            quantizer.finish_calibration()
+    finally:
+        for quantizer in quantizers.values():
+            quantizer.set_mode("off")
+
+
+def _unseen(quantizers: Mapping[str, FakeQuantizer]) -> list[str]:
+    return [name for name, quantizer in quantizers.items() if not quantizer.has_seen_data]
+
+
+def _inputs(student: Student, batch: Batch) -> dict[str, Tensor]:
+    parameter = next(student.parameters())
+    moved = batch.to(parameter.device)
+    return student.family.inputs(moved.pixel_values.to(parameter.dtype), moved.pixel_mask)

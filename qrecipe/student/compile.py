@@ -1,0 +1,149 @@
+"""From a model and a recipe to a student: capture, verify, plan, rewrite."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from ..data.labels import LabelMap
+from ..errors import CaptureError
+from ..graph import Captured, capture, verify
+from ..models.families import Family, build_family
+from ..passes import run_passes
+from ..plan import Plan, build_plan
+from ..recipe.definition import DistillSpec, InputSpec, QuantizeSpec, Recipe
+from .student import Student
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A captured, verified detector, from which any number of students are made."""
+
+    captured: Captured
+    family: Family
+    input: InputSpec
+    label_map: LabelMap | None = None
+
+
+def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = None) -> Student:
+    """Compile a detection transformer with a recipe.
+
+    Args:
+        model: the detector; it is left untouched.
+        recipe: from ``load_recipe``; its ``model`` part is read for ``family``, ``input`` and ``roles`` only.
+        example_inputs: (batch, 3, height, width) images to capture with; by default random ones of a size that fits
+            the family's input. The batch, height and width stay dynamic.
+
+    Raises:
+        CaptureError: the model cannot be captured, or the capture differs from it.
+        PlanError: the recipe does not fit the model.
+    """
+    family = build_family(model, recipe.train.loss, recipe.model.family)
+    return make_student(capture_source(model, family, family.input(recipe.model.input), example_inputs), recipe)
+
+
+def capture_source(
+    model: nn.Module,
+    family: Family,
+    image_input: InputSpec,
+    example: Tensor | None = None,
+    label_map: LabelMap | None = None,
+) -> Source:
+    """Capture a model in both modes, and verify it at two other sizes, outputs and gradients.
+
+    Raises:
+        CaptureError: as ``compile``.
+    """
+    parameter = next((value for value in model.parameters() if value.is_floating_point()), None)
+    dtype = parameter.dtype if parameter is not None else torch.float32
+    device = parameter.device if parameter is not None else torch.device("cpu")
+
+    def images(batch: int, height: int, width: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(height * 10_007 + width)
+        pixels = torch.rand(batch, 3, height, width, generator=generator, dtype=dtype).to(device)
+        mask = torch.ones(batch, height, width, dtype=torch.int64, device=device)
+        mask[0, height * 3 // 4 :] = 0  # real padding, so that masks are seen to matter
+        return family.inputs(pixels, mask)
+
+    height, width = _example_size(image_input) if example is None else (int(example.shape[-2]), int(example.shape[-1]))
+    first = images(2, height, width) if example is None else family.inputs(example, None)
+    captured = capture(model, family.forward, first)
+    others = [
+        images(1, _near(height, 32), _near(width, -32)),
+        images(3, _near(height * 3 // 4, 0), _near(width * 5 // 4, 0)),
+    ]
+    agreements = verify(captured, model, family.forward, others)
+    if not agreements:
+        raise CaptureError(
+            "the model itself runs at none of the sizes at which its capture was to be verified: "
+            + ", ".join(str(tuple(next(iter(inputs.values())).shape)) for inputs in others),
+            where=type(model).__name__,
+            remedy="give example_inputs of a size that the model takes, with other sizes near it",
+        )
+    return Source(captured, family, image_input, label_map)
+
+
+def _example_size(image_input: InputSpec) -> tuple[int, int]:
+    """A size to capture at. Height and width differ, so that they are not taken for one symbol."""
+    if image_input.size is not None:
+        height, width = image_input.size
+        return (height, width if width != height else width + 32)
+    return (256, 320)
+
+
+def _near(extent: int, step: int) -> int:
+    """A size near ``extent``, on the grid of 32 pixels that detectors with several scales ask for."""
+    return max(64, (extent + step) // 32 * 32)
+
+
+def make_student(source: Source, recipe: Recipe) -> Student:
+    """Plan and rewrite a copy of a captured source.
+
+    Raises:
+        PlanError: the recipe does not fit the model.
+    """
+    captured = source.captured.copy()
+    plan = make_plan(source, recipe, captured)
+    run_passes(captured, plan)
+    student = Student(captured.root, captured.faces, recipe, plan, source.family, source.input, source.label_map)
+    for planned in plan.alignments:
+        student.alignments[planned.layer].mode = "on"
+    student.set_stage(None)
+    return student
+
+
+def make_plan(
+    source: Source, recipe: Recipe, captured: Captured | None = None, image_size: tuple[int, int] | None = None
+) -> Plan:
+    """The plan alone, on a copy of the source unless one is given; costs are counted at ``image_size``."""
+    return build_plan(
+        captured or source.captured.copy(),
+        recipe,
+        image_size or plan_size(source.input),
+        recipe.model.roles,
+        source.family.notes,
+    )
+
+
+def plan_size(image_input: InputSpec) -> tuple[int, int]:
+    """The (height, width) at which costs are counted: the fixed size, or a 4:3 image after DETR's resize."""
+    if image_input.size is not None:
+        return image_input.size
+    shortest = image_input.shortest or 800
+    return shortest, min(round(shortest * 4 / 3), image_input.longest or round(shortest * 4 / 3))
+
+
+def real_valued(recipe: Recipe, targets: bool = False) -> Recipe:
+    """The recipe without quantizers and alignment: what a teacher and a control are compiled with.
+
+    Args:
+        targets: keep the distillation targets, so that the teacher has the student's taps.
+    """
+    return dataclasses.replace(
+        recipe,
+        quantize=QuantizeSpec(batch_norm=recipe.quantize.batch_norm),
+        distill=DistillSpec(targets=recipe.distill.targets if targets else ()),
+    )
+

@@ -1,0 +1,96 @@
+"""A student on disk: weights, ranges and the recipe that rebuilds the structure before they are loaded, strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..data.labels import LabelMap
+from ..errors import ModelError
+from ..models.families import build_family
+from ..models.sources import build_model
+from ..recipe import recipe_from_mapping
+from ..recipe.definition import InputSpec, Recipe
+from ..store.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from .compile import Source, capture_source, make_student, real_valued
+from .student import Student
+
+
+def save_student(student: Student, folder: Path) -> None:
+    """Write a student into a folder, in place of the one that is there.
+
+    Raises:
+        RunError: the file system refuses it; what was there is intact.
+    """
+    label_map = student.label_map
+    extra = {
+        "recipe": dict(student.recipe.source),
+        "real_valued": not student.plan.quantizers,
+        "quantized_roles": student.quantized_roles,
+        "input": dataclasses.asdict(student.input),
+        "label_map": None if label_map is None else _plain_map(label_map),
+    }
+    save_checkpoint(folder, Checkpoint(weights=student.state_dict(), extra=extra))
+
+
+def load_student(folder: Path, model: nn.Module | None = None) -> Student:
+    """Rebuild a student from its folder: build the model, capture it, apply the recipe, load every weight.
+
+    Args:
+        model: needed where the recipe names no architecture and no factory; only its structure is read.
+
+    Raises:
+        TrainError: the folder is no student, or damaged. ModelError: the model cannot be rebuilt.
+        CaptureError, PlanError: as ``compile``.
+    """
+    extra = load_checkpoint(folder).extra
+    if "recipe" not in extra:
+        raise ModelError("this checkpoint was not written by save()", where=str(folder))
+    recipe = recipe_from_mapping(extra["recipe"])
+    label_map = _read_map(extra["label_map"])
+    source = _source(recipe, label_map, model, folder, extra["input"])
+    if extra["real_valued"]:
+        recipe = real_valued(recipe)
+    student = make_student(source, recipe)
+    load_weights(folder, student)
+    student.set_stage(extra["quantized_roles"])
+    return student.eval()
+
+
+def _source(
+    recipe: Recipe, label_map: LabelMap | None, model: nn.Module | None, folder: Path, image_input: dict[str, Any]
+) -> Source:
+    shown = InputSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in image_input.items()})
+    if model is not None:
+        family = build_family(model, recipe.train.loss, recipe.model.family)
+        return capture_source(model, family, shown, label_map=label_map)
+    if label_map is None:
+        raise ModelError(
+            "the recipe of this student names no data, so its model cannot be rebuilt",
+            where=str(folder),
+            remedy="give the model: Student.load(folder, model)",
+        )
+    categories = sorted(label_map.names.items())
+    built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
+    return capture_source(built.model, built.family, shown, label_map=label_map)
+
+
+def _plain_map(label_map: LabelMap) -> dict[str, Any]:
+    return {
+        "category_to_class": {str(key): value for key, value in label_map.category_to_class.items()},
+        "names": {str(key): value for key, value in label_map.names.items()},
+        "classes": label_map.classes,
+    }
+
+
+def _read_map(data: dict[str, Any] | None) -> LabelMap | None:
+    if data is None:
+        return None
+    return LabelMap(
+        {int(key): value for key, value in data["category_to_class"].items()},
+        {int(key): value for key, value in data["names"].items()},
+        data["classes"],
+    )

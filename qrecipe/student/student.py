@@ -1,0 +1,106 @@
+"""The student: a captured detector with fake quantizers, alignment and taps, that is called like the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from ..data.labels import LabelMap
+from ..distill import QueryAlignment
+from ..graph import Face, GraphModel, Structure
+from ..graph.roles import role_matches
+from ..models.families import Family
+from ..models.prediction import Prediction
+from ..passes.insert_alignment import ALIGNMENTS
+from ..passes.insert_fake_quant import FAKE_QUANTIZERS
+from ..plan import Plan
+from ..quantizers import FakeQuantizer
+from ..recipe.definition import InputSpec, Recipe
+
+
+@final
+class Student(GraphModel):
+    """What ``qrecipe.compile`` returns. Its state_dict has the model's own keys, and those of what was added.
+
+    recipe, plan: what it was made from. family: how its outputs read. input: how images are prepared for it.
+    label_map: COCO categories to classes, where the data is known.
+    """
+
+    def __init__(
+        self,
+        root: nn.Module,
+        faces: Mapping[Structure, Face],
+        recipe: Recipe,
+        plan: Plan,
+        family: Family,
+        image_input: InputSpec,
+        label_map: LabelMap | None,
+    ) -> None:
+        super().__init__(root, faces)
+        self.recipe = recipe
+        self.plan = plan
+        self.family = family
+        self.input = image_input
+        self.label_map = label_map
+        self.quantized_roles: tuple[str, ...] | None = None
+
+    def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
+        """The model's own output type. pixel_values: (batch, 3, height, width); pixel_mask: (batch, height, width)."""
+        return self.run(self.family.inputs(pixel_values, pixel_mask))[0]
+
+    def with_taps(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> tuple[Any, dict[str, Tensor]]:
+        """The model's own output, and the tapped values by name (``decoder.cross_attention.output.5``)."""
+        outputs, _, taps = self.run(self.family.inputs(pixel_values, pixel_mask), taps=True)
+        return outputs, taps
+
+    def predict(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Prediction:
+        """Logits (batch, queries, classes) and boxes (batch, queries, 4), cxcywh in 0..1."""
+        outputs, extras, _ = self.run(self.family.inputs(pixel_values, pixel_mask))
+        return self.family.read(outputs, extras)
+
+    @property
+    def quantizers(self) -> dict[str, FakeQuantizer]:
+        """Fake quantizers by name."""
+        return {
+            name.removeprefix(f"{FAKE_QUANTIZERS}."): module
+            for name, module in self.named_modules()
+            if isinstance(module, FakeQuantizer)
+        }
+
+    @property
+    def alignments(self) -> dict[int, QueryAlignment]:
+        """Alignments by decoder layer."""
+        return {
+            planned.layer: self._alignment(planned.name) for planned in self.plan.alignments if hasattr(self, ALIGNMENTS)
+        }
+
+    def _alignment(self, name: str) -> QueryAlignment:
+        module = self.get_submodule(f"{ALIGNMENTS}.{name}")
+        assert isinstance(module, QueryAlignment)
+        return module
+
+    def set_stage(self, quantize: Sequence[str] | None) -> None:
+        """Quantize only the sites whose role matches one of the patterns; None quantizes all of them.
+
+        Alignment belongs to the decoder's cross-attention: it is off while that stays real-valued.
+        """
+        self.quantized_roles = None if quantize is None else tuple(quantize)
+        sites = self.plan.quantizers
+        for name, quantizer in self.quantizers.items():
+            quantizer.set_mode("on" if self._quantized(sites[name].role) else "off")
+        for alignment in self.alignments.values():
+            alignment.mode = "on" if self._quantized("decoder.cross_attention") else "off"
+
+    def _quantized(self, role: str) -> bool:
+        return self.quantized_roles is None or any(role_matches(pattern, role) for pattern in self.quantized_roles)
+
+    def switch_off(self) -> None:
+        """Run real-valued: every quantizer and alignment becomes the identity. ``set_stage(None)`` switches back."""
+        self.set_stage(())
+
+    def is_backbone(self, parameter: str) -> bool:
+        """Whether a parameter belongs to the backbone (for its learning rate)."""
+        prefix = self.plan.backbone
+        return bool(prefix) and (parameter == prefix or parameter.startswith(f"{prefix}."))

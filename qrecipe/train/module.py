@@ -1,0 +1,102 @@
+"""One module that holds student, teacher and losses: what a runner, DDP or somebody's own loop wraps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batch import Batch
+from ..distill import Match, check_widths, distill_loss, global_mean, match_queries
+from ..errors import PlanError
+from ..models.prediction import Prediction
+from ..recipe.definition import TargetSpec
+from ..student import Student
+
+
+@final
+class TrainingModule(nn.Module):
+    """``forward(batch)`` gives the loss and its parts: detection loss + sum of weight * distillation loss (2.38).
+
+    Args:
+        student: what is trained.
+        teacher: a real-valued student with the same taps; frozen, always in evaluation mode. Needed where the recipe
+            has distillation targets.
+
+    Raises:
+        PlanError: the teacher is missing, lacks a tap, or a tap of it has another width.
+    """
+
+    def __init__(self, student: Student, teacher: Student | None = None) -> None:
+        super().__init__()
+        self.student = student
+        self.targets = student.recipe.distill.targets
+        self.teacher = teacher if self.targets else None
+        if self.targets:
+            if teacher is None:
+                raise PlanError("the recipe distils, so a teacher is needed", where="distill.targets")
+            self._pairs = [_pair_taps(student, teacher, target, index) for index, target in enumerate(self.targets)]
+            teacher.requires_grad_(False)
+            teacher.eval()
+
+    def train(self, mode: bool = True) -> TrainingModule:
+        """Set the student's mode; the teacher stays in evaluation mode."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
+    def set_stage(self, quantize: Sequence[str] | None) -> None:
+        """Quantize only the roles that match; None quantizes all."""
+        self.student.set_stage(quantize)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a scalar with a graph, and its detached parts: ``detection``, its own parts, ``distill``."""
+        student = self.student
+        inputs = student.family.inputs(batch.pixel_values, batch.pixel_mask)
+        outputs, extras, taps = student.run(inputs, structure="train", taps=self.teacher is not None)
+        loss, parts = student.family.loss(outputs, extras, batch.labels)
+        parts = {"detection": loss.detach(), **parts}
+        if self.teacher is not None:
+            distilled = self._distill(batch, student.family.read(outputs, extras), taps)
+            parts["distill"] = distilled.detach()
+            loss = loss + distilled
+        return loss, parts
+
+    def _distill(self, batch: Batch, prediction: Prediction, taps: dict[str, Tensor]) -> Tensor:
+        teacher = self.teacher
+        assert teacher is not None
+        with torch.no_grad():
+            inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
+            outputs, extras, theirs = teacher.run(inputs, structure="eval", taps=True)
+            teacher_boxes = teacher.family.read(outputs, extras).boxes
+        truth = [label["boxes"].to(teacher_boxes) for label in batch.labels]
+        matches: dict[Any, Match] = {}  # made once, with the final boxes, for all layers
+        total = prediction.boxes.new_zeros(())
+        for target, pairs in zip(self.targets, self._pairs, strict=True):
+            if target.match not in matches:
+                matches[target.match] = match_queries(target.match, prediction.boxes, teacher_boxes, truth)
+            for mine, his in pairs:
+                value, count = distill_loss(taps[mine], theirs[his], matches[target.match], target.loss)
+                total = total + target.weight / len(pairs) * global_mean(value, count)
+        return total
+
+
+def _pair_taps(student: Student, teacher: Student, target: TargetSpec, index: int) -> list[tuple[str, str]]:
+    """The student's taps of one target with the teacher's that correspond: the last with the last, and so on back."""
+    mine, his = ([tap for tap in model.plan.taps if tap.role == target.at] for model in (student, teacher))
+    if target.layers == "last":
+        mine, his = mine[-1:], his[-1:]
+    where = student.recipe.where(("distill", "targets", index))
+    if len(his) < len(mine) or not his:
+        raise PlanError(
+            f"the teacher has {len(his)} taps at {target.at}, the student {len(mine)}",
+            where=where,
+            remedy="use layers: last, or a teacher with as many decoder layers",
+        )
+    his = his[-len(mine) :]
+    for a, b in zip(mine, his, strict=True):
+        check_widths(a.width, b.width, f"{where}: {a.name}")
+    return [(a.name, b.name) for a, b in zip(mine, his, strict=True)]

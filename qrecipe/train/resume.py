@@ -1,0 +1,108 @@
+"""Where a training begins: at its first epoch, or after the last one that a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import RunError, TrainError
+from ..recipe.definition import TrainSpec
+from ..run.folder import differences
+from .checkpoint import Checkpoint, has_checkpoint, load_weights
+from .optimizer import ParameterGroup
+from .protocols import Trainable
+
+
+def trained_parameters(trainable: Trainable) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that require gradients: the student's by their names in it, then others by theirs in the whole."""
+    return [
+        (name, parameter)
+        for name, parameter in [*trainable.student.named_parameters(), *_outside(trainable)]
+        if parameter.requires_grad
+    ]
+
+
+def _outside(trainable: Trainable) -> list[tuple[str, nn.Parameter]]:
+    inside = {id(parameter) for parameter in trainable.student.parameters()}
+    return [(n, p) for n, p in trainable.named_parameters() if p.requires_grad and id(p) not in inside]
+
+
+def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, Any]:
+    """What must not change between the parts of one training, as plain data."""
+    settings = {"train": asdict(spec), "seed": seed, "steps_per_epoch": steps_per_epoch}
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    return plain
+
+
+def training_state(
+    trainable: Trainable, optimizer: Optimizer, groups: Sequence[ParameterGroup], step: int
+) -> dict[str, Any]:
+    """What a checkpoint keeps beside the student: the optimizer, and trained parameters outside the student.
+
+    The schedule is a function of ``step``; nothing else of it needs to be kept.
+    """
+    return {
+        "optimizer": optimizer.state_dict(),
+        "scheduler": {"step": step},
+        "groups": {group.name: list(group.names) for group in groups},
+        "outside": {name: parameter.detach() for name, parameter in _outside(trainable)},
+    }
+
+
+def begin(last: Path) -> None:
+    """Raises: RunError: there is a checkpoint already."""
+    if has_checkpoint(last):
+        raise RunError(
+            "there is a checkpoint of an earlier training, and it is not overwritten",
+            where=str(last),
+            remedy="use --resume to continue it, or another --output",
+        )
+
+
+def resume_from(
+    last: Path,
+    trainable: Trainable,
+    optimizer: Optimizer,
+    groups: Sequence[ParameterGroup],
+    settings: Mapping[str, Any],
+) -> Checkpoint | None:
+    """Put the checkpoint's state into student, optimizer and the rest; None where there is no checkpoint yet.
+
+    Raises:
+        TrainError: it is damaged, of another model, or of a training with other settings.
+    """
+    if not has_checkpoint(last):
+        return None
+    checkpoint = load_weights(last, trainable.student)
+    changed = differences(checkpoint.extra.get("fit"), dict(settings))
+    if changed:
+        raise TrainError(
+            "the checkpoint is of a training with other settings:\n  " + "\n  ".join(changed),
+            where=str(last),
+            remedy="undo these changes, or choose another --output",
+        )
+    training = checkpoint.training
+    if training is None:
+        raise TrainError("the checkpoint holds weights only: training cannot go on from it", where=str(last))
+    outside = _outside(trainable)
+    names = {group.name: list(group.names) for group in groups}
+    if training["groups"] != names or set(training["outside"]) != {name for name, _ in outside}:
+        raise TrainError("the checkpoint's optimizer is of other parameters", where=str(last))
+    optimizer.load_state_dict(training["optimizer"])
+    for name, parameter in outside:
+        _fill(parameter, training["outside"][name], name, last)
+    return checkpoint
+
+
+def _fill(parameter: nn.Parameter, value: Tensor, name: str, last: Path) -> None:
+    if parameter.shape != value.shape:
+        raise TrainError(
+            f"{name} is {tuple(value.shape)} in the checkpoint and {tuple(parameter.shape)} now", where=str(last)
+        )
+    parameter.data.copy_(value)

@@ -1,0 +1,378 @@
+"""The families against eager models: their losses, their outputs, what they make of one's own modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from tiny_detectors import some_images, some_labels, stir, tiny_deimv2, tiny_detr
+from torch import Tensor, nn
+
+from qrecipe.errors import ModelError
+from qrecipe.models.demo import DemoDetector
+from qrecipe.models.families import FAMILIES, Family, build_family, family_of_type, find_family
+from qrecipe.models.families.deimv2 import Deimv2Family
+from qrecipe.models.families.detr import DetrFamily
+from qrecipe.models.families.generic import GenericFamily
+from qrecipe.recipe.definition import InputSpec, LossSpec
+
+COUNTS = [(2, 1), (0, 3), (0, 0)]
+
+
+def run(family: Family, model: nn.Module, images: Tensor, mask: Tensor | None = None) -> tuple[Any, dict[str, Tensor]]:
+    return family.forward(model, family.inputs(images, mask))
+
+
+def half_mask(images: Tensor) -> Tensor:
+    mask = torch.ones(images.shape[0], *images.shape[-2:], dtype=torch.int64)
+    mask[0, :, images.shape[-1] // 2 :] = 0
+    return mask
+
+
+class TestDetr:
+    @pytest.mark.parametrize("counts", COUNTS)
+    def test_loss_is_the_eager_models_with_auxiliary_losses(self, counts: tuple[int, ...]) -> None:
+        model = stir(tiny_detr(auxiliary_loss=True)).train()
+        images, labels = some_images(2), some_labels(counts)
+        mask = half_mask(images)
+        eager = model(pixel_values=images, pixel_mask=mask, labels=labels)
+        family = build_family(model, LossSpec())
+        total, parts = family.loss(*run(family, model, images, mask), labels)
+        torch.testing.assert_close(total, eager.loss, rtol=0, atol=1e-4)
+        torch.testing.assert_close(sum(parts.values()), total.detach())
+        assert set(parts) == {"class", "l1", "giou", "auxiliary"}
+
+    def test_loss_without_the_flag_is_the_eager_models_with_it_where_the_last_norm_is_fresh(self) -> None:
+        # With config.auxiliary_loss the network feeds the normalised state forward; two norms in a row that are
+        # still the identity change nothing, so there the two networks are one.
+        plain, flagged = tiny_detr().train(), tiny_detr(auxiliary_loss=True).train()
+        flagged.load_state_dict(plain.state_dict())
+        images, labels = some_images(2), some_labels((2, 1))
+        family = build_family(plain, LossSpec())
+        total, _ = family.loss(*run(family, plain, images), labels)
+        eager = flagged(pixel_values=images, labels=labels)
+        torch.testing.assert_close(total, eager.loss, rtol=0, atol=1e-4)
+
+    def test_gradients_are_the_eager_models(self) -> None:
+        model = stir(tiny_detr(auxiliary_loss=True)).train()
+        images, labels = some_images(2), some_labels((2, 1))
+        model(pixel_values=images, labels=labels).loss.backward()
+        expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad()
+        family = build_family(model, LossSpec())
+        family.loss(*run(family, model, images), labels)[0].backward()
+        for name, parameter in model.named_parameters():
+            if name in expected:
+                torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-3, atol=1e-5)
+
+    def test_loss_without_auxiliary(self) -> None:
+        model = stir(tiny_detr()).train()
+        images, labels = some_images(2), some_labels((2, 1))
+        family = build_family(model, LossSpec(auxiliary=False))
+        outputs, extras = run(family, model, images)
+        total, parts = family.loss(outputs, extras, labels)
+        assert extras == {}
+        assert "auxiliary" not in parts
+        torch.testing.assert_close(total, model(pixel_values=images, labels=labels).loss, rtol=0, atol=1e-4)
+
+    def test_earlier_layers_are_read_by_the_models_own_heads(self) -> None:
+        model = stir(tiny_detr()).train()
+        family = build_family(model, LossSpec())
+        images = some_images(2)
+        outputs, extras = run(family, model, images)
+        states = model(pixel_values=images, output_hidden_states=True).decoder_hidden_states[1:-1]
+        prediction = family.read(outputs, extras)
+        assert len(prediction.auxiliary) == len(states) == 2
+        for (logits, boxes), state in zip(prediction.auxiliary, states, strict=True):
+            normed = model.model.decoder.layernorm(state)
+            torch.testing.assert_close(logits, model.class_labels_classifier(normed))
+            torch.testing.assert_close(boxes, model.bbox_predictor(normed).sigmoid())
+        torch.testing.assert_close(prediction.logits, outputs.logits)
+        torch.testing.assert_close(prediction.boxes, outputs.pred_boxes)
+
+    def test_evaluation_has_no_extras_and_hooks_are_gone(self) -> None:
+        model = tiny_detr().train()
+        family = build_family(model, LossSpec())
+        images = some_images(1)
+        assert run(family, model, images)[1]
+        assert all(not layer._forward_hooks for layer in model.model.decoder.layers)
+        outputs, extras = run(family, model.eval(), images)
+        assert extras == {}
+        assert family.read(outputs, extras).auxiliary == ()
+        torch.testing.assert_close(outputs.logits, model(pixel_values=images).logits, rtol=0, atol=0)
+
+    def test_hooks_are_gone_after_an_error(self) -> None:
+        model = tiny_detr().train()
+        family = build_family(model, LossSpec())
+        with pytest.raises(ValueError, match="channel"):
+            run(family, model, torch.zeros(1, 4, 64, 64))
+        assert all(not layer._forward_hooks for layer in model.model.decoder.layers)
+
+    def test_input_and_scores(self) -> None:
+        family = build_family(tiny_detr(), LossSpec())
+        assert isinstance(family, DetrFamily)
+        assert (family.scores, family.classes) == ("softmax", 3)
+        assert (family.default_input.shortest, family.default_input.longest) == (800, 1333)
+        assert family.default_input.mask
+        given = family.inputs(torch.zeros(2, 3, 8, 9), None)
+        assert given["pixel_mask"].dtype == torch.int64
+        assert given["pixel_mask"].shape == (2, 8, 9)
+        assert bool((given["pixel_mask"] == 1).all())
+
+    def test_the_models_own_configuration_stays_as_it_is(self) -> None:
+        model = tiny_detr().train()
+        family = build_family(model, LossSpec())
+        family.loss(*run(family, model, some_images(1)), some_labels((1,)))
+        assert model.config.auxiliary_loss is False
+
+    def test_loss_of_a_float64_model(self) -> None:
+        model = stir(tiny_detr()).double().train()
+        family = build_family(model, LossSpec())
+        total, _ = family.loss(*run(family, model, some_images(1).double()), some_labels((2,)))
+        single = model.float()
+        expected, _ = family.loss(*run(family, single, some_images(1)), some_labels((2,)))
+        torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-4)
+
+
+class TestDeimv2:
+    @pytest.mark.parametrize("auxiliary", [True, False])
+    @pytest.mark.parametrize("counts", COUNTS)
+    def test_loss_is_the_eager_models_without_denoising(self, counts: tuple[int, ...], auxiliary: bool) -> None:
+        model = stir(tiny_deimv2()).train()
+        images, labels = some_images(2), some_labels(counts)
+        family = build_family(model, LossSpec(auxiliary=auxiliary))
+        total, parts = family.loss(*run(family, model, images), labels)
+        model.config.num_denoising = 0
+        model.config.auxiliary_loss = auxiliary
+        eager = model(pixel_values=images, labels=labels)
+        torch.testing.assert_close(total, eager.loss, rtol=0, atol=1e-4)
+        torch.testing.assert_close(sum(parts.values()), total.detach())
+        assert ("auxiliary" in parts) == auxiliary
+
+    def test_read(self) -> None:
+        model = stir(tiny_deimv2())
+        family = build_family(model, LossSpec())
+        outputs, extras = run(family, model.train(), some_images(2))
+        prediction = family.read(outputs, extras)
+        assert len(prediction.auxiliary) == 2
+        torch.testing.assert_close(prediction.auxiliary[1][0], outputs.intermediate_logits[:, -2])
+        torch.testing.assert_close(prediction.auxiliary[0][1], outputs.intermediate_reference_points[:, -3])
+        torch.testing.assert_close(prediction.logits, outputs.intermediate_logits[:, -1])
+        outputs, extras = run(family, model.eval(), some_images(2))
+        assert family.read(outputs, extras).auxiliary == ()
+
+    def test_input_and_scores(self) -> None:
+        family = build_family(tiny_deimv2(), LossSpec())
+        assert isinstance(family, Deimv2Family)
+        assert family.default_input == InputSpec(size=(640, 640), mask=False)
+        assert (family.scores, family.classes) == ("sigmoid", 3)
+        assert set(family.inputs(torch.zeros(1, 3, 8, 8), torch.ones(1, 8, 8))) == {"pixel_values"}
+        assert "denoising" in family.notes[0]
+
+    def test_size_of_the_configuration(self) -> None:
+        model = tiny_deimv2(eval_size=[320, 256])
+        assert build_family(model, LossSpec()).default_input.size == (320, 256)
+
+
+class Own(nn.Module):
+    """One's own detector; ``shape`` says how it spells its output."""
+
+    def __init__(self, columns: int = 4, shape: str = "dict") -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, columns + 4)
+        self.columns = columns
+        self.shape = shape
+
+    def forward(self, image: Tensor) -> Any:
+        both = self.layer(image.flatten(2)[..., :5].transpose(1, 2))
+        logits, boxes = both[..., : self.columns], both[..., self.columns :].sigmoid()
+        if self.shape == "dict":
+            earlier = [{"logits": logits + 1, "pred_boxes": boxes}] if self.training else None
+            return {"logits": logits, "pred_boxes": boxes, "aux_outputs": earlier}
+        if self.shape == "original":
+            return {"pred_logits": logits, "boxes": boxes, "auxiliary": ((logits + 1, boxes),)}
+        if self.shape == "tuple":
+            return logits, boxes
+        if self.shape == "nothing":
+            return {"scores": logits}
+        return OwnOutput(logits, boxes)
+
+
+@dataclass
+class OwnOutput:
+    logits: Tensor
+    pred_boxes: Tensor
+
+
+class TestGeneric:
+    @pytest.mark.parametrize(("shape", "earlier"), [("dict", 1), ("original", 1), ("tuple", 0), ("object", 0)])
+    def test_outputs_are_read_however_they_are_spelled(self, shape: str, earlier: int) -> None:
+        model = Own(shape=shape).train()
+        family = build_family(model, LossSpec(), classes=4)
+        outputs, extras = run(family, model, some_images(2))
+        prediction = family.read(outputs, extras)
+        assert prediction.logits.shape == (2, 5, 4)
+        assert prediction.boxes.shape == (2, 5, 4)
+        assert len(prediction.auxiliary) == earlier
+        total, parts = family.loss(outputs, extras, some_labels((2, 0)))
+        torch.testing.assert_close(sum(parts.values()), total.detach())
+        total.backward()
+        assert model.training
+
+    @pytest.mark.parametrize(
+        ("columns", "classes", "classification", "scores", "found"),
+        [
+            (4, 4, None, "sigmoid", 4),
+            (4, 3, None, "softmax", 3),
+            (4, None, None, "sigmoid", 4),
+            (4, 4, "cross_entropy", "softmax", 3),
+            (4, 3, "focal", "sigmoid", 4),
+        ],
+    )
+    def test_scores(self, columns: int, classes: int | None, classification: Any, scores: str, found: int) -> None:
+        family = build_family(Own(columns), LossSpec(classification=classification), classes=classes)
+        assert (family.scores, family.classes) == (scores, found)
+
+    def test_parameter_names(self) -> None:
+        class Named(Own):
+            def forward(self, mask: Tensor | None = None, *, pixel_values: Tensor, pixel_mask: Tensor) -> Any:
+                assert mask is None
+                assert pixel_mask.shape == pixel_values[:, 0].shape
+                return super().forward(pixel_values)
+
+        image = torch.zeros(1, 3, 8, 8)
+        family = build_family(Own(), LossSpec())
+        assert isinstance(family, GenericFamily)
+        assert set(family.inputs(image, torch.ones(1, 8, 8))) == {"image"}
+        assert set(build_family(Named(), LossSpec()).inputs(image, None)) == {"pixel_values", "pixel_mask"}
+
+    def test_no_parameter_by_name(self) -> None:
+        class Starred(Own):
+            def forward(self, *images: Tensor) -> Any:
+                return super().forward(*images)
+
+        with pytest.raises(ModelError, match="no parameter that can be given by name"):
+            build_family(Starred(), LossSpec())
+
+    def test_output_without_boxes(self) -> None:
+        with pytest.raises(ModelError, match="the keys scores") as caught:
+            build_family(Own(shape="nothing"), LossSpec())
+        assert "pred_boxes" in str(caught.value.remedy)
+
+    def test_a_forward_that_fails(self) -> None:
+        class Broken(Own):
+            def forward(self, image: Tensor) -> Any:
+                return super().forward(image[:, :2])
+
+        with pytest.raises(ModelError, match="RuntimeError"):
+            build_family(Broken(), LossSpec())
+
+    def test_shapes_that_are_no_detections(self) -> None:
+        class Flat(Own):
+            def forward(self, image: Tensor) -> Any:
+                outputs = super().forward(image)
+                return {"logits": outputs["logits"][:, 0], "pred_boxes": outputs["pred_boxes"]}
+
+        with pytest.raises(ModelError, match=r"its logits are \(1, 4\)"):
+            build_family(Flat(), LossSpec())
+
+    def test_a_dataclass_output_can_be_exported(self) -> None:
+        model = Own(shape="object").eval()
+        build_family(model, LossSpec())
+        image = some_images(1)
+        captured = torch.export.export(model, (image,), strict=False).module()
+        torch.testing.assert_close(captured(image).logits, model(image).logits)
+
+    def test_nothing_changes_in_the_model(self) -> None:
+        class Normed(Own):
+            def __init__(self) -> None:
+                super().__init__()
+                self.norm = nn.BatchNorm2d(3)
+
+            def forward(self, image: Tensor) -> Any:
+                return super().forward(self.norm(image))
+
+        model = Normed().train()
+        build_family(model, LossSpec())
+        assert model.training
+        assert int(model.norm.num_batches_tracked) == 0
+
+
+class TestTable:
+    def test_every_row_reads_a_model_of_its_own(self) -> None:
+        models = {
+            "detr": tiny_detr(),
+            "deimv2": tiny_deimv2(),
+            "generic": Own(),
+            "demo": DemoDetector(3, width=8, queries=4, heads=2),
+        }
+        assert set(models) == set(FAMILIES)
+        for name, model in models.items():
+            assert find_family(model) == name
+            family = build_family(model, LossSpec())
+            assert family.name == name
+            outputs, extras = run(family, model.train(), some_images(2))
+            total, _ = family.loss(outputs, extras, some_labels((1, 0)))
+            assert torch.isfinite(total)
+            assert family.input(InputSpec()) == family.default_input
+
+    def test_a_subclass_is_of_its_bases_family(self) -> None:
+        class Mine(DemoDetector):  # type: ignore[misc]
+            pass
+
+        assert find_family(Mine(3, width=8, queries=4, heads=2)) == "demo"
+
+    def test_another_detector_of_transformers(self) -> None:
+        from transformers import PreTrainedConfig, PreTrainedModel
+
+        class OddForObjectDetection(PreTrainedModel):
+            config_class = PreTrainedConfig
+
+        model = OddForObjectDetection(PreTrainedConfig())
+        with pytest.raises(ModelError, match="OddForObjectDetection") as caught:
+            find_family(model)
+        assert "model.family: generic" in str(caught.value)
+        with pytest.raises(ModelError, match="rt_detr"):
+            family_of_type("rt_detr")
+
+    def test_unknown_name(self) -> None:
+        with pytest.raises(ModelError, match='did you mean "deimv2"'):
+            build_family(Own(), LossSpec(), name="deimv3")
+
+    def test_a_family_that_does_not_fit(self) -> None:
+        with pytest.raises(ModelError, match="cannot be read as detr"):
+            build_family(Own(), LossSpec(), name="detr")
+
+    def test_transformers_detector_as_generic(self) -> None:
+        model = tiny_detr().train()
+        family = build_family(model, LossSpec(), name="generic", classes=3)
+        assert (family.scores, family.classes) == ("softmax", 3)
+        total, _ = family.loss(*run(family, model, some_images(1)), some_labels((2,)))
+        total.backward()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (InputSpec(), InputSpec(shortest=800, longest=1333, mask=True)),
+        (InputSpec(size=(320, 256)), InputSpec(size=(320, 256), mask=True)),
+        (InputSpec(shortest=480), InputSpec(shortest=480, longest=1333, mask=True)),
+        (InputSpec(longest=500, mask=False), InputSpec(shortest=800, longest=500, mask=False)),
+    ],
+)
+def test_input_merges(override: InputSpec, expected: InputSpec) -> None:
+    merged = build_family(tiny_detr(), LossSpec()).input(override)
+    assert (merged.size, merged.shortest, merged.longest, merged.mask) == (
+        expected.size,
+        expected.shortest,
+        expected.longest,
+        expected.mask,
+    )
+    assert merged.mean == (0.485, 0.456, 0.406)
+
+
+def test_shortest_replaces_a_default_size() -> None:
+    merged = build_family(tiny_deimv2(), LossSpec()).input(InputSpec(shortest=480, longest=640, mean=(0.5, 0.5, 0.5)))
+    assert merged == InputSpec(shortest=480, longest=640, mean=(0.5, 0.5, 0.5), mask=False)

@@ -1,0 +1,100 @@
+"""A student of a few weights, its loss, and batches, for tests of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qrecipe.data.batch import Batch
+
+
+class FakeQuantizer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen += 1
+        return x * self.scale
+
+
+class TinyStudent(nn.Module):
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3))
+        self.fake_quantizers = nn.ModuleDict({"act": FakeQuantizer()})
+        self.head = nn.Linear(4, 4)
+        self.tied = nn.Linear(4, 4)
+        self.tied.weight = self.head.weight
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.fake_quantizers["act"](self.backbone(pixels)).mean((-2, -1))
+        return self.tied(self.head(features).relu())
+
+
+class TinyTrainable(nn.Module):
+    """Student, a frozen teacher, and a projection that trains outside the student. ``poison``: image ids that give NaN."""
+
+    def __init__(self, seed: int = 0, poison: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.student: nn.Module = TinyStudent(seed)
+        self.teacher = TinyStudent(99).requires_grad_(False)
+        self.projection = nn.Linear(4, 4)
+        self.poison = poison
+        self.stages: list[tuple[str, ...] | None] = []
+
+    def set_stage(self, quantize: tuple[str, ...] | None) -> None:
+        self.stages.append(quantize)
+
+    def train(self, mode: bool = True) -> TinyTrainable:
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        out = self.student(batch.pixel_values)
+        detection = (out - 1).square().mean()
+        distill = (self.projection(out) - self.teacher(batch.pixel_values)).square().mean()
+        if set(batch.image_ids) & set(self.poison):
+            distill = distill * torch.nan
+        return detection + distill, {"detection": detection.detach(), "distill": distill.detach()}
+
+
+class TinyLoader:
+    """``batches`` batches of two images, noise drawn from the epoch."""
+
+    def __init__(self, batches: int = 3) -> None:
+        self.batches = batches
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        for index in range(self.batches):
+            noise = torch.Generator().manual_seed(1000 * self.epoch + index)
+            yield Batch(
+                pixel_values=torch.randn(2, 3, 8, 8, generator=noise),
+                pixel_mask=None,
+                labels=[],
+                image_ids=[10 * index + 1, 10 * index + 2],
+                sizes=torch.full((2, 2), 8),
+            )
+
+
+@dataclass(frozen=True)
+class TinyScores:
+    AP: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"AP": self.AP, "per_class": {"thing": self.AP}}
