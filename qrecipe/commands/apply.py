@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..data.batch import Batch
 from ..errors import TrainError
 from ..plan import Plan, cost_of
@@ -17,9 +15,10 @@ from ..recipe.dump import dump
 from ..report.pictures import save_detections
 from ..run.folder import RunFolder
 from ..run.summary import Summary, SummaryRow
-from ..store.checkpoint import load_weights
+from ..run.checkpoint import load_weights
 from ..student import CalibrationReport, Student, calibrate, make_student, real_valued
 from ..student.store import save_student
+from ..train.denormals import set_flushed
 from ..train.loop import BEST, LAST, fit
 from ..train.module import TrainingModule
 from ..train.protocols import Watcher
@@ -140,7 +139,9 @@ class Walk:
         load_weights(best, student)
         student.set_stage(recipe.train.stages[-1].quantize)
         done = run.phases()[phase]
-        self.say(f"{phase}: the best of {recipe.train.epochs} epochs is {done['best_epoch']} (val AP {done['best_ap']:.3f})")
+        if done["best_ap"] is not None:
+            epochs = recipe.train.epochs
+            self.say(f"{phase}: the best of {epochs} epochs is {done['best_epoch']} (val AP {done['best_ap']:.3f})")
         return dict(done)
 
     def _evaluation(self, student: Student) -> Any:
@@ -207,7 +208,7 @@ def apply(
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
     """
-    torch.set_flush_denormal(True)
+    set_flushed(True)
     source, text = dict(recipe.source), dump(recipe.source)
     if (folder / "summary.json").exists():
         with RunFolder.resume(folder, recipe=source, text=text) as run:

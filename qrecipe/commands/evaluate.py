@@ -6,17 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from ..data.loader import BatchLoader
 from ..errors import EvaluateError, RunError
 from ..evaluate import Evaluation
 from ..recipe import load_recipe, recipe_from_mapping
 from ..recipe.definition import Recipe
 from ..run.folder import RunFolder
-from ..store.checkpoint import has_checkpoint, load_checkpoint
+from ..run.checkpoint import has_checkpoint, load_checkpoint
 from ..student import Student, make_student
 from ..student.store import load_student
+from ..train.denormals import set_flushed
 from .score import Progress, score_model, score_student
 from .workshop import Say, Workshop
 
@@ -69,7 +68,7 @@ def evaluate(
     Raises:
         QRecipeError: the data, the model or the student has something wrong with it.
     """
-    torch.set_flush_denormal(True)
+    set_flushed(True)
     workshop = Workshop(target.recipe, (split,), say, random_weights)
     if target.student is not None:
         student = load_student(target.student)

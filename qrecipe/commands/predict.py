@@ -21,6 +21,7 @@ from ..models.sources import Built
 from ..report.draw import draw_detections
 from ..student import Student
 from ..student.store import load_student
+from ..train.denormals import set_flushed
 from .evaluate import Target
 from .workshop import Say, Workshop
 
@@ -60,7 +61,7 @@ def predict(
     Raises:
         RunError: the output folder is not empty. DataError: an image cannot be read.
     """
-    torch.set_flush_denormal(True)
+    set_flushed(True)
     if output.exists() and any(output.iterdir()):
         raise RunError("the output folder is not empty, and nothing in it is overwritten", where=str(output))
     model, label_map = _model(target, say)

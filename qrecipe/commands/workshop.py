@@ -37,7 +37,7 @@ class Workshop:
         """The indices of the splits. Raises: DataError."""
         indices = resolve_splits(self.recipe.data, tuple(self.splits))
         for name, index in indices.items():
-            boxes = sum(len(own) for own in index.boxes.values())
+            boxes = sum(len(own) for own in index.boxes)
             self.say(f"data: {name} has {len(index.images)} images and {boxes} boxes")
             for line in index.report.lines():
                 self.say(f"data: {name}: {line}")

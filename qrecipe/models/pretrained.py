@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,9 +43,16 @@ class Loaded:
 
 
 def load_pretrained(
-    spec: ModelSpec, categories: Sequence[tuple[int, str]], random_weights: bool, place: Place
+    spec: ModelSpec,
+    categories: Sequence[tuple[int, str]],
+    random_weights: bool,
+    place: Place,
+    known: LabelMap | None = None,
 ) -> Loaded:
     """Build a detector of transformers, head and labels fitted to the data, and fill it unless ``random_weights``.
+
+    Args:
+        known: a mapping that is kept as it is; the head gets its size.
 
     Raises:
         ModelError: no such architecture, configuration keys that it does not have, weights that are not there.
@@ -54,49 +62,61 @@ def load_pretrained(
 
     detectors: Mapping[str, str] = modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
     with quiet_transformers():
-        weights = None if random_weights else spec.weights
         folder = None
         if spec.architecture is None:
             assert spec.weights is not None
             folder = model_folder(spec.weights, place, with_weights=not random_weights)
-        elif weights is not None and weights.file is None:
-            folder = model_folder(weights, place)
+        elif spec.weights is not None and spec.weights.file is None and not random_weights:
+            folder = model_folder(spec.weights, place)
         stored = None if folder is None else _stored_config(folder, place)
         config = _config(spec, detectors, place) if spec.architecture is not None else _overridden(stored, spec, place)
-        if config.model_type not in detectors:
-            raise place.error(("weights",), f"{config.model_type} is no detector of transformers")
-        if spec.family is None:
-            try:
-                family_of_type(config.model_type)
-            except ModelError as error:
-                path = ("weights",) if spec.architecture is None else ("architecture",)
-                raise place.relocated(path, error) from error
-        label_map, messages = _fit_head(config, stored, spec, categories, place)
+        _check_type(config, spec, detectors, place)
+        label_map, messages = _fit_head(config, stored, spec, categories, place, known)
         model_class = getattr(transformers, detectors[config.model_type])
+        filled = spec.weights is not None and not random_weights
         try:
-            if weights is None:
-                return Loaded(model_class(config), label_map, {}, messages)
-            state = None if folder is not None else read_state(state_file(weights, place), place)
-            model, loading = model_class.from_pretrained(
-                folder,
-                config=config,
-                state_dict=state,
-                use_safetensors=True,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                dtype=torch.float32,
-            )
-            for file in [] if folder is None else sorted(folder.glob("model*.safetensors")):
-                restore_tied(model, read_state(file, place))
-            restore_tied(model, state or {})
+            model, loading = _fill(model_class, config, folder, spec, place) if filled else (model_class(config), {})
         except (ImportError, OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
-            path = ("config",) if weights is None else ("weights",)
+            path = ("weights",) if filled else ("config",)
             raise place.error(path, f"{model_class.__name__} cannot be built: {error}") from error
         return Loaded(model, label_map, loading, messages)
 
 
-def _stored_config(folder: Any, place: Place) -> Any:
+def _fill(model_class: Any, config: Any, folder: Path | None, spec: ModelSpec, place: Place) -> tuple[nn.Module, Any]:
+    """The model with stored weights, and transformers' account of the keys. It renames keys of older versions."""
+    assert spec.weights is not None
+    if folder is None:
+        files, state = [], read_state(state_file(spec.weights, place), place)
+    else:
+        files, state = sorted(folder.glob("model*.safetensors")), None
+    model, loading = model_class.from_pretrained(
+        folder,
+        config=config,
+        state_dict=state,
+        use_safetensors=True,
+        local_files_only=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    for part in [state] if state is not None else (read_state(file, place) for file in files):
+        restore_tied(model, part)
+    return model, loading
+
+
+def _check_type(config: Any, spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> None:
+    """Refuse what no family can read, before any weights are read."""
+    if config.model_type not in detectors:
+        raise place.error(("weights",), f"{config.model_type} is no detector of transformers")
+    if spec.family is None:
+        try:
+            family_of_type(config.model_type)
+        except ModelError as error:
+            path = ("weights",) if spec.architecture is None else ("architecture",)
+            raise place.relocated(path, error) from error
+
+
+def _stored_config(folder: Path, place: Place) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -174,12 +194,21 @@ def _check_keys(config_class: type, values: Mapping[str, Any], path: KeyPath, pl
 
 
 def _fit_head(
-    config: Any, stored: Any, spec: ModelSpec, categories: Sequence[tuple[int, str]], place: Place
+    config: Any,
+    stored: Any,
+    spec: ModelSpec,
+    categories: Sequence[tuple[int, str]],
+    place: Place,
+    known: LabelMap | None,
 ) -> tuple[LabelMap, tuple[str, ...]]:
     """Set the configuration's labels so that the stored head survives where it can be mapped."""
+    if known is not None:
+        names = {index: known.names[category] for index, category in known.class_to_category.items()}
+        _name_classes(config, {index: names.get(index, "N/A") for index in range(known.classes)})
+        return known, ()
     chosen = "num_labels" in spec.config or "id2label" in spec.config
     if stored is not None and not chosen:
-        config.id2label, config.label2id = dict(stored.id2label), dict(stored.label2id)
+        _name_classes(config, dict(stored.id2label))
     if stored is not None or chosen:
         label_map = map_labels(categories, config.num_labels, config.id2label, spec.labels)
         if label_map is not None:
@@ -192,8 +221,7 @@ def _fit_head(
                 "leave it out: the head then gets the size that the data needs",
             )
     before, needed = config.num_labels, classes_needed(categories, spec.labels)
-    config.id2label = names_of_classes(categories, spec.labels)
-    config.label2id = {name: index for index, name in config.id2label.items()}
+    _name_classes(config, names_of_classes(categories, spec.labels))
     label_map = map_labels(categories, needed, None, "category_id" if spec.labels == "category_id" else "contiguous")
     assert label_map is not None
     if stored is None:
@@ -202,3 +230,8 @@ def _fit_head(
         f"the stored head of {before} classes cannot be mapped to the data's {len(categories)} categories, "
         f"neither by name nor by id: a head of {needed} classes starts afresh",
     )
+
+
+def _name_classes(config: Any, names: dict[int, str]) -> None:
+    config.id2label = names
+    config.label2id = {name: index for index, name in names.items()}

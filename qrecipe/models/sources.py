@@ -45,6 +45,7 @@ def build_model(
     loss_spec: LossSpec | None = None,
     random_weights: bool = False,
     error: ErrorAt = error_at_model,
+    label_map: LabelMap | None = None,
 ) -> Built:
     """Build a recipe's model and fill it.
 
@@ -53,6 +54,7 @@ def build_model(
         loss_spec: the recipe's ``train.loss``.
         random_weights: leave the weights out (a factory may still load its own).
         error: locates errors in the recipe; paths are below the model's own, as ``("weights", "hub")``.
+        label_map: the mapping of a model that is built again, as a saved student's: it is kept, and sizes the head.
 
     Raises:
         ModelError: it cannot be built, filled, read, or its head cannot be mapped to the categories.
@@ -63,11 +65,11 @@ def build_model(
         hint = did_you_mean(spec.family, FAMILIES)
         raise place.error(("family",), f'no family "{spec.family}"', f"{hint}families are {', '.join(FAMILIES)}")
     if spec.factory is not None:
-        return _from_factory(spec, categories, loss, random_weights, place)
+        return _from_factory(spec, categories, loss, random_weights, place, label_map)
     if spec.architecture == "demo":
-        return _demo(spec, categories, loss, random_weights, place)
+        return _demo(spec, categories, loss, random_weights, place, label_map)
     _check_source(spec, place)
-    loaded = load_pretrained(spec, categories, random_weights, place)
+    loaded = load_pretrained(spec, categories, random_weights, place, label_map)
     family = _family(loaded.model, spec, loss, loaded.label_map.classes, place)
     try:
         loading, differing = loaded.loading, loaded.differing
@@ -95,10 +97,17 @@ def adopt_model(
     return Built(model.eval(), family, family.input(spec.input), _map(model, family, spec, categories, place))
 
 
-def _from_factory(spec: ModelSpec, categories: Categories, loss: LossSpec, random_weights: bool, place: Place) -> Built:
+def _from_factory(
+    spec: ModelSpec,
+    categories: Categories,
+    loss: LossSpec,
+    random_weights: bool,
+    place: Place,
+    label_map: LabelMap | None,
+) -> Built:
     assert spec.factory is not None
     arguments: dict[str, Any] = dict(spec.arguments)
-    needed = classes_needed(categories, spec.labels)
+    needed = label_map.classes if label_map is not None else classes_needed(categories, spec.labels)
     if spec.labels_argument is not None:
         if spec.labels_argument in arguments:
             raise place.error(("arguments", spec.labels_argument), "it is set by labels_argument already")
@@ -111,12 +120,19 @@ def _from_factory(spec: ModelSpec, categories: Categories, loss: LossSpec, rando
             f"the factory was given {spec.labels_argument}={needed}, but its head has {family.classes} classes",
             "train.loss.classification says whether the last logit is a no-object class (cross_entropy) or not (focal)",
         )
-    label_map = _map(model, family, spec, categories, place)
+    label_map = label_map or _map(model, family, spec, categories, place)
     messages = _fill(model, family, spec, random_weights, place)
     return Built(model.eval(), family, family.input(spec.input), label_map, messages)
 
 
-def _demo(spec: ModelSpec, categories: Categories, loss: LossSpec, random_weights: bool, place: Place) -> Built:
+def _demo(
+    spec: ModelSpec,
+    categories: Categories,
+    loss: LossSpec,
+    random_weights: bool,
+    place: Place,
+    label_map: LabelMap | None,
+) -> Built:
     from .demo import DemoDetector
 
     known = [name for name in inspect.signature(DemoDetector).parameters if name != "num_labels"]
@@ -127,11 +143,12 @@ def _demo(spec: ModelSpec, categories: Categories, loss: LossSpec, random_weight
                 ("config", key), f'unknown key "{key}"', f"{hint}the demo detector has {', '.join(known)}"
             )
     try:
-        model = DemoDetector(num_labels=classes_needed(categories, spec.labels), **spec.config)
+        needed = label_map.classes if label_map is not None else classes_needed(categories, spec.labels)
+        model = DemoDetector(num_labels=needed, **spec.config)
     except (TypeError, ValueError) as error:
         raise place.error(("config",), f"the demo detector refuses this configuration: {error}") from error
     family = _family(model, spec, loss, None, place)
-    label_map = _map(model, family, spec, categories, place)
+    label_map = label_map or _map(model, family, spec, categories, place)
     messages = _fill(model, family, spec, random_weights, place)
     return Built(model.eval(), family, family.input(spec.input), label_map, messages)
 

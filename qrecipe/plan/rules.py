@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import PlanError
 from ..graph.operations import PASSIVE, Operand, Operation
 from ..graph.roles import role_matches
+from ..recipe import default_offset
 from ..recipe.definition import QuantizerSpec, QuantizeSpec, Recipe, Rule
 
 PASSIVE_REASON = "additions and concatenations stay real-valued unless a rule names op:add or op:cat"
@@ -42,6 +43,8 @@ def decide(
 
 
 def _changed(base: QuantizerSpec | None, change: Mapping[str, Any], operand: Operand, index: int) -> QuantizerSpec:
+    if "quantizer" in change and "offset" not in change:
+        change = {**change, "offset": default_offset(operand.kind, str(change["quantizer"]))}
     if base is not None:
         return dataclasses.replace(base, **change)
     missing = {"bits", "quantizer"} - change.keys()

@@ -16,7 +16,7 @@ from .grid import Grid
 from .kinds import QUANTIZERS
 from .observer import Observer
 from .ranges import Target, initialise
-from .scale_gradient import lsq_factor, scale_gradient
+from .scale_gradient import lsq_factor
 
 Mode = Literal["off", "observe", "on"]
 MODES: tuple[Mode, ...] = ("off", "observe", "on")
@@ -108,11 +108,12 @@ class FakeQuantizer(nn.Module):
                 where=self.name,
                 remedy="calibrate the student, or load a trained one",
             )
-        scale, offset = self.scale, self.offset
-        if not self.kind.learned:
-            return affine(scale, offset, self.integer)
-        scaled = scale_gradient(scale, self._factor)
-        return affine(scaled, None if offset is None else scale_gradient(offset, self._factor), self.integer)
+        return affine(self.scale, self.offset, self.integer, self._factor)
+
+    @property
+    def has_seen_data(self) -> bool:
+        """Whether anything was observed since the last calibration."""
+        return self._observer is not None
 
     @torch.no_grad()
     def integers(self, x: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ that the kernels do not take (float64) or that are small, while a graph is trace
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,11 +17,13 @@ from torch.autograd.function import once_differentiable
 
 from . import reference
 from .grid import Grid
-from .kernels import DEVICES, DTYPES, backward_kernel, backward_rows, forward_kernel, grid_tensor
+from .kernels import DEVICES, DTYPES, backward_kernel, backward_rows, forward_kernel, forward_rows, grid_tensor
 from .layout import Rows, rows_of
 
 # Below so many values the compiled call's own cost, about 0.1 ms, is more than it saves.
 SMALLEST = 2**15
+
+Result = TypeVar("Result")
 
 
 def fake_quantize(
@@ -42,36 +45,43 @@ def fake_quantize(
     if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad or zero_point.requires_grad):
         result: Tensor = _FakeQuantize.apply(x, scale, zero_point, grid, integer, rows)  # type: ignore[no-untyped-call]
         return result
-    return _forward(x, scale, zero_point, grid, integer, rows)
+    with torch.no_grad():
+        return _forward(x, scale, zero_point, grid, integer, rows)
 
 
 def along(values: Tensor, x: Tensor, axis: int | None) -> Tensor:
     """(size,) shaped to broadcast against x along ``axis``."""
     if axis is None or values.numel() == 1:
-        return values.reshape(())
+        return values.view([1] * x.dim())
     return values.view([-1 if dim == axis % x.dim() else 1 for dim in range(x.dim())])
 
 
 def _supported(x: Tensor, scale: Tensor) -> bool:
     return (
-        x.numel() >= SMALLEST
+        type(x) in (Tensor, torch.nn.Parameter)
+        and x.numel() >= SMALLEST
         and x.dtype in DTYPES
         and scale.dtype == torch.float32
         and x.device.type in DEVICES
         and os.environ.get("QRECIPE_FUSED") != "0"
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and torch._C._get_tracing_state() is None
         and torch._C._len_torch_dispatch_stack() == 0
-        and type(x) in (Tensor, torch.nn.Parameter)
     )
 
 
+def _run(kernel: Callable[..., Result], *tensors: Tensor) -> Result:
+    """Call a kernel in the one state that it is compiled for: gradients are off already, autocast must be."""
+    if not torch.is_autocast_enabled(tensors[0].device.type):
+        return kernel(*tensors)
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return kernel(*tensors)
+
+
 def _forward(x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, integer: bool, rows: Rows) -> Tensor:
-    kernel = forward_kernel(x.dtype, x.device)
-    assert kernel is not None
-    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        limits = grid_tensor(grid, integer, x.device)
-        return rows.write(kernel(rows.read(x), rows.spread(scale), rows.spread(zero_point), limits))
+    kernel = forward_kernel(x.dtype, x.device) or forward_rows
+    limits = grid_tensor(grid, integer, x.device)
+    return rows.write(_run(kernel, rows.read(x), rows.spread(scale), rows.spread(zero_point), limits))
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -84,16 +94,15 @@ class _FakeQuantize(torch.autograd.Function):
         return _forward(x, scale, zero_point, grid, integer, rows)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, zero_point = ctx.saved_tensors
         rows: Rows = ctx.rows
         kernel = backward_kernel(x.dtype, x.device) or backward_rows
-        with torch.autocast(x.device.type, enabled=False):
-            limits = grid_tensor(ctx.grid, ctx.integer, x.device)
-            to_x, to_scale, to_zero_point = kernel(
-                rows.read(gradient), rows.read(x), rows.spread(scale), rows.spread(zero_point), limits
-            )
+        limits = grid_tensor(ctx.grid, ctx.integer, x.device)
+        to_x, to_scale, to_zero_point = _run(
+            kernel, rows.read(gradient), rows.read(x), rows.spread(scale), rows.spread(zero_point), limits
+        )
         needs = ctx.needs_input_grad
         return (
             rows.write(to_x) if needs[0] else None,

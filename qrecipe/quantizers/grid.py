@@ -30,8 +30,8 @@ class Grid:
 
     @property
     def lo(self) -> int:
-        return -(2 ** (self.bits - 1))
+        return -(1 << (self.bits - 1))
 
     @property
     def hi(self) -> int:
-        return int(2 ** (self.bits - 1)) - 1
+        return (1 << (self.bits - 1)) - 1

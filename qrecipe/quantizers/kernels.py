@@ -1,7 +1,8 @@
 """The two fused kernels, compiled once per dtype and device, and whether they can be had at all.
 
-Forward and backward of a fake quantizer over rows (R, N), each one pass over memory. One form serves both kinds of zero
-point: x_q = clip(round(x / scale + before) + after, lo, hi), with the zero point before the rounding (real) or after it.
+Forward and backward of a fake quantizer over rows (R, N), each one pass over memory. One form serves both kinds of
+zero point: x_q = clip(round(x / scale + before) + after, lo, hi), with the zero point before the rounding (real) or
+after it (integer).
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def backward_rows(
     return to_x, (wide * slope).sum(1), -(scale * outside).sum(1)
 
 
-# division_rounding: the GPU's divisions are eager's. dynamic_threads: torch.set_num_threads counts at each call. No precompiled headers and one compile process: with two
-# kernels they cost more than they save. Where the compiler's limit of variants is passed, it runs the plain code.
+# division_rounding: the GPU divides as in eager mode. dynamic_threads: torch.set_num_threads counts at each call.
+# No precompiled headers, and one compiling process: for two kernels they cost more than they save.
 _OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
     "eager_numerics.division_rounding": True,
     "cpp.dynamic_threads": True,
@@ -76,8 +77,8 @@ _OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
 def _compiled() -> tuple[Forward, Backward]:
     """Nothing is compiled yet: that happens at the first call of each."""
     return (
-        torch.compile(forward_rows, dynamic=True, recompile_limit=32, options=dict(_OPTIONS)),
-        torch.compile(backward_rows, dynamic=True, recompile_limit=32, options=dict(_OPTIONS)),
+        torch.compile(forward_rows, dynamic=True, options=dict(_OPTIONS)),
+        torch.compile(backward_rows, dynamic=True, options=dict(_OPTIONS)),
     )
 
 

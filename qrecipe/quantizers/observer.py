@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
 
 import torch
 from torch import Tensor
 
 from ..errors import CalibrationError
+from .sampling import spread_sample
 
 # Values kept of one batch of one tensor, over all its scales; each scale keeps at least SAMPLE_PER_SCALE.
 SAMPLE = 8192
@@ -97,7 +97,7 @@ class Observer:
         self._minimum = minimum if self._minimum is None else torch.minimum(self._minimum, minimum)
         self._maximum = maximum if self._maximum is None else torch.maximum(self._maximum, maximum)
         self._kept.append(
-            values.clone() if self.keep_all else _sample(values, max(SAMPLE // self.size, SAMPLE_PER_SCALE))
+            values.clone() if self.keep_all else spread_sample(values, max(SAMPLE // self.size, SAMPLE_PER_SCALE))
         )
 
     def result(self) -> Observed:
@@ -131,15 +131,3 @@ class Observer:
         if self.axis is None or self.size == 1:
             return x.reshape(1, -1)
         return x.movedim(self.axis, 0).reshape(self.size, -1)
-
-
-def _sample(values: Tensor, limit: int) -> Tensor:
-    """At most ``limit`` values of each row, evenly spread, the same ones each time."""
-    total = values.shape[1]
-    if total <= limit:
-        return values.clone()
-    # A stride that shares a factor with a dimension would always hit the same channels.
-    stride = -(-total // limit)
-    while gcd(stride, total) != 1:
-        stride += 1
-    return values[:, torch.arange(limit, device=values.device) * stride % total]

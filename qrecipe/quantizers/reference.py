@@ -26,13 +26,16 @@ class _Round(torch.autograd.Function):
         return torch.round(x)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
 def round_straight_through(x: Tensor) -> Tensor:
     """Round half to even; the gradient is the identity's."""
+    if torch.compiler.is_compiling():
+        # Tracers warn about autograd functions. x - x is 0 for all that is finite.
+        return torch.round(x).detach() + (x - x.detach()) if torch.is_grad_enabled() else torch.round(x)
     rounded: Tensor = _Round.apply(x)  # type: ignore[no-untyped-call]
     return rounded
 
@@ -45,12 +48,13 @@ def quantize(x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, integer: 
         scale: > 0, broadcasts against x.
         zero_point: broadcasts against x; whole numbers where ``integer``.
     """
-    # Mixed dtypes are computed in the wider one: a bfloat16 x with float32 scales in float32.
-    ratio = x.to(torch.promote_types(x.dtype, scale.dtype)) / scale
+    # A narrow x is computed in the scale's dtype; torch would not promote it by a scale without dimensions.
+    ratio = (x.to(scale.dtype) if x.dtype in (torch.bfloat16, torch.float16) else x) / scale
     rounded = round_straight_through(ratio) + zero_point if integer else round_straight_through(ratio + zero_point)
     return torch.clamp(rounded, grid.lo, grid.hi)
 
 
 def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, integer: bool) -> Tensor:
     """x_hat in x's shape and dtype. Arguments as for :func:`quantize`."""
-    return (scale * (quantize(x, scale, zero_point, grid, integer) - zero_point)).to(x.dtype)
+    restored = scale * (quantize(x, scale, zero_point, grid, integer) - zero_point)
+    return restored if restored.dtype == x.dtype else restored.to(x.dtype)

@@ -7,31 +7,14 @@ steps to the same size. Source: Esser et al., LSQ, section 2.2.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-
-
-class _ScaleGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return x.view_as(x)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * ctx.factor, None
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """x, bit for bit; its gradient times ``factor``."""
-    if factor == 1.0 or not x.requires_grad:
-        return x
-    scaled: Tensor = _ScaleGradient.apply(x, factor)  # type: ignore[no-untyped-call]
-    return scaled
+    """x, bit for bit (x - x is 0 for all that is finite); its gradient times ``factor``."""
+    return x.detach() + (x - x.detach()) * factor if torch.is_grad_enabled() else x
 
 
 def lsq_factor(count: int, highest: int) -> float:

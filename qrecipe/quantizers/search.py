@@ -12,8 +12,10 @@ from torch import Tensor
 from .affine import HIGHEST_ZERO_POINT, LOWEST_ZERO_POINT
 from .grid import Grid
 from .reference import quantize
+from .sampling import spread_sample
 
-# Shrinking by this factor from one candidate to the next; the last keeps 2% (symmetric) and 3% (either end) of the range.
+# Shrinking by this factor from one candidate to the next; the last keeps 2% (symmetric) or 3% (either end) of the
+# range.
 _SYMMETRIC_STEP, _SYMMETRIC_CANDIDATES = 0.93, 54
 _ASYMMETRIC_STEP, _ASYMMETRIC_CANDIDATES = 0.75, 13
 _POLISHING_ROUNDS = 12
@@ -131,8 +133,7 @@ def _unit(sample: Tensor) -> Tensor:
 
 
 def _thin(sample: Tensor) -> Tensor:
-    stride = -(-sample.shape[1] // max(_COMPARED // sample.shape[0], _COMPARED_PER_SCALE))
-    return sample[:, ::stride].contiguous()
+    return spread_sample(sample, max(_COMPARED // sample.shape[0], _COMPARED_PER_SCALE))
 
 
 def _positive(scale: Tensor) -> Tensor:

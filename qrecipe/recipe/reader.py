@@ -179,4 +179,4 @@ def _encodes(text: str) -> bool:
 
 
 def _tag_name(tag: str) -> str:
-    return "a whole number" if tag == INT else tag.replace("tag:yaml.org,2002:", "!!")
+    return "a whole number" if tag == INT else tag.replace("tag:yaml.org,2002:", "!!")[:60]

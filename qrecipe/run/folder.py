@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,13 @@ class RunFolder:
                 remedy="use --resume to continue a run, or another --output",
             )
         run = cls(path, RunLock(path))
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(run.close)
             if (path / "recipe.json").exists():  # another process was faster, and is through already
                 raise RunError("another process made a run here just now", where=str(path))
             write_json(path / "recipe.json", recipe)
             run._started(text)
-        except RunError:
-            run.close()
-            raise
+            on_failure.pop_all()
         return run
 
     @classmethod
@@ -74,7 +74,8 @@ class RunFolder:
         if not (path / "recipe.json").exists():
             raise RunError("there is no run to resume", where=str(path), remedy="start it without --resume")
         run = cls(path, RunLock(path))
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(run.close)
             differing = differences(_without_output(run.recipe()), _without_output(_plain(recipe)))
             if differing:
                 raise RunError(
@@ -83,9 +84,7 @@ class RunFolder:
                     remedy="undo these changes, or choose another --output",
                 )
             run._started(text)
-        except RunError:
-            run.close()
-            raise
+            on_failure.pop_all()
         return run
 
     @classmethod

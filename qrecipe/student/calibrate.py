@@ -57,7 +57,7 @@ def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
     _fit_alignments(student, batches)
     errors = {
         layer: (alignment.residual or 0.0, _logit_error(student, layer, batches[0]))
-        for layer, alignment in student.alignments.items()
+        for layer, alignment in student.query_alignments.items()
     }
     _observe_ranges(student, batches)
     student.set_stage(None)
@@ -69,12 +69,12 @@ def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:
     planned = {alignment.layer: alignment for alignment in student.plan.alignments}
     if not planned:
         return
-    for alignment in student.alignments.values():
+    for alignment in student.query_alignments.values():
         alignment.reset()
         alignment.mode = "observe"
     for batch in batches:
         student.run(_inputs(student, batch), structure="eval")
-    for layer, alignment in student.alignments.items():
+    for layer, alignment in student.query_alignments.items():
         alignment.initialise(planned[layer].init)
         alignment.mode = "off"
 
@@ -84,9 +84,9 @@ def _logit_error(student: Student, layer: int, batch: Batch) -> float | None:
     name = f"decoder.cross_attention.logits.{layer}"
     inputs = _inputs(student, batch)
     before = student.run(inputs, structure="eval", taps=True)[2].get(name)
-    student.alignments[layer].mode = "on"
+    student.query_alignments[layer].mode = "on"
     after = student.run(inputs, structure="eval", taps=True)[2].get(name)
-    student.alignments[layer].mode = "off"
+    student.query_alignments[layer].mode = "off"
     if before is None or after is None:
         return None
     return float(_energy(after - before) / _energy(before).clamp(min=torch.finfo(torch.float64).tiny))
@@ -97,7 +97,7 @@ def _energy(value: Tensor) -> Tensor:
 
 
 def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
-    for alignment in student.alignments.values():
+    for alignment in student.query_alignments.values():
         alignment.mode = "on"
     quantizers = student.quantizers
     for quantizer in quantizers.values():

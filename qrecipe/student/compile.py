@@ -109,7 +109,7 @@ def make_student(source: Source, recipe: Recipe) -> Student:
     run_passes(captured, plan)
     student = Student(captured.root, captured.faces, recipe, plan, source.family, source.input, source.label_map)
     for planned in plan.alignments:
-        student.alignments[planned.layer].mode = "on"
+        student.query_alignments[planned.layer].mode = "on"
     student.set_stage(None)
     return student
 

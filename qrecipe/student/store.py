@@ -14,7 +14,7 @@ from ..models.families import build_family
 from ..models.sources import build_model
 from ..recipe import recipe_from_mapping
 from ..recipe.definition import InputSpec, Recipe
-from ..store.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from ..run.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from .compile import Source, capture_source, make_student, real_valued
 from .student import Student
 
@@ -74,7 +74,7 @@ def _source(
             remedy="give the model: Student.load(folder, model)",
         )
     categories = sorted(label_map.names.items())
-    built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
+    built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True, label_map=label_map)
     return capture_source(built.model, built.family, shown, label_map=label_map)
 
 

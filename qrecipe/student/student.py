@@ -70,7 +70,7 @@ class Student(GraphModel):
         }
 
     @property
-    def alignments(self) -> dict[int, QueryAlignment]:
+    def query_alignments(self) -> dict[int, QueryAlignment]:
         """Alignments by decoder layer."""
         return {
             planned.layer: self._alignment(planned.name) for planned in self.plan.alignments if hasattr(self, ALIGNMENTS)
@@ -90,7 +90,7 @@ class Student(GraphModel):
         sites = self.plan.quantizers
         for name, quantizer in self.quantizers.items():
             quantizer.set_mode("on" if self._quantized(sites[name].role) else "off")
-        for alignment in self.alignments.values():
+        for alignment in self.query_alignments.values():
             alignment.mode = "on" if self._quantized("decoder.cross_attention") else "off"
 
     def _quantized(self, role: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_weights, save_checkpoint
+from ..run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_weights, save_checkpoint
 from .denormals import flushed_denormals
 from .loop import FitResult, fit
 from .optimizer import ParameterGroup, build_optimizer

@@ -19,7 +19,7 @@ from ..errors import TrainError
 from ..recipe.definition import StageSpec, TrainSpec
 from ..run.files import writing
 from ..run.lines import JsonLines
-from .checkpoint import Checkpoint, save_checkpoint
+from ..run.checkpoint import Checkpoint, save_checkpoint
 from .denormals import flushed_denormals
 from .epoch import epoch_seed, train_epoch
 from .optimizer import ParameterGroup, build_optimizer

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ..errors import RunError, TrainError
 from ..recipe.definition import TrainSpec
 from ..run.folder import differences
-from .checkpoint import Checkpoint, has_checkpoint, load_weights
+from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights
 from .optimizer import ParameterGroup
 from .protocols import Trainable
 

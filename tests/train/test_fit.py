@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
 from torch import Tensor
 
 from qrecipe.errors import RunError, TrainError
 from qrecipe.recipe.definition import OptimizerSpec, ScheduleSpec, StageSpec, TrainSpec
 from qrecipe.run.lines import JsonLines
-from qrecipe.train.checkpoint import load_checkpoint, load_weights
+from qrecipe.run.checkpoint import load_checkpoint, load_weights
 from qrecipe.train.denormals import are_flushed, set_flushed
 from qrecipe.train.loop import FitResult, fit, stage_of
 from qrecipe.train.protocols import Progress, Trainable, Watcher
-from tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
 
 SPEC = TrainSpec(
     stages=(StageSpec("backbone", 2, ("backbone.*",)), StageSpec("full", 3)),
@@ -71,7 +71,9 @@ def test_training_learns_and_reports(tmp_path: Path) -> None:
         "backbone", "backbone, no decay", "rest", "rest, no decay", "quantizer",
     ]  # fmt: skip
     assert result.groups[2].names == ("head.weight", "projection.weight")
-    assert [(p.epoch, p.step, p.steps, p.epochs) for p in steps] == [(e, s, 3, 5) for e in range(1, 6) for s in (1, 2, 3)]
+    assert [(p.epoch, p.step, p.steps, p.epochs) for p in steps] == [
+        (e, s, 3, 5) for e in range(1, 6) for s in (1, 2, 3)
+    ]
     assert steps[-1].seconds_left == 0
     assert steps[0].seconds_left > 0
     assert steps[0].lr == pytest.approx(1e-2 / 25 / 2)
@@ -127,8 +129,8 @@ def test_the_loop_is_adamw_by_hand(tmp_path: Path) -> None:
         assert torch.allclose(trainable.state_dict()[name], value, rtol=1e-5, atol=1e-7), name
 
 
-class Cut(Exception):
-    pass
+class Cut(BaseException):
+    """A kill: nothing catches it."""
 
 
 @pytest.mark.parametrize("at", [(1, 2), (3, 3), (4, 1), (5, 3)])
@@ -149,9 +151,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path, at: tuple[in
         )  # fmt: skip
     torch.rand(17)
     parts = TinyTrainable(5 if at[0] == 1 else 6)  # other first weights: all must come from the checkpoint
-    result = fit(
-        parts, TinyLoader(), SPEC, folder=folder, seed=7, evaluate=scorer(*aps[at[0] - 1 :]), resume=True
-    )
+    result = fit(parts, TinyLoader(), SPEC, folder=folder, seed=7, evaluate=scorer(*aps[at[0] - 1 :]), resume=True)
     assert same(parts.student.state_dict(), whole.student.state_dict())
     assert same(parts.projection.state_dict(), whole.projection.state_dict())
     assert (result.best_epoch, result.best_ap) == (expected.best_epoch, expected.best_ap) == (3, 0.3)
@@ -307,7 +307,7 @@ def test_an_interrupt_leaves_the_last_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_with_the_last_checkpoint_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qrecipe.train import checkpoint
+    from qrecipe.run import checkpoint
 
     real = checkpoint.write_synced
     written: list[str] = []

@@ -40,7 +40,7 @@ class TinyStudent(nn.Module):
 
 
 class TinyTrainable(nn.Module):
-    """Student, a frozen teacher, and a projection that trains outside the student. ``poison``: image ids that give NaN."""
+    """Student, a frozen teacher, and a trained projection outside both. ``poison``: image ids that give NaN."""
 
     def __init__(self, seed: int = 0, poison: tuple[int, ...] = ()) -> None:
         super().__init__()

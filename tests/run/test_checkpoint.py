@@ -3,18 +3,19 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors
 import torch
+from tiny_training import TinyStudent
 from torch import nn
 
 from qrecipe.errors import RunError, TrainError
-from qrecipe.train import checkpoint as room
-from qrecipe.train.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_weights, save_checkpoint
-from tiny_training import TinyStudent
+from qrecipe.run import checkpoint as room
+from qrecipe.run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_weights, save_checkpoint
 
 
 class Killed(BaseException):
@@ -200,9 +201,8 @@ def test_a_kill_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.Mo
     # and the next save is not disturbed by what is left, killed once more or not
     with monkeypatch.context() as patch:
         operations(patch, at, Killed())
-        with pytest.raises(Killed):
+        with suppress(Killed):  # what is left changes how many operations there are
             save_checkpoint(folder, made(3, training={}))
-            raise Killed  # fewer operations than before
     assert load_checkpoint(folder).epoch in (1, 2, 3)
     save_checkpoint(folder, made(4, training={}))
     assert load_checkpoint(folder).epoch == 4

@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import TrainError
-from ..run.environment import package_versions
-from ..run.files import sync_folder, write_synced, writing
+from .environment import package_versions
+from .files import sync_folder, write_synced, writing
 from .state import fit_problems, join_tied, split_tied
 
 FORMAT = 1

@@ -1,0 +1,198 @@
+"""The table of families, and what the generic one makes of one's own modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from tiny_detectors import some_images, some_labels, tiny_deimv2, tiny_detr
+from torch import Tensor, nn
+
+from qrecipe.errors import ModelError
+from qrecipe.models.demo import DemoDetector
+from qrecipe.models.families import FAMILIES, Family, build_family, family_of_type, find_family
+from qrecipe.models.families.generic import GenericFamily
+from qrecipe.recipe.definition import InputSpec, LossSpec
+
+
+def run(family: Family, model: nn.Module, images: Tensor, mask: Tensor | None = None) -> tuple[Any, dict[str, Tensor]]:
+    return family.forward(model, family.inputs(images, mask))
+
+
+class Own(nn.Module):
+    """One's own detector; ``shape`` says how it spells its output."""
+
+    def __init__(self, columns: int = 4, shape: str = "dict") -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, columns + 4)
+        self.columns = columns
+        self.shape = shape
+
+    def forward(self, image: Tensor) -> Any:
+        both = self.layer(image.flatten(2)[..., :5].transpose(1, 2))
+        logits, boxes = both[..., : self.columns], both[..., self.columns :].sigmoid()
+        if self.shape == "dict":
+            earlier = [{"logits": logits + 1, "pred_boxes": boxes}] if self.training else None
+            return {"logits": logits, "pred_boxes": boxes, "aux_outputs": earlier}
+        if self.shape == "original":
+            return {"pred_logits": logits, "boxes": boxes, "auxiliary": ((logits + 1, boxes),)}
+        if self.shape == "tuple":
+            return logits, boxes
+        if self.shape == "nothing":
+            return {"scores": logits}
+        return OwnOutput(logits, boxes)
+
+
+@dataclass
+class OwnOutput:
+    logits: Tensor
+    pred_boxes: Tensor
+
+
+class TestGeneric:
+    @pytest.mark.parametrize(("shape", "earlier"), [("dict", 1), ("original", 1), ("tuple", 0), ("object", 0)])
+    def test_outputs_are_read_however_they_are_spelled(self, shape: str, earlier: int) -> None:
+        model = Own(shape=shape).train()
+        family = build_family(model, LossSpec(), classes=4)
+        outputs, extras = run(family, model, some_images(2))
+        prediction = family.read(outputs, extras)
+        assert prediction.logits.shape == (2, 5, 4)
+        assert prediction.boxes.shape == (2, 5, 4)
+        assert len(prediction.auxiliary) == earlier
+        total, parts = family.loss(outputs, extras, some_labels((2, 0)))
+        torch.testing.assert_close(sum(parts.values()), total.detach())
+        total.backward()
+        assert model.training
+
+    @pytest.mark.parametrize(
+        ("columns", "classes", "classification", "scores", "found"),
+        [
+            (4, 4, None, "sigmoid", 4),
+            (4, 3, None, "softmax", 3),
+            (4, None, None, "sigmoid", 4),
+            (4, 4, "cross_entropy", "softmax", 3),
+            (4, 3, "focal", "sigmoid", 4),
+        ],
+    )
+    def test_scores(self, columns: int, classes: int | None, classification: Any, scores: str, found: int) -> None:
+        family = build_family(Own(columns), LossSpec(classification=classification), classes=classes)
+        assert (family.scores, family.classes) == (scores, found)
+
+    def test_parameter_names(self) -> None:
+        class Named(Own):
+            def forward(self, mask: Tensor | None = None, *, pixel_values: Tensor, pixel_mask: Tensor) -> Any:
+                assert mask is None
+                assert pixel_mask.shape == pixel_values[:, 0].shape
+                return super().forward(pixel_values)
+
+        image = torch.zeros(1, 3, 8, 8)
+        family = build_family(Own(), LossSpec())
+        assert isinstance(family, GenericFamily)
+        assert set(family.inputs(image, torch.ones(1, 8, 8))) == {"image"}
+        assert set(build_family(Named(), LossSpec()).inputs(image, None)) == {"pixel_values", "pixel_mask"}
+
+    def test_no_parameter_by_name(self) -> None:
+        class Starred(Own):
+            def forward(self, *images: Tensor) -> Any:
+                return super().forward(*images)
+
+        with pytest.raises(ModelError, match="no parameter that can be given by name"):
+            build_family(Starred(), LossSpec())
+
+    def test_output_without_boxes(self) -> None:
+        with pytest.raises(ModelError, match="the keys scores") as caught:
+            build_family(Own(shape="nothing"), LossSpec())
+        assert "pred_boxes" in str(caught.value.remedy)
+
+    def test_a_forward_that_fails(self) -> None:
+        class Broken(Own):
+            def forward(self, image: Tensor) -> Any:
+                return super().forward(image[:, :2])
+
+        with pytest.raises(ModelError, match="RuntimeError"):
+            build_family(Broken(), LossSpec())
+
+    def test_shapes_that_are_no_detections(self) -> None:
+        class Flat(Own):
+            def forward(self, image: Tensor) -> Any:
+                outputs = super().forward(image)
+                return {"logits": outputs["logits"][:, 0], "pred_boxes": outputs["pred_boxes"]}
+
+        with pytest.raises(ModelError, match=r"its logits are \(1, 4\)"):
+            build_family(Flat(), LossSpec())
+
+    def test_a_dataclass_output_can_be_exported(self) -> None:
+        model = Own(shape="object").eval()
+        build_family(model, LossSpec())
+        image = some_images(1)
+        captured = torch.export.export(model, (image,), strict=False).module()
+        torch.testing.assert_close(captured(image).logits, model(image).logits)
+
+    def test_nothing_changes_in_the_model(self) -> None:
+        class Normed(Own):
+            def __init__(self) -> None:
+                super().__init__()
+                self.norm = nn.BatchNorm2d(3)
+
+            def forward(self, image: Tensor) -> Any:
+                return super().forward(self.norm(image))
+
+        model = Normed().train()
+        build_family(model, LossSpec())
+        assert model.training
+        assert int(model.norm.num_batches_tracked) == 0
+
+
+class TestTable:
+    def test_every_row_reads_a_model_of_its_own(self) -> None:
+        models = {
+            "detr": tiny_detr(),
+            "deimv2": tiny_deimv2(),
+            "generic": Own(),
+            "demo": DemoDetector(3, width=8, queries=4, heads=2),
+        }
+        assert set(models) == set(FAMILIES)
+        for name, model in models.items():
+            assert find_family(model) == name
+            family = build_family(model, LossSpec())
+            assert family.name == name
+            outputs, extras = run(family, model.train(), some_images(2))
+            total, _ = family.loss(outputs, extras, some_labels((1, 0)))
+            assert torch.isfinite(total)
+            assert family.input(InputSpec()) == family.default_input
+
+    def test_a_subclass_is_of_its_bases_family(self) -> None:
+        class Mine(DemoDetector):  # type: ignore[misc]
+            pass
+
+        assert find_family(Mine(3, width=8, queries=4, heads=2)) == "demo"
+
+    def test_another_detector_of_transformers(self) -> None:
+        from transformers import PreTrainedConfig, PreTrainedModel
+
+        class OddForObjectDetection(PreTrainedModel):
+            config_class = PreTrainedConfig
+
+        model = OddForObjectDetection(PreTrainedConfig())
+        with pytest.raises(ModelError, match="OddForObjectDetection") as caught:
+            find_family(model)
+        assert "model.family: generic" in str(caught.value)
+        with pytest.raises(ModelError, match="rt_detr"):
+            family_of_type("rt_detr")
+
+    def test_unknown_name(self) -> None:
+        with pytest.raises(ModelError, match='did you mean "deimv2"'):
+            build_family(Own(), LossSpec(), name="deimv3")
+
+    def test_a_family_that_does_not_fit(self) -> None:
+        with pytest.raises(ModelError, match="cannot be read as detr"):
+            build_family(Own(), LossSpec(), name="detr")
+
+    def test_transformers_detector_as_generic(self) -> None:
+        model = tiny_detr().train()
+        family = build_family(model, LossSpec(), name="generic", classes=3)
+        assert (family.scores, family.classes) == ("softmax", 3)
+        total, _ = family.loss(*run(family, model, some_images(1)), some_labels((2,)))
+        total.backward()

@@ -1,0 +1,282 @@
+"""The module at a site: modes, calibration, N, gradients, bad optimizer steps, saving and copying."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from qrecipe.errors import CalibrationError, RecipeError
+from qrecipe.quantizers import INITIALISERS, QUANTIZERS, FakeQuantizer, build
+from qrecipe.quantizers.ranges import OffsetKind
+from qrecipe.recipe.definition import QuantizerSpec
+
+
+def activation(
+    quantizer: str = "lsq+", bits: int = 4, offset: OffsetKind = "integer", heads: int = 0, init: str | None = None
+) -> FakeQuantizer:
+    spec = QuantizerSpec(bits, quantizer, "head" if heads else "tensor", offset, init)
+    return build(spec, "decoder.attention:query", 1 if heads else None, max(heads, 1), is_weight=False, batched=True)
+
+
+def weight(quantizer: str = "lsq", bits: int = 4, channels: int = 6) -> FakeQuantizer:
+    return build(QuantizerSpec(bits, quantizer, "channel"), "fc1:weight", 0, channels, is_weight=True, batched=False)
+
+
+def calibrate(quantizer: FakeQuantizer, *batches: Tensor) -> FakeQuantizer:
+    quantizer.set_mode("observe")
+    for batch in batches:
+        assert quantizer(batch) is batch
+    quantizer.finish_calibration()
+    quantizer.set_mode("on")
+    return quantizer
+
+
+def test_every_row_of_the_table_builds_and_runs() -> None:
+    x = torch.randn(2, 3, 40)
+    assert QUANTIZERS
+    for name, kind in QUANTIZERS.items():
+        assert kind.weight in INITIALISERS
+        assert kind.activation in INITIALISERS
+        for offset in ("none", "integer", "real"):
+            quantizer = calibrate(activation(name, 8, offset), x)  # type: ignore[arg-type]
+            assert (quantizer(x) - x).abs().mean() < 0.1
+            assert quantizer.scale.requires_grad == kind.learned
+            if quantizer.offset is not None:
+                assert quantizer.offset.requires_grad == kind.learned
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("offset", ["none", "integer", "real"])
+def test_no_more_values_than_the_grid_has(bits: int, offset: OffsetKind) -> None:
+    x = torch.randn(4, 5000)
+    quantizer = calibrate(activation("lsq+", bits, offset), x)
+    assert quantizer(x).unique().numel() <= 2**bits
+    integers = quantizer.integers(x)
+    assert integers.dtype == torch.int32
+    assert integers.min() >= quantizer.grid.lo
+    assert integers.max() <= quantizer.grid.hi
+    scale, zero_point = quantizer.scale_and_zero_point()
+    torch.testing.assert_close(scale * (integers - zero_point), quantizer(x))
+
+
+def test_off_and_observe_are_the_identity() -> None:
+    x = torch.randn(2, 3, 4)
+    quantizer = activation()
+    assert quantizer(x) is x
+    quantizer.set_mode("observe")
+    assert quantizer(x) is x
+    with pytest.raises(ValueError, match="mode"):
+        quantizer.set_mode("train")  # type: ignore[arg-type]
+
+
+def test_quantizing_before_calibration_names_the_site() -> None:
+    quantizer = activation()
+    quantizer.set_mode("on")
+    with pytest.raises(CalibrationError, match=r"decoder\.attention:query"):
+        quantizer(torch.randn(2, 3))
+    with pytest.raises(CalibrationError, match=r"decoder\.attention:query: .*no data"):
+        quantizer.finish_calibration()
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_observing_values_that_are_not_finite_names_the_site(bad: float) -> None:
+    quantizer = activation()
+    quantizer.set_mode("observe")
+    with pytest.raises(CalibrationError, match=r"decoder\.attention:query"):
+        quantizer(torch.tensor([[1.0, bad]]))
+
+
+def test_an_unknown_quantizer_lists_the_known() -> None:
+    with pytest.raises(RecipeError, match=r'"pact".*lsq, lsq\+, minmax, mse'):
+        activation("pact")
+
+
+def test_count_of_activations_leaves_out_the_batch() -> None:
+    for batch in (1, 3, 8):
+        quantizer = calibrate(activation(heads=4), torch.randn(batch, 4, 10, 6))
+        assert quantizer.count.item() == 60
+    assert calibrate(activation(), torch.randn(2, 10, 6), torch.randn(6, 20, 6)).count.item() == 105
+
+
+def test_count_with_folded_batch_and_without_one() -> None:
+    quantizer = activation()
+    quantizer.sample_count = 2  # (batch * heads, tokens, channels)
+    assert calibrate(quantizer, torch.randn(16, 10, 6)).count.item() == 8 * 60
+    spec = QuantizerSpec(4, "lsq+", "tensor", "integer")
+    unbatched = build(spec, "queries", None, 1, is_weight=False, batched=False)
+    unbatched.sample_count = 2
+    assert calibrate(unbatched, torch.randn(100, 64)).count.item() == 6400
+
+
+def test_count_of_weights_is_per_channel() -> None:
+    assert calibrate(weight(), torch.randn(6, 3, 5, 5)).count.item() == 75
+
+
+@given(st.integers(0, 1000), st.sampled_from(["none", "integer", "real"]))
+@settings(max_examples=30, deadline=None)
+def test_gradients_of_scale_and_offset_are_lsqs(seed: int, offset: OffsetKind) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    batches = torch.randn(2, 5, 7, generator=draw) + 0.3
+    quantizer = calibrate(activation("lsq+", 3, offset, init="minmax"), batches)
+    with torch.no_grad():
+        quantizer.scale.mul_(0.5)  # so that some values are clipped
+    quantizer = quantizer.double()
+    x = batches.double().requires_grad_()
+    weights = torch.randn(x.shape, generator=draw, dtype=torch.float64)
+    quantizer(x).backward(weights)
+    s = quantizer.scale.item()
+    z = 0.0 if quantizer.offset is None else quantizer.offset.item()
+    exact = -z / s
+    zero_point = exact if offset == "real" else float(min(max(round(exact), -128), 127))
+    to_scale = to_offset = 0.0
+    for value, g in zip(x.flatten().tolist(), weights.flatten().tolist(), strict=True):
+        integer = round(value / s + zero_point) if offset == "real" else round(value / s) + zero_point
+        bound = min(max(integer, -4), 3)
+        if integer == bound:
+            to_scale += g * (integer - zero_point - value / s)
+        else:
+            # d x_hat / d offset = 1, and through the zero point the scale's own gradient is the bound alone.
+            to_scale += g * (bound - zero_point + exact)
+            to_offset += g
+    factor = 1 / math.sqrt(35 * 3)
+    assert quantizer.scale.grad is not None
+    assert quantizer.scale.grad.item() == pytest.approx(to_scale * factor, rel=1e-6, abs=1e-9)
+    if quantizer.offset is not None:
+        assert quantizer.offset.grad is not None
+        assert quantizer.offset.grad.item() == pytest.approx(to_offset * factor, rel=1e-6, abs=1e-9)
+
+
+def test_kinds_that_do_not_learn_pass_the_gradient_straight_through() -> None:
+    x = torch.tensor([[-50.0, -1.0, 0.2, 1.0, 50.0]], requires_grad=True)
+    quantizer = calibrate(activation("minmax"), x.detach()[:, 1:4])
+    quantizer(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0.0, 1.0, 1.0, 1.0, 0.0]]
+    assert quantizer.scale.grad is None
+
+
+def test_heads_do_not_mix() -> None:
+    x = torch.randn(2, 4, 9, 8) * torch.tensor([0.1, 1.0, 10.0, 100.0]).view(1, 4, 1, 1)
+    together = calibrate(activation(heads=4), x)
+    result = together(x)
+    for head in range(4):
+        alone = calibrate(activation(heads=1), x[:, head : head + 1])
+        torch.testing.assert_close(alone(x[:, head : head + 1]), result[:, head : head + 1])
+    transposed = x.transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(together(transposed), result)
+
+
+@pytest.mark.parametrize("offset", ["none", "integer", "real"])
+@pytest.mark.parametrize("step", [-1.0, 1e3, -1e3, 1e20, 1.0])
+def test_scales_stay_positive_after_bad_steps(offset: OffsetKind, step: float) -> None:
+    x = torch.randn(2, 50)
+    quantizer = calibrate(activation("lsq+", 4, offset), x)
+    with torch.no_grad():
+        quantizer.scale.sub_(quantizer.scale * step)
+    scale, zero_point = quantizer.scale_and_zero_point()
+    assert (scale > 0).all()
+    assert torch.isfinite(zero_point).all()
+    result = quantizer(x)
+    assert torch.isfinite(result).all()
+    result.square().sum().backward()
+    assert quantizer.scale.grad is not None
+    assert torch.isfinite(quantizer.scale.grad).all()
+
+
+def test_a_constant_and_a_zero_tensor_survive() -> None:
+    for constant in (0.0, 2.5):
+        x = torch.full((2, 9), constant)
+        for name in QUANTIZERS:
+            for offset in ("none", "integer", "real"):
+                result = calibrate(activation(name, 4, offset), x)(x)  # type: ignore[arg-type]
+                assert torch.isfinite(result).all()
+                if constant == 0.0:
+                    assert torch.equal(result, x)
+
+
+def test_state_dict_round_trip() -> None:
+    x = torch.randn(2, 4, 9, 8)
+    quantizer = calibrate(activation(heads=4), x)
+    state = quantizer.state_dict()
+    assert set(state) == {"scale", "offset", "count", "calibrated"}
+    other = activation(heads=4)
+    other.load_state_dict(state, strict=True)
+    other.set_mode("on")
+    x.requires_grad_()
+    for one in (quantizer, other):
+        one(x).square().sum().backward()
+    assert torch.equal(other(x), quantizer(x))
+    assert other.scale.grad is not None
+    assert quantizer.scale.grad is not None
+    assert torch.equal(other.scale.grad, quantizer.scale.grad)
+
+
+def test_an_uncalibrated_state_stays_uncalibrated() -> None:
+    quantizer = calibrate(activation(), torch.randn(2, 9))
+    quantizer.load_state_dict(activation().state_dict())
+    with pytest.raises(CalibrationError):
+        quantizer(torch.randn(2, 9))
+
+
+def test_deep_copies_are_apart() -> None:
+    x = torch.randn(2, 40)
+    quantizer = calibrate(activation(), x)
+    before = quantizer(x)
+    twin = copy.deepcopy(quantizer)
+    with torch.no_grad():
+        twin.scale.mul_(2)
+    assert torch.equal(quantizer(x), before)
+    assert not torch.equal(twin(x), before)
+    watching = activation()
+    watching.set_mode("observe")
+    watching(x)
+    twin = copy.deepcopy(watching)
+    twin(x * 100)
+    twin.finish_calibration()
+    watching.finish_calibration()
+    assert twin.scale > 10 * watching.scale
+
+
+def test_calibrating_again_starts_afresh() -> None:
+    quantizer = calibrate(activation("minmax"), torch.randn(2, 40) * 100)
+    wide = quantizer.scale.item()
+    calibrate(quantizer, torch.randn(2, 40))
+    assert quantizer.scale.item() < wide / 10
+
+
+def test_training_moves_the_scale_towards_less_error() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(8, 400)
+    quantizer = calibrate(activation("lsq+", 3, "integer", init="minmax"), x)
+    optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.01)
+    errors = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        error = (quantizer(x) - x).square().mean()
+        error.backward()
+        optimizer.step()
+        errors.append(error.item())
+    assert errors[-1] < 0.8 * errors[0]
+
+
+def test_export_and_compile_see_plain_code() -> None:
+    x = torch.randn(2, 4, 9, 8, requires_grad=True)
+    quantizer = calibrate(activation(heads=4), x.detach())
+    expected = quantizer(x)
+    program = torch.export.export(quantizer, (x.detach(),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    assert torch.equal(program.module()(x.detach()), expected)
+    traced = torch.compile(quantizer, backend="aot_eager", fullgraph=True)
+    leaves = (x, quantizer.scale, quantizer.offset)
+    got, want = (torch.autograd.grad(result.square().sum(), leaves) for result in (traced(x), expected))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_repr_speaks_the_papers_terms() -> None:
+    assert "LSQ+ A4, integer zero point, 4 scales along dimension 1" in repr(activation(heads=4))
+    assert "fc1:weight: LSQ W4, symmetric" in repr(weight())

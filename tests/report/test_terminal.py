@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from qrecipe.evaluate.coco import NUMBERS, Evaluation
+from qrecipe.report.progress import duration, epoch_line, parts_text, step_line, training_watcher
+from qrecipe.report.tables import WHAT, comparison_tables, evaluation_tables, group_table, summary_table
+from qrecipe.run.summary import Summary, SummaryRow
+from qrecipe.train.optimizer import ParameterGroup
+from qrecipe.train.protocols import Progress
+
+PARTS = {"detection": 3.0, "loss_ce_0": 1.0, "distill[x]": 0.5}
+GROUPS = (ParameterGroup("backbone", 1e-5, 1e-4, 3, 12345, ("a", "b", "c")),)
+
+
+def console(terminal: bool) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, force_terminal=terminal, width=160, _environ={}), out
+
+
+def progress(epoch: int, step: int) -> Progress:
+    return Progress("full", epoch, 2, step, 4, 3.5, PARTS, 1e-4, 125.0)
+
+
+def record(epoch: int, val: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "phase": "student", "epoch": epoch, "stage": "full", "loss": 3.5, "parts": PARTS, "val": val,
+        "best": val is not None, "seconds": 10.2, "seconds_evaluation": 2.0,
+    }  # fmt: skip
+
+
+def run(terminal: bool, clock: Iterator[float]) -> str:
+    target, out = console(terminal)
+    with training_watcher(target, 2, clock=lambda: next(clock)) as watcher:
+        assert watcher.on_start
+        assert watcher.on_progress
+        assert watcher.on_epoch
+        for _ in range(2):  # a student, then its control
+            watcher.on_start(GROUPS)
+            for epoch in (1, 2):
+                for step in range(1, 5):
+                    watcher.on_progress(progress(epoch, step))
+                watcher.on_epoch(record(epoch, {"AP": 0.25, "AP50": 0.5} if epoch == 2 else None))
+    return out.getvalue()
+
+
+def test_lines_where_there_is_no_terminal() -> None:
+    seconds = iter(range(0, 10_000, 6))
+    text = run(False, (float(value) for value in seconds))
+    assert "\x1b" not in text
+    assert "full: epoch 1/2, step 1/4: loss 3.5 (detection 3, distill[x] 0.5), lr 0.0001, 2 min 5 s left" in text
+    assert text.count("epoch 1/2 (full): loss 3.5 (detection 3, distill[x] 0.5), 12 s\n") == 2
+    assert text.count("epoch 2/2 (full): loss 3.5 (detection 3, distill[x] 0.5), val AP 0.250, AP50 0.500, the b") == 2
+    assert 4 <= text.count(", step ") < 16
+    assert text.count("12,345") == 2
+
+
+def test_bars_in_a_terminal() -> None:
+    text = run(True, iter(()))
+    assert "epochs" in text
+    assert "steps" in text
+    assert "distill[x]" in text
+    assert text.count("val AP 0.250") == 2
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_display_ends_with_an_error(terminal: bool) -> None:
+    target, _ = console(terminal)
+
+    def train() -> None:
+        with training_watcher(target, 2) as watcher:
+            assert watcher.on_start
+            watcher.on_start(GROUPS)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train()
+    with target.status("another live display is possible"):
+        pass
+
+
+def test_texts() -> None:
+    assert [duration(s) for s in (-1, 0.4, 59.4, 59.6, 725, 12000)] == [
+        "0 s", "0 s", "59 s", "1 min 0 s", "12 min 5 s", "3 h 20 min",
+    ]  # fmt: skip
+    assert parts_text({}) == ""
+    assert parts_text({"a": None, "b": 2.0}) == " (b 2)"
+    assert parts_text(dict.fromkeys("abcdefgh", 1.0)).count("1") == 5
+    assert step_line(progress(1, 2)).startswith("full: epoch 1/2, step 2/4")
+    assert "val" not in epoch_line(record(1), 2)
+
+
+def shown(*tables: Any) -> str:
+    target, out = console(False)
+    for table in tables:
+        target.print(table)
+    return out.getvalue()
+
+
+def row(text: str, head: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if head in line]
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_the_summary() -> None:
+    rows = (
+        SummaryRow("trained", {"AP": 0.45, "AP50": 0.7, "AP75": 0.5}, {"cat": 0.45}, 2.5e6, 1.5e9),
+        SummaryRow("teacher", {"AP": 0.5, "AP50": 0.75, "AP75": -1.0}, {"cat": 0.5, "dog": 0.1}, 2e7, 1e10),
+        SummaryRow("control", {"AP": 0.48}),
+        SummaryRow("calibrated", {"AP": 0.0}),
+    )
+    summary = Summary("tiny", "test", rows)
+    text = shown(summary_table(summary))
+    assert row(text, "student after training") == [
+        "student after training", "0.450", "0.700", "0.500", "2.50 MB", "1.5 G", "90.0%", "93.8%",
+    ]  # fmt: skip
+    assert row(text, " teacher  ") == ["teacher", "0.500", "0.750", "-", "20.00 MB", "10 G", "-", "104.2%"]
+    assert row(text, "after calibration")[-2:] == ["0.0%", "0.0%"]
+    order = [text.index(name) for name in ("│ teacher", "│ control", "│ student after cal", "│ student after tr")]
+    assert order == sorted(order)
+    text = shown(*comparison_tables(summary))
+    assert row(text, "dog") == ["dog", "0.100", "-", "-", "-"]
+    assert row(text, "AP75")[2:] == ["-", "-", "-", "0.500"]
+
+
+def test_an_evaluation() -> None:
+    evaluation = Evaluation(*(index / 100 for index in range(1, 13)), per_class={"cat": 0.3, "dog": -1.0})
+    text = shown(*evaluation_tables(evaluation))
+    for index, name in enumerate(NUMBERS, start=1):
+        assert row(text, f"│ {name} ") == [name, WHAT[name], f"{index / 100:.3f}"]
+    assert row(text, "dog") == ["dog", "-"]
+
+
+def test_the_groups() -> None:
+    assert row(shown(group_table(GROUPS)), "backbone") == ["backbone", "1e-05", "0.0001", "3", "12,345"]
