@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .data.batch import Batch
     from .errors import QRecipeError, RecipeErrors
     from .recipe import Recipe, load_recipe, recipe_from_mapping
-    from .student import Student, calibrate, compile
+    from .student import Student, calibrate, compile, real_valued
     from .train.module import TrainingModule
 
 _HOMES = {
@@ -32,6 +32,7 @@ _HOMES = {
     "calibrate": "student",
     "compile": "student",
     "load_recipe": "recipe",
+    "real_valued": "student",
     "recipe_from_mapping": "recipe",
 }
 
@@ -45,6 +46,7 @@ __all__ = [
     "calibrate",
     "compile",
     "load_recipe",
+    "real_valued",
     "recipe_from_mapping",
 ]
 

@@ -11,105 +11,129 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..data.images import read_rgb
-from ..data.labels import LabelMap
+from ..data.images import UNREADABLE, read_rgb, read_size
 from ..data.transforms import Sample, fit, to_tensor
 from ..errors import DataError, RunError
 from ..evaluate import detections
-from ..models.prediction import Prediction
-from ..models.sources import Built
 from ..report.draw import draw_detections
-from ..student import Student
-from ..student.store import load_student
+from ..run.files import write_atomically, writing
 from ..train.denormals import set_flushed
-from .evaluate import Target
+from .detector import Detector
+from .target import Target, open_target
 from .workshop import Say, Workshop
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Files as given, folders as the images in them, in order.
+def find_images(paths: Sequence[Path], limit: int | None = None) -> list[Path]:
+    """Files as given, folders as the images in them by name; the first ``limit`` of all.
 
     Raises:
-        DataError: a path that is not there, a folder without images, or nothing at all.
+        DataError: paths that are not there, folders without images, files that are no images: all of them at once.
     """
     found: list[Path] = []
+    problems: list[str] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in IMAGES)
-            if not inside:
-                raise DataError("the folder holds no images", where=str(path), remedy=f"known are {', '.join(IMAGES)}")
+            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in IMAGES and entry.is_file())
             found += inside
+            if not inside:
+                problems.append(f"{path}: the folder holds no images (known are {', '.join(IMAGES)})")
         elif path.exists():
             found.append(path)
         else:
-            raise DataError("there is no such image", where=str(path))
-    if not found:
-        raise DataError("no images were named")
-    return found
+            problems.append(f"{path}: no such file or folder")
+    chosen = found[:limit]
+    for path in chosen:
+        try:
+            read_size(path)
+        except UNREADABLE:
+            problems.append(f"{path}: this is no image")
+    if problems:
+        raise DataError("\n  ".join(["nothing was predicted:", *problems]) if len(problems) > 1 else problems[0])
+    return chosen
+
+
+def check_output(output: Path) -> None:
+    """Raises: RunError: something is there already, or the folder cannot be made."""
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        taken = any(output.iterdir())
+    if taken:
+        raise RunError(
+            "the output folder is not empty, and nothing in it is overwritten",
+            where=str(output),
+            remedy="choose another --output",
+        )
 
 
 def predict(
-    target: Target, images: Sequence[Path], output: Path, say: Say, *, threshold: float = 0.3, limit: int | None = None
+    target: Target, images: Sequence[Path], output: Path, say: Say, *, threshold: float = 0.3
 ) -> list[dict[str, Any]]:
     """Detect objects, write ``detections.json`` and one picture per image into a new folder.
 
-    The json holds every detection; the pictures show those with a score of ``threshold`` or more. Image ids are
-    positions in ``images``, listed in the json's ``images``.
+    The json is COCO's: every detection is an annotation with a ``score``; image ids count from 1, in the order of
+    ``images``. The pictures show detections with a score of ``threshold`` or more.
 
     Raises:
-        RunError: the output folder is not empty. DataError: an image cannot be read.
+        RunError: the output folder is not empty, or cannot be written.
+        DataError: images that cannot be decoded; all others are done then.
     """
+    check_output(output)
     set_flushed(True)
-    if output.exists() and any(output.iterdir()):
-        raise RunError("the output folder is not empty, and nothing in it is overwritten", where=str(output))
-    model, label_map = _model(target, say)
-    chosen = list(images)[:limit]
-    output.mkdir(parents=True, exist_ok=True)
-    entries, results = [], []
-    for number, path in enumerate(chosen):
-        picture = read_rgb(path)
-        found = _detect(model, label_map, picture, number)
+    detector = open_target(target, Workshop(target.recipe, _split(target), say))
+    names = detector.label_map.names
+    entries: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for number, path in enumerate(images, start=1):
+        try:
+            picture = read_rgb(path)
+        except DataError as error:
+            broken.append(f"{path}: {error.what}")
+            continue
+        found = _detect(detector, picture, number)
         results += found
         name = f"{number:04d}_{path.stem}.png"
         shown = [one for one in found if one["score"] >= threshold]
-        draw_detections(picture, shown, label_map.names).save(output / name)
+        with writing(output / name):
+            draw_detections(picture, shown, names).save(output / name)
         entries.append(
             {"id": number, "file_name": str(path), "width": picture.width, "height": picture.height, "picture": name}
         )
-        say(f"{path}: {len(shown)} objects" + (f" ({_named(shown, label_map)})" if shown else ""))
-    categories = [{"id": key, "name": name} for key, name in sorted(label_map.names.items())]
-    document = {"images": entries, "categories": categories, "annotations": results}
-    (output / "detections.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+        say(f"{path}: {_counted(shown, names) or 'nothing'} with a score of {threshold:g} or more")
+    document = {
+        "images": entries,
+        "categories": [{"id": key, "name": name} for key, name in sorted(names.items())],
+        "annotations": [_annotation(one, number) for number, one in enumerate(results, start=1)],
+    }
+    write_atomically(output / "detections.json", json.dumps(document, indent=1).encode())
+    if broken:
+        raise DataError("\n  ".join([f"{len(entries)} images are done, and {len(broken)} are left out:", *broken]))
     return results
 
 
-def _named(found: Sequence[dict[str, Any]], label_map: LabelMap) -> str:
-    names = [label_map.names[one["category_id"]] for one in found]
-    return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
+def _split(target: Target) -> tuple[str, ...]:
+    """One split, whose categories a recipe's model needs."""
+    data = target.recipe.data
+    given = [name for name in ("val", "train", "test") if getattr(data, name) is not None]
+    return (given[0],) if data.format == "coco" and given else ("val",)
 
 
-def _model(target: Target, say: Say) -> tuple[Student | Built, LabelMap]:
-    if target.student is not None:
-        student = load_student(target.student)
-        assert student.label_map is not None
-        return student, student.label_map
-    workshop = Workshop(target.recipe, ("val",), say)
-    return workshop.built, workshop.built.label_map
+def _annotation(result: dict[str, Any], number: int) -> dict[str, Any]:
+    """A result with what COCO's tools ask of an annotation; to them an id of 0 is none."""
+    area = result["bbox"][2] * result["bbox"][3]
+    return {"id": number, **result, "area": area, "iscrowd": 0}
+
+
+def _counted(found: Sequence[dict[str, Any]], names: dict[int, str]) -> str:
+    own = [names[one["category_id"]] for one in found]
+    return ", ".join(f"{own.count(name)} {name}" for name in dict.fromkeys(own))
 
 
 @torch.no_grad()
-def _detect(model: Student | Built, label_map: LabelMap, picture: Image.Image, number: int) -> list[dict[str, Any]]:
-    sample = fit(Sample(picture, np.zeros((0, 4)), np.zeros(0, dtype=np.int64)), model.input)
-    pixels = to_tensor(sample.image, model.input)[None]
-    if isinstance(model, Student):
-        parameter = next(model.parameters())
-        prediction: Prediction = model.predict(pixels.to(parameter))
-    else:
-        outputs, extras = model.family.forward(model.model, model.family.inputs(pixels, None))
-        prediction = model.family.read(outputs, extras)
+def _detect(detector: Detector, picture: Image.Image, number: int) -> list[dict[str, Any]]:
+    sample = fit(Sample(picture, np.zeros((0, 4)), np.zeros(0, dtype=np.int64)), detector.input)
+    prediction = detector.predict(to_tensor(sample.image, detector.input)[None], None)
     sizes = torch.tensor([[picture.height, picture.width]])
-    return detections(
-        prediction, image_ids=[number], sizes=sizes, label_map=label_map, kind=model.family.scores
-    )
+    return detections(prediction, image_ids=[number], sizes=sizes, label_map=detector.label_map, kind=detector.scores)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+
+import torch
 
 from ..data.coco import CocoIndex
 from ..data.dataset import CocoDataset
@@ -18,24 +20,34 @@ from ..student import Source, capture_source
 
 Say = Callable[[str], None]
 
+CLASSES: dict[str, int] = {"detr": 91, "conditional_detr": 91, "deformable_detr": 91}
+"""Classes of an architecture's published weights, where they are not COCO's 80."""
 
-@dataclass
+
+@dataclasses.dataclass
 class Workshop:
     """A recipe with its splits and models at hand; each is made on first use.
 
-    splits: which splits the command needs. say: where to tell the user what is going on.
-    random_weights: leave the recipe's weights out.
+    splits: which splits the command needs, if the recipe has them. say: where to tell the user what is going on.
+    placeholder: where the data cannot be read, make up as many categories as the published model has.
     """
 
     recipe: Recipe
     splits: Sequence[str]
     say: Say
-    random_weights: bool = False
+    placeholder: bool = False
 
     @cached_property
     def data(self) -> dict[str, CocoIndex]:
-        """The indices of the splits. Raises: DataError."""
+        """The indices of the splits. Raises: DataError: none of them is there, or one cannot be used."""
         indices = resolve_splits(self.recipe.data, tuple(self.splits))
+        if not indices:
+            given = ("train", "val", "test") if self.recipe.data.format != "coco" else self._given()
+            raise DataError(
+                f"the recipe has no {' and no '.join(self.splits)} split",
+                where=self.recipe.where(("data",)),
+                remedy=f"it has {', '.join(given)}" if given else "name the images and annotations of one",
+            )
         for name, index in indices.items():
             boxes = sum(len(own) for own in index.boxes)
             self.say(f"data: {name} has {len(index.images)} images and {boxes} boxes")
@@ -43,15 +55,29 @@ class Workshop:
                 self.say(f"data: {name}: {line}")
         return indices
 
+    def _given(self) -> list[str]:
+        data = self.recipe.data
+        return [name for name in ("train", "val", "test") if getattr(data, name) is not None]
+
     @cached_property
     def categories(self) -> list[tuple[int, str]]:
-        index = next(iter(self.data.values()))
+        """(id, name) of the data's categories. Raises: DataError."""
+        try:
+            index = next(iter(self.data.values()))
+        except DataError as problem:
+            if not self.placeholder:
+                raise
+            spec = self.recipe.model
+            count = int(spec.config.get("num_labels", CLASSES.get(spec.architecture or "", 80)))
+            self.say(f"data: not read: {str(problem).splitlines()[0]}")
+            self.say(f"data: planned as if it had {count} categories; only the class heads depend on their number")
+            return [(number, f"category {number}") for number in range(count)]
         return [(category.id, category.name) for category in index.categories]
 
     @cached_property
     def built(self) -> Built:
         """The recipe's model."""
-        return self._build(self.recipe.model, ("model",))
+        return self._build(self.recipe.model, "model")
 
     @cached_property
     def source(self) -> Source:
@@ -63,45 +89,46 @@ class Workshop:
         """The teacher, captured; the recipe's own model where it names no other."""
         if self.recipe.teacher is None:
             return self.source
-        return self._capture(self._build(self.recipe.teacher, ("teacher",)))
+        return self._capture(self._build(self.recipe.teacher, "teacher"))
 
-    def _build(self, spec: ModelSpec, path: KeyPath) -> Built:
-        def located(below: KeyPath, what: str, remedy: str | None = None) -> QRecipeError:
-            return self.recipe.error((*path, *below), what, remedy)
+    def _build(self, spec: ModelSpec, part: str) -> Built:
+        def located(path: KeyPath, what: str, remedy: str | None = None) -> QRecipeError:
+            return self.recipe.error((part, *path), what, remedy)
 
-        built = build_model(spec, self.categories, self.recipe.train.loss, self.random_weights, located)
+        with torch.random.fork_rng(devices=[]):
+            # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
+            torch.manual_seed(self.recipe.seed)
+            built = build_model(spec, self.categories, self.recipe.train.loss, error=located)
         for message in (*built.messages, *built.family.notes):
-            self.say(f"{path[0]}: {message}")
+            self.say(f"{part}: {message}")
         return built
 
     def _capture(self, built: Built) -> Source:
         self.say(f"capture: {type(built.model).__name__} as graphs for training and evaluation, checked at other sizes")
         return capture_source(built.model, built.family, built.input, label_map=built.label_map)
 
-    def loader(
-        self, split: str, *, train: bool, batch_size: int | None = None, source: Built | Source | None = None
+    def batches(
+        self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool, batch_size: int | None = None
     ) -> BatchLoader:
         """Batches of a split: with training's transforms and order, or as evaluation sees them.
 
         Raises:
-            DataError: the recipe has no such split.
+            DataError: the data cannot be used.
         """
-        given = source or self.built
-        label_map, image_input = given.label_map, given.input
-        assert isinstance(label_map, LabelMap)
-        return self.batches(split, label_map, image_input, train=train, batch_size=batch_size)
-
-    def batches(
-        self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool, batch_size: int | None = None
-    ) -> BatchLoader:
-        """The same for a label map and an input of one's own."""
-        if split not in self.data:
-            raise DataError(
-                f"the recipe has no {split} split", where=f"data.{split}", remedy=f"it has {', '.join(self.data)}"
-            )
         data = self.recipe.data
         dataset = CocoDataset(
             self.data[split], label_map, image_input, data.transforms if train else None, self.recipe.seed
         )
         size = batch_size or self.recipe.train.batch_size
         return build_loader(dataset, size, shuffle=train, workers=data.workers)
+
+
+def without_weights(recipe: Recipe) -> Recipe:
+    """The recipe as if it named no weights, in its ``source`` too: what ``--random-weights`` asks for."""
+    source = dict(recipe.source)
+    for key in ("model", "teacher"):
+        if isinstance(source.get(key), Mapping):
+            source[key] = {name: value for name, value in source[key].items() if name != "weights"}
+    teacher = None if recipe.teacher is None else dataclasses.replace(recipe.teacher, weights=None)
+    model = dataclasses.replace(recipe.model, weights=None)
+    return dataclasses.replace(recipe, model=model, teacher=teacher, source=source)

@@ -49,6 +49,10 @@ class _Wrapper(nn.Module):
         return self._call(self.get_submodule(WRAPPER), inputs)
 
 
+ADDED = ("constants", "dropouts", "fake_quantizers", "alignments")
+"""Names under which parts are added to a captured model, now or by a pass."""
+
+
 def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Captured:
     """Capture ``model`` in both modes, with dynamic batch, height and width.
 
@@ -59,8 +63,16 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
             at least 2: a size of 1 would be taken for a constant.
 
     Raises:
-        CaptureError: the model could not be captured; the message holds torch's own reason.
+        CaptureError: the model could not be captured (the message holds torch's own reason), or has a part under a
+            name that is needed.
     """
+    taken = [name for name in ADDED if hasattr(model, name)]
+    if taken:
+        raise CaptureError(
+            f"the model has parts named {', '.join(taken)}, under which a capture adds its own",
+            where=type(model).__name__,
+            remedy="rename them in the model",
+        )
     root = copy.deepcopy(model)
     faces: dict[Structure, Face] = {}
     for structure in STRUCTURES:
@@ -68,7 +80,8 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
         with _quiet():
             program = _export(root, call, example)
         module = program.module()
-        spec = module.graph._codegen.pytree_info.out_spec
+        codegen: Any = module.graph._codegen
+        spec = codegen.pytree_info.out_spec
         for node, name in zip(
             [node for node in module.graph.nodes if node.op == "placeholder"], sorted(example), strict=True
         ):

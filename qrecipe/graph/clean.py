@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from .face import Structure, erase_dead
 
@@ -78,11 +79,14 @@ def _own(name: str) -> str:
 
 
 def _rename_attributes(graph: fx.Graph, module: fx.GraphModule, root: nn.Module, structure: Structure) -> None:
+    known = dict(root.named_parameters(remove_duplicate=False)).keys() | dict(
+        root.named_buffers(remove_duplicate=False)
+    ).keys()
     for node in graph.nodes:
         if node.op != "get_attr":
             continue
         name = str(node.target)
-        if name.startswith(f"{WRAPPER}."):
+        if _own(name) in known:
             node.target = _own(name)
             continue
         value: Any = module
@@ -123,7 +127,9 @@ def _restore_opaque_norms(graph: fx.Graph, root: nn.Module) -> None:
             regions.setdefault(node.meta["module"], []).append(node)
     for path, region in regions.items():
         part = root.get_submodule(path)
-        if isinstance(part, _BatchNorm) or not {"running_mean", "running_var"} <= dict(part.named_buffers()).keys():
+        if isinstance(part, _BatchNorm | _InstanceNorm):
+            continue
+        if not {"running_mean", "running_var"} <= dict(part.named_buffers()).keys():
             continue
         inside = set(region)
         inputs = {source for node in region for source in node.all_input_nodes if source not in inside}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 Structure = Literal["train", "eval"]
+_NUMBERS = itertools.count()
 STRUCTURES: tuple[Structure, Structure] = ("train", "eval")
 
 
@@ -45,7 +48,8 @@ class Face:
 
     @property
     def output(self) -> fx.Node:
-        return next(node for node in reversed(self.graph.nodes) if node.op == "output")
+        node: fx.Node = next(node for node in reversed(self.graph.nodes) if node.op == "output")
+        return node
 
     def copy(self) -> Face:
         """The same face over a graph of its own."""
@@ -97,8 +101,8 @@ class CompiledFace:
         self.graph = face.graph
         self.out_spec = face.out_spec
         self.exposed = face.exposed
-        self._plain = _function(_without_taps(face), f"<qrecipe {face.structure}>")
-        self._tapped = _function(face.graph, f"<qrecipe {face.structure} with taps>") if face.exposed else self._plain
+        self._plain = _function(_without_taps(face), face.structure)
+        self._tapped = _function(face.graph, f"{face.structure} with taps") if face.exposed else self._plain
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFace:
         return self
@@ -142,9 +146,10 @@ def mutates(node: fx.Node) -> bool:
 def _function(graph: fx.Graph, name: str) -> Callable[..., Any]:
     code = graph.python_code("self")
     space = dict(code.globals)
-    # Known to linecache, so that a traceback through a captured model shows the line that failed.
-    linecache.cache[name] = (len(code.src), None, code.src.splitlines(keepends=True), name)
-    exec(compile(code.src, name, "exec"), space)
-    function = space["forward"]
-    assert callable(function)
-    return function  # type: ignore[no-any-return]
+    # Known to linecache for as long as it lives, so that a traceback through a captured model shows the line that failed.
+    file = f"<qrecipe {name} {next(_NUMBERS)}>"
+    linecache.cache[file] = (len(code.src), None, code.src.splitlines(keepends=True), file)
+    exec(compile(code.src, file, "exec"), space)
+    function: Callable[..., Any] = space["forward"]
+    weakref.finalize(function, linecache.cache.pop, file, None)
+    return function

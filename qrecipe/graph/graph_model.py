@@ -23,10 +23,14 @@ class GraphModel(nn.Module):
 
     def __init__(self, root: nn.Module, faces: Mapping[Structure, Face]) -> None:
         super().__init__()
-        taken = [name for name, _ in root.named_children() if hasattr(type(self), name)]
+        own = [*root._modules, *root._parameters, *root._buffers]
+        reserved = {
+            name for kind in type(self).__mro__ for name in (*vars(kind), *vars(kind).get("__annotations__", {}))
+        }
+        taken = [name for name in own if name in reserved]
         if taken:
             raise CaptureError(
-                f"the model's own parts {taken} have names that a captured module needs for itself",
+                f"the model's own parts {', '.join(taken)} have names that a captured module needs for itself",
                 where=type(self).__name__,
                 remedy="rename them in the model",
             )

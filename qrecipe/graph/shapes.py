@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sympy
 import torch
 from torch import Tensor, fx
 
-Extent = sympy.Expr | int
+Extent: TypeAlias = "sympy.Expr | int"
 
 
 def shape_of(node: Any) -> tuple[Extent, ...] | None:
@@ -17,7 +17,13 @@ def shape_of(node: Any) -> tuple[Extent, ...] | None:
     value = node.meta.get("val") if isinstance(node, fx.Node) else None
     if not isinstance(value, Tensor):
         return None
-    return tuple(size.node.expr if isinstance(size, torch.SymInt) else int(size) for size in value.shape)
+    sizes: tuple[Any, ...] = tuple(value.shape)
+    return tuple(size.node.expr if isinstance(size, torch.SymInt) else int(size) for size in sizes)
+
+
+def is_number(extent: Extent) -> bool:
+    """Whether an extent is the same at every input size."""
+    return not isinstance(extent, sympy.Expr) or bool(extent.is_number)
 
 
 def is_float(node: Any) -> bool:
@@ -60,16 +66,13 @@ class Symbols:
             for symbol, value in ((self.batch, batch), (self.height, height), (self.width, width))
             if symbol is not None
         }
-        return tuple(
-            int(extent.subs(values)) if isinstance(extent, sympy.Expr) else int(extent)  # type: ignore[no-untyped-call]
-            for extent in shape
-        )
+        return tuple(int(extent.subs(values)) if isinstance(extent, sympy.Expr) else int(extent) for extent in shape)
 
     def text(self, shape: tuple[Extent, ...] | None) -> str:
         """The shape for people: ``batch`` for the batch, ``*`` for what depends on the image's size."""
         parts = []
         for extent in shape or ():
-            if not isinstance(extent, sympy.Expr) or extent.is_number:
+            if is_number(extent):
                 parts.append(str(extent))
             elif self.spatial((extent,)):
                 parts.append("*")

@@ -36,8 +36,10 @@ class SymbolicSizes(TorchFunctionMode):
         options = dict(kwargs or {})
         if func in (torch.tensor, torch.as_tensor) and args and _holds_symbol(args[0]):
             return _symbolic_tensor(args[0], **options)
-        if func is torch.linspace and len(args) >= 3 and isinstance(args[2], torch.SymInt):
-            return _symbolic_linspace(args[0], args[1], args[2], **options)
+        if func is torch.linspace:
+            ends = {**dict(zip(("start", "end", "steps"), args, strict=False)), **options}
+            if isinstance(ends.get("steps"), torch.SymInt):
+                return _symbolic_linspace(**ends)
         if func is Tensor.__bool__ and id(args[0]) in self._verdict:
             return self._verdict[id(args[0])][1]
         result = func(*args, **options)
@@ -59,7 +61,7 @@ class SymbolicSizes(TorchFunctionMode):
 def _holds_symbol(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(_holds_symbol(item) for item in value)
-    return isinstance(value, torch.SymInt)
+    return isinstance(value, torch.SymInt | torch.SymFloat)
 
 
 def _symbolic_tensor(value: Any, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> Tensor:
@@ -67,18 +69,24 @@ def _symbolic_tensor(value: Any, dtype: torch.dtype | None = None, device: Any =
         return torch.stack([_symbolic_tensor(item, dtype, device) for item in value])
     if isinstance(value, Tensor):
         return value.to(dtype=dtype or value.dtype, device=device or value.device)
-    kind = dtype or (torch.float32 if isinstance(value, float | torch.SymFloat) else torch.int64)
+    if dtype is None and isinstance(value, float | torch.SymFloat):
+        dtype = torch.get_default_dtype()
+    kind = dtype or (torch.bool if isinstance(value, bool) else torch.int64)
     return torch.scalar_tensor(value, dtype=kind, device=device)
 
 
 def _symbolic_linspace(start: Any, end: Any, steps: torch.SymInt, **options: Any) -> Tensor:
     """``torch.linspace``'s own arithmetic, with its rounding: from the start in the first half, from the end after."""
     kind = options.pop("dtype", None) or torch.get_default_dtype()
-    index = torch.arange(steps, dtype=torch.int64, device=options.get("device"))
-    step = (torch.scalar_tensor(end, dtype=kind) - torch.scalar_tensor(start, dtype=kind)) / (steps - 1)
+    count: Any = steps
+    index = torch.arange(count, dtype=torch.int64, device=options.get("device"))
+    # One step is the start alone: it must neither divide by zero nor count as the second half.
+    largest: Callable[[Any, int], Any] = torch.sym_max
+    gaps, half = largest(count - 1, 1), largest(count // 2, 1)
+    step = (torch.scalar_tensor(end, dtype=kind) - torch.scalar_tensor(start, dtype=kind)) / gaps
     rising = start + step * index.to(kind)
-    falling = end - step * (steps - 1 - index).to(kind)
-    return torch.where(index < steps // 2, rising, falling)
+    falling = end - step * (count - 1 - index).to(kind)
+    return torch.where(index < half, rising, falling)
 
 
 def _symbolic_len(value: Any) -> Any:
@@ -133,4 +141,3 @@ def symbolic_sizes(model: nn.Module) -> Iterator[None]:
                 del space[name]
             else:
                 space[name] = before
-

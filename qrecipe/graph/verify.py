@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,8 @@ def _compare(
     if gradients:
         for result in (mine, theirs):
             values = [value for value in _tensors(result) if value.requires_grad]
-            torch.stack([_probe(value) for value in values]).sum().backward()  # type: ignore[no-untyped-call]
+            if values:
+                torch.stack([_probe(value) for value in values]).sum().backward()  # type: ignore[no-untyped-call]
         ours = dict(graph.named_parameters())
         pairs = [(ours[name].grad, other.grad) for name, other in eager.named_parameters() if name in ours]
         if any((a is None) != (b is None) for a, b in pairs):
@@ -115,9 +116,11 @@ def _probe(value: Tensor) -> Tensor:
     return (value.flatten() * weights).sum() / max(value.numel(), 1)
 
 
-def _seeded(run: Any) -> Any:
-    torch.manual_seed(0)
-    return run()
+def _seeded(run: Callable[[], Any]) -> Any:
+    """Run with the same dropout each time, and leave the caller's random numbers as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return run()
 
 
 def _tensors(value: Any) -> list[Tensor]:

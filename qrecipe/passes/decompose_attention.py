@@ -11,7 +11,7 @@ from ..errors import CaptureError
 from ..graph.capture import Captured
 from ..graph.clean import add_dropout
 from ..graph.face import Face
-from ..graph.operations import OPERANDS
+from ..graph.operands import OPERANDS
 from ..plan.plan import Plan
 from .report import PassReport
 
@@ -26,15 +26,20 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return scores.softmax(dim=-1)
-    if mask.dtype != torch.bool:
-        return (scores + mask).softmax(dim=-1)
-    allowed = mask.any(dim=-1, keepdim=True)
-    weights = scores.masked_fill(~mask & allowed, -torch.inf).softmax(dim=-1)
-    return torch.where(allowed, weights, torch.zeros((), dtype=weights.dtype, device=weights.device))
+    if mask.dtype == torch.bool:
+        shut = ~mask.any(dim=-1, keepdim=True)
+        scores = scores.masked_fill(~(mask | shut), -torch.inf)
+    else:
+        shut = (mask == -torch.inf).all(dim=-1, keepdim=True)
+        scores = scores + mask.masked_fill(shut, 0.0)
+    return scores.softmax(dim=-1).masked_fill(shut, 0.0)
 
 
 def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
-    """Decompose what has a quantized operand, an aligned query (its logits are reported), or dropout (follows train())."""
+    """Decompose what has a quantized operand, an aligned query (its logits are reported), or dropout.
+
+    Dropout becomes a module, so that it follows train() and eval().
+    """
     before = left = wanted = 0
     for face in captured.faces.values():
         for node in list(face.graph.nodes):
@@ -53,7 +58,13 @@ def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
 
 def _options(node: fx.Node) -> dict[str, Any]:
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-    found: dict[str, Any] = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False, "scale": None, "enable_gqa": False}
+    found: dict[str, Any] = {
+        "attn_mask": None,
+        "dropout_p": 0.0,
+        "is_causal": False,
+        "scale": None,
+        "enable_gqa": False,
+    }
     found.update(zip(names, node.args, strict=False))
     found.update(node.kwargs)
     if found["is_causal"] or found["enable_gqa"]:

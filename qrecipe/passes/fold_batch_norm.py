@@ -15,9 +15,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..graph.capture import Captured
 from ..graph.face import Face
-from ..graph.operations import OPERANDS, OPERATORS
+from ..graph.operands import OPERANDS, OPERATORS
 from ..plan.plan import Plan
 from .report import PassReport
+
+SMALLEST_FACTOR = 1e-4
+"""Smaller ones would bring a quantized weight's scale near the smallest that there is."""
 
 
 def norm_factor(gamma: Tensor | None, variance: Tensor, eps: float) -> Tensor:
@@ -37,19 +40,24 @@ def fold_bias(bias: Tensor | None, factor: Tensor, beta: Tensor | None, mean: Te
     return shifted if beta is None else shifted + beta
 
 
-def unscale(output: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
-    """Undo ``fold_weight`` on the output (batch, channels, ...): what the convolution itself would give.
+def live_factor(factor: Tensor) -> Tensor:
+    """The factor of a fold that is undone again: kept away from zero, from where there is no way back.
 
-    A channel whose gamma is zero has no way back; it is given a tiny factor, so that it stays zero and finite.
+    A gamma of zero, as residual branches start with, would stop both its own gradient and the convolution's.
     """
-    tiny = torch.finfo(factor.dtype).eps
-    safe = torch.where(factor.abs() < tiny, torch.full_like(factor, tiny), factor)
+    return torch.where(factor.abs() < SMALLEST_FACTOR, SMALLEST_FACTOR, factor)
+
+
+def unscale(output: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
+    """Undo ``fold_weight`` on the output (batch, channels, ...): what the convolution itself would give."""
     shape = [1, -1] + [1] * (output.dim() - 2)
-    restored = output / safe.reshape(shape)
+    restored = output / factor.reshape(shape)
     return restored if bias is None else restored + bias.reshape(shape)
 
 
-def frozen_norm(value: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+def frozen_norm(
+    value: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+) -> Tensor:
     """A BatchNorm with running statistics, whatever the mode. value: (batch, channels, ...)."""
     return nn.functional.batch_norm(value, mean, variance, gamma, beta, training=False, eps=eps)
 
@@ -97,12 +105,13 @@ def _norm_of(root: nn.Module, node: fx.Node) -> _Norm | None:
     if not {"running_mean", "running_var"} <= names:
         return None
     eps = module.eps if isinstance(module, _BatchNorm) else _probe_eps(module)
-    return _Norm(path, *(f"{path}.{name}" if name in names else None for name in ("weight", "bias")), float(eps))
+    gamma, beta = (f"{path}.{name}" if name in names else None for name in ("weight", "bias"))
+    return _Norm(path, gamma, beta, float(eps))
 
 
 def _probe_eps(module: nn.Module) -> float:
     """The eps of a hand-written BatchNorm, from what it makes of a one at unit variance: 1 / sqrt(1 + eps)."""
-    probe = copy.deepcopy(module).double()
+    probe = copy.deepcopy(module).double().eval()
     buffers = {**dict(probe.named_parameters(recurse=False)), **dict(probe.named_buffers(recurse=False))}
     with torch.no_grad():
         for name, value in buffers.items():
@@ -128,6 +137,8 @@ def _fold(captured: Captured, face: Face, conv: fx.Node, node: fx.Node, norm: _N
         mean, variance = (graph.get_attr(f"{norm.path}.{name}") for name in ("running_mean", "running_var"))
         gamma, beta = (graph.get_attr(name) if name else None for name in (norm.gamma, norm.beta))
         factor = graph.call_function(norm_factor, (gamma, variance, norm.eps))
+        if live:
+            factor = graph.call_function(live_factor, (factor,))
         folded = graph.call_function(fold_weight, (weight, factor, axis))
         shifted = None if live else graph.call_function(fold_bias, (bias, factor, beta, mean))
     conv.args = (arguments[0], folded, shifted, *arguments[3:])

@@ -42,4 +42,3 @@ def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
                 user.update_arg(slot, aligned)
             done += sum(node.op == "call_module" and node.target == target for node in face.graph.nodes)
     return PassReport("insert_alignment", done, len(plan.alignments) * len(captured.faces), "queries aligned")
-

@@ -6,7 +6,7 @@ from torch import fx, nn
 
 from ..graph.capture import Captured
 from ..graph.face import Face
-from ..graph.operations import OPERANDS, Slot, operand_at
+from ..graph.operands import OPERANDS, Slot, operand_at
 from ..plan.plan import Plan
 from ..quantizers import build
 from .report import PassReport

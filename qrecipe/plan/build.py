@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import sympy
-
 from ..errors import PlanError
+from ..graph.attention import TAPS
 from ..graph.capture import Captured
 from ..graph.face import Structure
-from ..graph.operations import Operand, Operation, canonical_parameters, find_operations, operand_at
-from ..graph.roles import TAPS, discover_roles
-from ..graph.shapes import Extent, Symbols, shape_of
+from ..graph.operands import Operand, operand_at
+from ..graph.operations import Operation, canonical_parameters, find_operations
+from ..graph.roles import discover_roles
+from ..graph.shapes import Extent, Symbols, is_number, shape_of
 from ..recipe.definition import QuantizerSpec, Recipe
 from .cost import products_of
 from .plan import Plan, PlannedAlignment, PlannedOperation, PlannedTap, Site
 from .rules import decide, unmatched
-
 
 LOGITS = "decoder.cross_attention.logits"
 
@@ -97,7 +96,7 @@ def _site(
         axis = 1 if operation.operator == "conv_transpose" else 0
         size = int(shape[axis])
     elif spec is not None and spec.per == "head":
-        if len(shape) == 4 and _is_number(shape[1]) and symbols.batched(shape[:1]) and shape[0] == symbols.batch:
+        if len(shape) == 4 and is_number(shape[1]) and symbols.batched(shape[:1]) and shape[0] == symbols.batch:
             axis, size = 1, int(shape[1])
         else:
             spec = dataclasses.replace(spec, per="tensor")
@@ -120,10 +119,6 @@ def _site(
         batched=operand.kind != "weight" and symbols.batched(shape),
         note=note,
     )
-
-
-def _is_number(extent: Extent) -> bool:
-    return not isinstance(extent, sympy.Expr) or bool(extent.is_number)
 
 
 def _operand_shape(operation: Operation, operand: Operand) -> tuple[Extent, ...]:
@@ -161,9 +156,7 @@ def _alignments(captured: Captured, recipe: Recipe) -> tuple[PlannedAlignment, .
     for index, spec in enumerate(recipe.distill.align):
         place = recipe.where(("distill", "align", index, "at"))
         if spec.at != "decoder.cross_attention.query":
-            raise PlanError(
-                f"alignment is defined for decoder.cross_attention.query, not for {spec.at!r}", where=place
-            )
+            raise PlanError(f"alignment is defined for decoder.cross_attention.query, not for {spec.at!r}", where=place)
         queries = captured.faces["train"].queries
         if not queries:
             raise PlanError(
@@ -172,9 +165,7 @@ def _alignments(captured: Captured, recipe: Recipe) -> tuple[PlannedAlignment, .
                 remedy="name the modules under model.roles: {decoder.cross_attention: GLOB}",
             )
         found += [
-            PlannedAlignment(
-                f"layer{layer}", layer, point.heads, point.head_dim, spec.per, point.layout, spec.init
-            )
+            PlannedAlignment(f"layer{layer}", layer, point.heads, point.head_dim, spec.per, point.layout, spec.init)
             for layer, point in sorted(queries.items())
         ]
     return tuple(found)
@@ -196,14 +187,21 @@ def _taps(captured: Captured, recipe: Recipe) -> tuple[PlannedTap, ...]:
                 remedy="name the modules under model.roles: {decoder.cross_attention: GLOB}",
             )
         for layer in layers[-1:] if target.layers == "last" else layers:
+            tap = face.taps[target.at, layer]
+            if len(shape_of(tap) or ()) != 3:
+                raise PlanError(
+                    f"{target.at} is no feature per query here, so it cannot be distilled",
+                    where=place,
+                    remedy="distil decoder.cross_attention.output or decoder.layer.output",
+                )
             found[f"{target.at}.{layer}"] = _tap(captured, target.at, layer)
     if recipe.distill.align:  # what calibration reports of an alignment: how far it moves the attention logits
         for layer in face.queries:
             found.setdefault(f"{LOGITS}.{layer}", PlannedTap(f"{LOGITS}.{layer}", LOGITS, layer, 0))
-    return tuple(found.values())
+    return tuple(sorted(found.values(), key=lambda tap: (tap.role, tap.layer)))
 
 
 def _tap(captured: Captured, role: str, layer: int) -> PlannedTap:
     shape = shape_of(captured.faces["train"].taps[role, layer]) or ()
-    width = int(shape[-1]) if shape and _is_number(shape[-1]) else 0
+    width = int(shape[-1]) if shape and is_number(shape[-1]) else 0
     return PlannedTap(f"{role}.{layer}", role, layer, width)

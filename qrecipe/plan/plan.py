@@ -1,4 +1,4 @@
-"""The plan: pure data that says what the passes will do. ``validate`` checks it, ``plan`` prints it, export reads it."""
+"""The plan: pure data that says what the passes will do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..graph.operations import OperandKind, Slot
+from ..graph.operands import OperandKind, Slot
 from ..recipe.definition import QuantizerSpec
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import PlanError
-from ..graph.operations import PASSIVE, Operand, Operation
+from ..graph.operands import PASSIVE, Operand
+from ..graph.operations import Operation
 from ..graph.roles import role_matches
 from ..recipe import default_offset
 from ..recipe.definition import QuantizerSpec, QuantizeSpec, Recipe, Rule
@@ -33,11 +34,11 @@ def decide(
         matched.append(index)
         if operation.operator in PASSIVE and not any(pattern.startswith("op:") for pattern in rule.match):
             continue
-        change = "float" if rule.keep == "float" else getattr(rule, operand.kind)
+        change: Mapping[str, Any] | str | None = "float" if rule.keep == "float" else getattr(rule, operand.kind)
         if change is None:
             continue
         base = spec or getattr(quantize, operand.kind)
-        spec = None if change == "float" else _changed(base, change, operand, index)
+        spec = None if isinstance(change, str) else _changed(base, change, operand, index)
         reason = f"quantize.rules[{index}]: {', '.join(rule.match)}"
     return spec, reason, matched
 
@@ -89,7 +90,9 @@ def unmatched(recipe: Recipe, matched: set[int], operations: Iterable[Operation]
         if index in matched:
             continue
         near = [
-            name for pattern in rule.match for name in difflib.get_close_matches(pattern, sorted(known), n=3, cutoff=0.4)
+            name
+            for pattern in rule.match
+            for name in difflib.get_close_matches(pattern, sorted(known), n=3, cutoff=0.4)
         ]
         problems.append(
             f"{recipe.where(rule.path)}: {', '.join(rule.match)!r} matches nothing in the model"

@@ -86,7 +86,7 @@ def _compiled() -> tuple[Forward, Backward]:
 def grid_tensor(grid: Grid, integer: bool, device: torch.device) -> Tensor:
     """(lo, hi, real) as the kernels take them: tensors, so that no width is compiled in. real is 1 or 0."""
     with torch.inference_mode(False):
-        return torch.tensor([grid.lo, grid.hi, 0.0 if integer else 1.0], device=device)
+        return torch.tensor([grid.lo, grid.hi, 0 if integer else 1], dtype=torch.float32, device=device)
 
 
 @lru_cache(maxsize=1)
@@ -104,7 +104,7 @@ def _warmed(backward: bool, dtype: torch.dtype, device: torch.device) -> bool:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")  # the compiler's own, at its first import
             x = torch.ones(EXAMPLE, dtype=dtype, device=device)
-            row = torch.ones(EXAMPLE[0], device=device)
+            row = torch.ones(EXAMPLE[0], dtype=torch.float32, device=device)
             grid = grid_tensor(Grid(8), True, device)
             forward_kernel, backward_kernel = _compiled()
             if backward:

@@ -18,9 +18,11 @@ from .sampling import spread_sample
 # range.
 _SYMMETRIC_STEP, _SYMMETRIC_CANDIDATES = 0.93, 54
 _ASYMMETRIC_STEP, _ASYMMETRIC_CANDIDATES = 0.75, 13
+# Then the best one's ends move by these parts of its range.
+_MOVES = (0.12, 0.06, 0.03, 0.015, 0.0075)
 _POLISHING_ROUNDS = 12
 # Candidates are compared on so many values over all scales, at least so many per scale; the polish takes all.
-_COMPARED, _COMPARED_PER_SCALE = 2**15, 1024
+_COMPARED, _COMPARED_PER_SCALE = 2**13, 1024
 
 
 def least_squares_symmetric(sample: Tensor, widest: Tensor, grid: Grid) -> Tensor:
@@ -38,6 +40,9 @@ def least_squares_symmetric(sample: Tensor, widest: Tensor, grid: Grid) -> Tenso
     for power in range(1, _SYMMETRIC_CANDIDATES):
         candidate = widest * _SYMMETRIC_STEP**power
         best, error = _keep(candidate, _error(few, candidate, zero, grid, True), best, error)
+    for move in _MOVES:
+        for candidate in (best * (1 + move / 2), best * (1 - move / 2)):
+            best, error = _keep(candidate, _error(few, candidate, zero, grid, True), best, error)
     error = _error(sample, best, zero, grid, True)
     for _ in range(_POLISHING_ROUNDS):
         integers = quantize(sample, _positive(best), zero, grid, True)
@@ -64,24 +69,45 @@ def least_squares_affine(
     best = _from_range(minimum.clamp(max=0.0), maximum.clamp(min=0.0), grid, integer)
     error = _error(few, *best, grid, integer)
     centre = few.mean(1, keepdim=True)
-    zero = torch.zeros_like(centre)
+    shrinking = _ASYMMETRIC_STEP ** torch.arange(_ASYMMETRIC_CANDIDATES, device=sample.device, dtype=sample.dtype)
     # Both ends shrink on their own, of a range with zero in it towards zero, and of the tight range towards the mean.
     for low, high, towards in (
-        (minimum.clamp(max=0.0), maximum.clamp(min=0.0), zero),
+        (minimum.clamp(max=0.0), maximum.clamp(min=0.0), torch.zeros_like(centre)),
         (minimum, maximum, centre),
     ):
-        for i in range(_ASYMMETRIC_CANDIDATES):
-            lower = torch.lerp(towards, low, _ASYMMETRIC_STEP**i)
-            for j in range(_ASYMMETRIC_CANDIDATES):
-                upper = torch.lerp(towards, high, _ASYMMETRIC_STEP**j)
-                candidate = _from_range(lower, upper, grid, integer)
-                best, error = _keep_pair(candidate, _error(few, *candidate, grid, integer), best, error)
+        upper = towards + (high - towards) * shrinking
+        for part in shrinking:
+            lower = (towards + (low - towards) * part).expand_as(upper)
+            best, error = _try_ranges(few, lower, upper, best, error, grid, integer)
+    moves = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0], device=sample.device, dtype=sample.dtype)] * 2)
+    for move in _MOVES:
+        scale, zero_point = best
+        step = scale * move * (grid.hi - grid.lo)
+        lower = scale * (grid.lo - zero_point) + step * moves[:, 0]
+        upper = scale * (grid.hi - zero_point) + step * moves[:, 1]
+        best, error = _try_ranges(few, lower, upper, best, error, grid, integer)
     error = _error(sample, *best, grid, integer)
     for _ in range(_POLISHING_ROUNDS):
         candidate = _regress(sample, *best, grid, integer)
         best, error = _keep_pair(candidate, _error(sample, *candidate, grid, integer), best, error)
     scale, zero_point = best
     return (scale * unit).squeeze(1), (-scale * zero_point * unit).squeeze(1)
+
+
+def _try_ranges(
+    sample: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    best: tuple[Tensor, Tensor],
+    least: Tensor,
+    grid: Grid,
+    integer: bool,
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The best of so far (size, 1) and of candidates (size, C), all of a row's at once."""
+    scale, zero_point = _from_range(lower, upper, grid, integer)
+    errors = _error(sample[:, None, :], scale[..., None], zero_point[..., None], grid, integer).squeeze(-1)
+    error, at = errors.min(1, keepdim=True)
+    return _keep_pair((scale.gather(1, at), zero_point.gather(1, at)), error, best, least)
 
 
 def _regress(sample: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, integer: bool) -> tuple[Tensor, Tensor]:
@@ -106,10 +132,10 @@ def _from_range(low: Tensor, high: Tensor, grid: Grid, integer: bool) -> tuple[T
 
 
 def _error(sample: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, integer: bool) -> Tensor:
-    """Mean squared error (size, 1); infinite where the scale is no scale."""
+    """Mean squared error over the last dimension, which stays as 1; infinite where the scale is no scale."""
     used = _positive(scale)
     restored = used * (quantize(sample, used, zero_point, grid, integer) - zero_point)
-    error = (restored - sample).square().mean(1, keepdim=True)
+    error = (restored - sample).square().mean(-1, keepdim=True)
     return torch.where((scale > 1e-9) & torch.isfinite(error), error, torch.inf)
 
 

@@ -11,7 +11,7 @@ from .consistency import consistency_problems
 from .definition import Recipe
 from .document import Document
 from .extend import Sources
-from .override import apply_override, read_override
+from .override import Override, apply_override, read_override
 from .paths import resolve_paths
 from .plain import plain_document
 from .shape import shape_problems
@@ -33,38 +33,45 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     document = sources.read(file)
     changes = [read_override(text, sources) for text in overrides]
     if document is not None:
-        for change in changes:
-            if change is not None:
-                apply_override(document, change, sources)
-        return _checked(document, file.stem, sources)
+        return _checked(document, changes, file.stem, sources)
     sources.finish()
     raise AssertionError("a recipe that cannot be read leaves a problem")
 
 
-def recipe_from_mapping(data: Mapping[str, Any], name: str = "recipe", base_folder: str | Path | None = None) -> Recipe:
+def recipe_from_mapping(
+    data: Mapping[str, Any],
+    name: str = "recipe",
+    base_folder: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Recipe:
     """A recipe from Python data: a resolved recipe (``Recipe.source``), or one written in Python.
 
     Args:
         data: the keys of a recipe file; left as it is.
         name: the recipe's name where ``data`` gives none.
         base_folder: where relative paths start; the current folder by default.
+        overrides: as in ``load_recipe``.
 
     Raises:
         RecipeErrors: with every problem found; there is no file to point at, only the place in ``data``.
     """
     sources = Sources(Path.cwd() if base_folder is None else Path(base_folder).absolute())
     document = plain_document(data, sources.problems)
+    changes = [read_override(text, sources) for text in overrides]
     if document is not None:
-        return _checked(sources.extend(document, sources.base), name, sources)
+        return _checked(sources.extend(document, sources.base), changes, name, sources)
     sources.finish()
     raise AssertionError("data that is no recipe leaves a problem")
 
 
-def _checked(document: Document, name: str, sources: Sources) -> Recipe:
-    """The recipe of a document, once everything about it is in order.
+def _checked(document: Document, changes: Sequence[Override | None], name: str, sources: Sources) -> Recipe:
+    """The recipe of a document with changes, once everything about it is in order.
 
     Raises: RecipeErrors.
     """
+    for change in changes:
+        if change is not None:
+            apply_override(document, change, sources)
     document.data.setdefault("name", name)
     train = document.data.get("train")
     if isinstance(train, dict) and train.get("precision") is False:

@@ -8,15 +8,22 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from ..plan import Plan, Site, cost_of
+from .table import compact
+
+OPERATIONS = """\
+operations: multiply-accumulates (MACs) of one image, each counted as b/32,
+  where b is the number of bits of its wider operand"""
+"""What the word means in every table."""
 
 
-def plan_tables(plan: Plan, sites: bool = False) -> Iterator[Table]:
-    """The tables of ``qrecipe plan``; ``sites`` adds one row per site."""
+def plan_tables(plan: Plan, sites: bool = False) -> Iterator[Table | str]:
+    """The tables of ``qrecipe plan`` and what their words mean; ``sites`` adds one row per site."""
     if sites:
         yield _sites(plan)
     yield _roles(plan)
     yield _reasons(plan)
     yield _costs(plan)
+    yield OPERATIONS + "\nfewer: MACs per operation\nW-A-Att: bits of weights, activations, attention operands"
 
 
 def bits_text(weight: str, activation: str, attention: str) -> str:
@@ -30,11 +37,9 @@ def _bits(sites: list[Site], kind: str) -> str:
 
 
 def _roles(plan: Plan) -> Table:
-    table = Table(title=f"By role, costs at {plan.image_size[0]}x{plan.image_size[1]}")
-    for name in ("role", "W-A-Att bits"):
-        table.add_column(name)
-    for name in ("quantized sites", "parameters", "MACs", "of all", "operations"):
-        table.add_column(name, justify="right")
+    heads = ("quantized", "params", "MACs", "share", "fewer")
+    title = f"By role, costs of one image of {plan.image_size[0]}x{plan.image_size[1]}"
+    table = compact(title, "role", "W-A-Att", figures=heads)
     total = cost_of(plan)
     for role in dict.fromkeys(site.role for site in plan.sites.values()):
         sites = [site for site in plan.sites.values() if site.role == role and site.operator not in ("add", "cat")]
@@ -45,20 +50,17 @@ def _roles(plan: Plan) -> Table:
         table.add_row(
             role,
             bits_text(_bits(sites, "weight"), _bits(sites, "activation"), _bits(sites, "attention")),
-            f"{sum(site.quantizer is not None for site in sites)} of {len(sites)}",
-            f"{parameters:,}",
+            f"{sum(site.quantizer is not None for site in sites)}/{len(sites)}",
+            amount(parameters),
             amount(cost.macs),
             f"{cost.macs / max(total.macs, 1):.1%}",
-            f"1/{cost.macs / cost.operations:.2f}" if cost.operations else ".",
+            f"{cost.macs / cost.operations:.2f}x" if cost.operations else ".",
         )
     return table
 
 
 def _reasons(plan: Plan) -> Table:
-    table = Table(title="By rule")
-    table.add_column("decided by")
-    table.add_column("sites", justify="right")
-    table.add_column("W-A-Att bits")
+    table = compact("By rule", "decided by", figures=("sites", "W-A-Att"))
     counts = Counter(site.reason for site in plan.sites.values())
     for reason, count in counts.items():
         sites = [site for site in plan.sites.values() if site.reason == reason]
@@ -73,28 +75,26 @@ def _reasons(plan: Plan) -> Table:
 
 def _costs(plan: Plan) -> Table:
     cost = cost_of(plan)
-    table = Table(title="Cost of one image", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_row("parameters", f"{cost.parameters / 1e6:.2f} M")
-    table.add_row("weights and scales", f"{cost.bytes / 1e6:.2f} MB (real-valued {cost.float_bytes / 1e6:.2f} MB)")
-    table.add_row("multiply-accumulates", amount(cost.macs))
     fewer = cost.macs / cost.operations if cost.operations else 1.0
-    table.add_row("operations: MACs x wider operand's bits / 32", f"{amount(cost.operations)} ({fewer:.2f}x fewer)")
-    table.add_row("bit operations: MACs x weight bits x activation bits", amount(cost.bit_operations))
-    table.add_row("aligned queries", str(len(plan.alignments)))
-    table.add_row("taps", ", ".join(tap.name for tap in plan.taps) or "none")
+    table = compact("In all", "", "", show_header=False)
+    table.add_row("parameters", amount(cost.parameters))
+    table.add_row("weights, scales, offsets", f"{size(cost.bytes)} (real-valued {size(cost.float_bytes)})")
+    table.add_row("multiply-accumulates", amount(cost.macs))
+    table.add_row("operations", f"{amount(cost.operations)} ({fewer:.2f}x fewer)")
+    table.add_row("bit operations", f"{amount(cost.bit_operations)} (a MAC counts the product of its operands' bits)")
+    table.add_row(
+        "aligned queries", f"in {len(plan.alignments)} of the decoder's layers" if plan.alignments else "none"
+    )
+    table.add_row("taps", "\n".join(tap.name for tap in plan.taps) or "none")
     return table
 
 
 def _sites(plan: Plan) -> Table:
-    table = Table(title=f"{len(plan.sites)} sites")
-    for name in ("site", "operator", "role", "shape", "quantizer", "decided by"):
-        table.add_column(name, overflow="fold")
+    table = compact(f"{len(plan.sites)} sites", "site", "role and shape", "quantizer", "decided by")
     for site in plan.sites.values():
         spec = site.spec
         text = "real" if spec is None else f"{spec.bits} bits {spec.quantizer} per {spec.per}"
-        table.add_row(site.name, site.operator, site.role, site.shape, text, site.reason)
+        table.add_row(f"{site.name} ({site.operator})", f"{site.role} {site.shape}", text, site.reason)
     return table
 
 
@@ -104,3 +104,9 @@ def amount(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.3g}"
+
+
+def size(count: float) -> str:
+    """Bytes with three digits and their unit: 2.89 MB."""
+    text = amount(count)
+    return f"{text}B" if text[-1].isalpha() else f"{text} B"

@@ -46,6 +46,28 @@ def training_watcher(console: Console, epochs: int, clock: Callable[[], float] =
         display.stop()
 
 
+@contextmanager
+def counter(
+    console: Console, what: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """Something to call with (done, of how many): a bar in a terminal, else a line every 30 seconds."""
+    if not console.is_terminal:
+        last = clock()
+
+        def say(done: int, total: int) -> None:
+            nonlocal last
+            if clock() - last >= EVERY:
+                last = clock()
+                console.print(f"{what}: {done} of {total}", highlight=False, markup=False, soft_wrap=True)
+
+        yield say
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(escape(what), total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
 class _Live:
     """Two bars: epochs of the training, steps of the epoch."""
 

@@ -9,10 +9,11 @@ from rich.table import Table
 from ..evaluate.coco import NUMBERS, Evaluation
 from ..run.summary import ROWS, Summary, SummaryRow
 from ..train.optimizer import ParameterGroup
-from .plan import amount
+from .plan import OPERATIONS, amount, size
+from .table import compact
 
 ABSENT = "-"
-SHOWN = ("AP", "AP50", "AP75")
+SHOWN = ("AP", "AP50")
 WHAT: dict[str, str] = {
     "AP": "IoU 0.50:0.95",
     "AP50": "IoU 0.50",
@@ -30,45 +31,50 @@ WHAT: dict[str, str] = {
 """What each of COCO's numbers is over."""
 
 
-def summary_table(summary: Summary) -> Table:
-    """A row per model that the run has: scores, size, operations, share of teacher's and control's AP."""
-    table = Table(title=f"{summary.recipe}: {summary.split} split")
-    table.add_column("model")
-    for name in (*SHOWN, "size", "operations", "of teacher", "of control"):
-        table.add_column(name, justify="right")
-    for row in _ordered(summary):
+def summary_tables(summary: Summary) -> Iterator[Table | str]:
+    """A row per model that the run has, and what the words mean.
+
+    AP, AP50, size in bytes, operations, and its AP as a share of the teacher's and of the control's; a share that no
+    row has is left out. Operations are multiply-accumulates of one image, each counted as b/32 with b the bits of its
+    wider operand, so that a real-valued one counts 1.
+    """
+    rows = _ordered(summary)
+    shares = {of: [_share(summary, row, of) for row in rows] for of in ("teacher", "control")}
+    shares = {of: values for of, values in shares.items() if set(values) != {ABSENT}}
+    heads = (*SHOWN, "size", "operations", *(f"of {of}" for of in shares))
+    table = compact(f"{summary.recipe}: {summary.split} split", "model", figures=heads)
+    for index, row in enumerate(rows):
         table.add_row(
-            ROWS.get(row.model, row.model),
+            summary.title(row),
             *(_score(row.scores.get(name)) for name in SHOWN),
-            ABSENT if row.bytes is None else f"{row.bytes / 1e6:.2f} MB",
+            ABSENT if row.bytes is None else size(row.bytes),
             ABSENT if row.operations is None else amount(row.operations),
-            _share(summary, row, "teacher"),
-            _share(summary, row, "control"),
+            *(values[index] for values in shares.values()),
         )
-    return table
+    yield table
+    control = "\ncontrol: the teacher, trained on for the student's own budget" if summary.row("control") else ""
+    yield OPERATIONS + control
 
 
 def comparison_tables(summary: Summary) -> Iterator[Table]:
     """The twelve numbers, and AP per class, a column per model."""
     rows = _ordered(summary)
-    heads = [ROWS.get(row.model, row.model) for row in rows]
+    heads = [summary.title(row) for row in rows]
     yield _numbers(heads, [row.scores for row in rows])
     yield _classes(heads, [row.per_class for row in rows])
 
 
-def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
-    """The twelve numbers, and AP per class, of one evaluation."""
+def evaluation_tables(evaluation: Evaluation, title: str) -> Iterator[Table]:
+    """The twelve numbers, and AP per class, of one evaluation. title: what was evaluated."""
     scores = {name: getattr(evaluation, name) for name in NUMBERS}
-    yield _numbers(["value"], [scores])
+    yield _numbers(["value"], [scores], title)
     yield _classes(["AP"], [evaluation.per_class])
 
 
 def group_table(groups: Sequence[ParameterGroup]) -> Table:
     """What the optimizer trains: a row per parameter group."""
-    table = Table(title="Parameter groups")
-    table.add_column("group")
-    for name in ("learning rate", "weight decay", "tensors", "parameters"):
-        table.add_column(name, justify="right")
+    heads = ("learning rate", "weight decay", "tensors", "parameters")
+    table = compact("Parameter groups", "group", figures=heads)
     for group in groups:
         table.add_row(
             group.name, f"{group.lr:g}", f"{group.weight_decay:g}", str(group.tensors), f"{group.parameters:,}"
@@ -86,22 +92,17 @@ def _share(summary: Summary, row: SummaryRow, of: str) -> str:
     return ABSENT if share is None else f"{share:.1%}"
 
 
-def _numbers(heads: Sequence[str], columns: Sequence[Mapping[str, float]]) -> Table:
-    table = Table(title="COCO's twelve numbers")
-    table.add_column("number")
-    table.add_column("over")
-    for head in heads:
-        table.add_column(head, justify="right")
+def _numbers(
+    heads: Sequence[str], columns: Sequence[Mapping[str, float]], title: str = "COCO's twelve numbers"
+) -> Table:
+    table = compact(title, "number", "over", figures=tuple(heads))
     for name in NUMBERS:
         table.add_row(name, WHAT[name], *(_score(column.get(name)) for column in columns))
     return table
 
 
 def _classes(heads: Sequence[str], columns: Sequence[Mapping[str, float]]) -> Table:
-    table = Table(title="AP per class")
-    table.add_column("class")
-    for head in heads:
-        table.add_column(head, justify="right")
+    table = compact("AP per class", "class", figures=tuple(heads))
     for name in dict.fromkeys(name for column in columns for name in column):
         table.add_row(name, *(_score(column.get(name)) for column in columns))
     return table

@@ -45,15 +45,9 @@ class RunFolder:
         Raises:
             RunError: something is there already, or the folder cannot be written.
         """
+        cls.check_free(path)
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
-            taken = {entry.name for entry in path.iterdir()} - _OWN
-        if taken:
-            raise RunError(
-                "the output folder is not empty, and nothing in it is overwritten",
-                where=str(path),
-                remedy="use --resume to continue a run, or another --output",
-            )
         run = cls(path, RunLock(path))
         with ExitStack() as on_failure:
             on_failure.callback(run.close)
@@ -65,24 +59,41 @@ class RunFolder:
         return run
 
     @classmethod
+    def check_free(cls, path: Path) -> None:
+        """Raises: RunError: a run cannot start here, as something is there already. Nothing is made."""
+        with writing(path):
+            taken = {entry.name for entry in path.iterdir()} - _OWN if path.exists() else set()
+        if "recipe.json" in taken:
+            raise RunError(
+                "an unfinished run is there, and nothing of it is overwritten",
+                where=str(path),
+                remedy="continue it with --resume, or choose another --output",
+            )
+        if taken:
+            raise RunError(
+                "the output folder is not empty, and nothing in it is overwritten",
+                where=str(path),
+                remedy="choose another --output",
+            )
+
+    @classmethod
+    def check_resumable(cls, path: Path, recipe: Mapping[str, Any]) -> None:
+        """Raises: RunError: there is no run here, or it is one of another recipe. Nothing is written."""
+        if not (path / "recipe.json").exists():
+            raise RunError("there is no run to resume", where=str(path), remedy="start it without --resume")
+        cls(path, None).check_recipe(recipe)
+
+    @classmethod
     def resume(cls, path: Path, *, recipe: Mapping[str, Any], text: str) -> RunFolder:
         """Continue a run, with the recipe that it was started with. Where it writes to (``output``) may differ.
 
         Raises:
             RunError: there is no run, another process writes it, or the recipe differs (all differing keys are listed).
         """
-        if not (path / "recipe.json").exists():
-            raise RunError("there is no run to resume", where=str(path), remedy="start it without --resume")
+        cls.check_resumable(path, recipe)
         run = cls(path, RunLock(path))
         with ExitStack() as on_failure:
             on_failure.callback(run.close)
-            differing = differences(_without_output(run.recipe()), _without_output(_plain(recipe)))
-            if differing:
-                raise RunError(
-                    "the recipe is not the one that this run was started with:\n  " + "\n  ".join(differing),
-                    where=str(path),
-                    remedy="undo these changes, or choose another --output",
-                )
             run._started(text)
             on_failure.pop_all()
         return run
@@ -111,6 +122,20 @@ class RunFolder:
         if not isinstance(data, dict):
             raise RunError("this is no recipe", where=str(self.path / "recipe.json"))
         return data
+
+    def check_recipe(self, recipe: Mapping[str, Any]) -> None:
+        """Hold a resolved recipe against the run's own. Where it writes to (``output``) may differ.
+
+        Raises:
+            RunError: other keys differ; all of them are listed.
+        """
+        differing = differences(_without_output(self.recipe()), _without_output(_plain(recipe)))
+        if differing:
+            raise RunError(
+                "the recipe is not the one that this run was started with:\n  " + "\n  ".join(differing),
+                where=str(self.path),
+                remedy="undo these changes, or choose another --output",
+            )
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         write_json(self.path / "plan.json", plan)

@@ -10,18 +10,24 @@ from ..errors import RunError
 
 ROWS: dict[str, str] = {
     "teacher": "teacher",
-    "control": "control: the teacher trained on",
-    "calibrated": "student after calibration",
-    "trained": "student after training",
+    "start": "before training",
+    "control": "control",
+    "calibrated": "student, calibrated",
+    "trained": "student, trained",
 }
-"""The models that a summary compares, in their order, and how they are called."""
+"""The models that a summary compares, in their order, and how they are called.
+
+start: the model itself, where nothing is quantized and no other teacher is named. control: the teacher, trained on for
+the student's own budget and schedule.
+"""
 
 
 @dataclass(frozen=True)
 class SummaryRow:
     """One model. model: a key of ROWS. scores: the twelve COCO numbers by name (AP, AP50, ...), 0..1.
 
-    bytes: size of the weights. operations: bit operations of one image, in real-valued multiply-accumulates.
+    bytes: size of the weights, their scales and offsets. operations: multiply-accumulates of one image, each counted
+    as b/32 with b the bits of its wider operand, so that a real-valued one counts 1.
     """
 
     model: str
@@ -43,6 +49,12 @@ class Summary:
     def row(self, model: str) -> SummaryRow | None:
         """The row of a model, or None where the run did not make it."""
         return next((row for row in self.rows if row.model == model), None)
+
+    def title(self, row: SummaryRow) -> str:
+        """How a row is called: a model that is trained as it is has no student."""
+        if row.model == "trained" and self.row("start"):
+            return "after training"
+        return ROWS.get(row.model, row.model)
 
     def share(self, row: SummaryRow, of: str, score: str = "AP") -> float | None:
         """``row``'s score as a fraction of ``of``'s; None where either is absent or the latter is not above 0."""

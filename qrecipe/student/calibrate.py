@@ -44,24 +44,30 @@ def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
     """Fit the alignments to the real-valued queries, then set every quantizer's range, with the alignments on.
 
     Both see the model real-valued, without dropout. Ranges come from the training graph, which has every site (those
-    of the auxiliary heads too); the evaluation graph runs only if it has some of its own. The student is left with every quantizer on, in the mode it had.
+    of the auxiliary heads too); the evaluation graph runs only if it has some of its own. The student is left with
+    every quantizer on, in the mode it had; after an error, with the stage it had.
 
     Raises:
         CalibrationError: no batches, a site that saw no data, or values that are not finite.
     """
     if not batches:
-        raise CalibrationError("there are no batches to calibrate with", remedy="quantize.calibration.batches must be 1 or more")
-    training = student.training
-    student.eval()
-    student.switch_off()
-    _fit_alignments(student, batches)
-    errors = {
-        layer: (alignment.residual or 0.0, _logit_error(student, layer, batches[0]))
-        for layer, alignment in student.query_alignments.items()
-    }
-    _observe_ranges(student, batches)
-    student.set_stage(None)
-    student.train(training)
+        raise CalibrationError(
+            "there are no batches to calibrate with", remedy="quantize.calibration.batches must be 1 or more"
+        )
+    training, stage = student.training, student.quantized_roles
+    try:
+        student.eval()
+        student.switch_off()
+        _fit_alignments(student, batches)
+        errors = {
+            layer: (alignment.residual or 0.0, _logit_error(student, layer, batches[0]))
+            for layer, alignment in student.query_alignments.items()
+        }
+        _observe_ranges(student, batches)
+        stage = None
+    finally:
+        student.set_stage(stage)
+        student.train(training)
     return CalibrationReport(sum(len(batch) for batch in batches), len(student.quantizers), errors)
 
 
@@ -113,7 +119,8 @@ def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
         unseen = _unseen(quantizers)
         if unseen:
             raise CalibrationError(
-                f"{len(unseen)} sites saw no data: {', '.join(unseen[:10])}", remedy="check the rule that quantizes them"
+                f"{len(unseen)} sites saw no data: {', '.join(unseen[:10])}",
+                remedy="check the rule that quantizes them",
             )
         for quantizer in quantizers.values():
             quantizer.finish_calibration()

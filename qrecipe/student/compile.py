@@ -146,4 +146,3 @@ def real_valued(recipe: Recipe, targets: bool = False) -> Recipe:
         quantize=QuantizeSpec(batch_norm=recipe.quantize.batch_norm),
         distill=DistillSpec(targets=recipe.distill.targets if targets else ()),
     )
-

@@ -25,15 +25,19 @@ def save_student(student: Student, folder: Path) -> None:
     Raises:
         RunError: the file system refuses it; what was there is intact.
     """
+    save_checkpoint(folder, Checkpoint(weights=student.state_dict(), extra=description(student)))
+
+
+def description(student: Student) -> dict[str, Any]:
+    """What a checkpoint's manifest needs beside the weights, for ``load_student`` to rebuild a student. Plain data."""
     label_map = student.label_map
-    extra = {
+    return {
         "recipe": dict(student.recipe.source),
-        "real_valued": not student.plan.quantizers,
+        "real_valued": not student.plan.quantizers and not student.plan.alignments,
         "quantized_roles": student.quantized_roles,
         "input": dataclasses.asdict(student.input),
         "label_map": None if label_map is None else _plain_map(label_map),
     }
-    save_checkpoint(folder, Checkpoint(weights=student.state_dict(), extra=extra))
 
 
 def load_student(folder: Path, model: nn.Module | None = None) -> Student:
@@ -53,7 +57,7 @@ def load_student(folder: Path, model: nn.Module | None = None) -> Student:
     label_map = _read_map(extra["label_map"])
     source = _source(recipe, label_map, model, folder, extra["input"])
     if extra["real_valued"]:
-        recipe = real_valued(recipe)
+        recipe = real_valued(recipe, targets=True)
     student = make_student(source, recipe)
     load_weights(folder, student)
     student.set_stage(extra["quantized_roles"])
@@ -63,9 +67,13 @@ def load_student(folder: Path, model: nn.Module | None = None) -> Student:
 def _source(
     recipe: Recipe, label_map: LabelMap | None, model: nn.Module | None, folder: Path, image_input: dict[str, Any]
 ) -> Source:
-    shown = InputSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in image_input.items()})
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in image_input.items()
+    }
+    shown = InputSpec(**values)
     if model is not None:
-        family = build_family(model, recipe.train.loss, recipe.model.family)
+        classes = None if label_map is None else label_map.classes
+        family = build_family(model, recipe.train.loss, recipe.model.family, classes)
         return capture_source(model, family, shown, label_map=label_map)
     if label_map is None:
         raise ModelError(

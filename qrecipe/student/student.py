@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -26,7 +27,16 @@ class Student(GraphModel):
 
     recipe, plan: what it was made from. family: how its outputs read. input: how images are prepared for it.
     label_map: COCO categories to classes, where the data is known.
+    quantized_roles: what the stage in force quantizes; None is everything.
     """
+
+    # Declared, so that a model with a part of one of these names is refused with a clear error.
+    recipe: Recipe
+    plan: Plan
+    family: Family
+    input: InputSpec
+    label_map: LabelMap | None
+    quantized_roles: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -44,7 +54,7 @@ class Student(GraphModel):
         self.family = family
         self.input = image_input
         self.label_map = label_map
-        self.quantized_roles: tuple[str, ...] | None = None
+        self.quantized_roles = None
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
         """The model's own output type. pixel_values: (batch, 3, height, width); pixel_mask: (batch, height, width)."""
@@ -72,9 +82,7 @@ class Student(GraphModel):
     @property
     def query_alignments(self) -> dict[int, QueryAlignment]:
         """Alignments by decoder layer."""
-        return {
-            planned.layer: self._alignment(planned.name) for planned in self.plan.alignments if hasattr(self, ALIGNMENTS)
-        }
+        return {planned.layer: self._alignment(planned.name) for planned in self.plan.alignments}
 
     def _alignment(self, name: str) -> QueryAlignment:
         module = self.get_submodule(f"{ALIGNMENTS}.{name}")
@@ -84,12 +92,13 @@ class Student(GraphModel):
     def set_stage(self, quantize: Sequence[str] | None) -> None:
         """Quantize only the sites whose role matches one of the patterns; None quantizes all of them.
 
+        A quantizer that several sites share is on where one of them matches.
         Alignment belongs to the decoder's cross-attention: it is off while that stays real-valued.
         """
         self.quantized_roles = None if quantize is None else tuple(quantize)
-        sites = self.plan.quantizers
+        chosen = {site.quantizer for site in self.plan.sites.values() if self._quantized(site.role)}
         for name, quantizer in self.quantizers.items():
-            quantizer.set_mode("on" if self._quantized(sites[name].role) else "off")
+            quantizer.set_mode("on" if name in chosen else "off")
         for alignment in self.query_alignments.values():
             alignment.mode = "on" if self._quantized("decoder.cross_attention") else "off"
 
@@ -104,3 +113,27 @@ class Student(GraphModel):
         """Whether a parameter belongs to the backbone (for its learning rate)."""
         prefix = self.plan.backbone
         return bool(prefix) and (parameter == prefix or parameter.startswith(f"{prefix}."))
+
+    def save(self, folder: Path | str) -> None:
+        """Write weights, ranges and recipe into a folder, in place of a student that is there.
+
+        Raises:
+            RunError: the file system refuses it; what was there is intact.
+        """
+        from .store import save_student
+
+        save_student(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: Path | str, model: nn.Module | None = None) -> Student:
+        """Rebuild a student from its folder, in evaluation mode.
+
+        Args:
+            model: needed after ``qrecipe.compile``, which sees no data; only its structure is read.
+
+        Raises:
+            TrainError: the folder is no student, or damaged. ModelError: the model cannot be rebuilt.
+        """
+        from .store import load_student
+
+        return load_student(Path(folder), model)

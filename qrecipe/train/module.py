@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..data.batch import Batch
 from ..distill import Match, check_widths, distill_loss, global_mean, match_queries
-from ..errors import PlanError
+from ..errors import PlanError, TrainError
 from ..models.prediction import Prediction
 from ..recipe.definition import TargetSpec
 from ..student import Student
@@ -53,14 +53,25 @@ class TrainingModule(nn.Module):
         self.student.set_stage(quantize)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a scalar with a graph, and its detached parts: ``detection``, its own parts, ``distill``."""
+        """The loss, a scalar with a graph, and its detached parts: ``detection``, its own parts, ``distill``.
+
+        Raises:
+            TrainError: the predictions are not finite, so that the matching in the detection loss fails.
+        """
         student = self.student
         inputs = student.family.inputs(batch.pixel_values, batch.pixel_mask)
         outputs, extras, taps = student.run(inputs, structure="train", taps=self.teacher is not None)
-        loss, parts = student.family.loss(outputs, extras, batch.labels)
+        prediction = student.family.read(outputs, extras)
+        try:
+            loss, parts = student.family.loss(outputs, extras, batch.labels)
+        except ValueError as error:  # what scipy and transformers' losses raise on NaN
+            broken = _not_finite(prediction, batch)
+            if not broken:
+                raise
+            raise TrainError("the predictions are not finite", where=f"images {', '.join(broken)}") from error
         parts = {"detection": loss.detach(), **parts}
         if self.teacher is not None:
-            distilled = self._distill(batch, student.family.read(outputs, extras), taps)
+            distilled = self._distill(batch, prediction, taps)
             parts["distill"] = distilled.detach()
             loss = loss + distilled
         return loss, parts
@@ -82,6 +93,13 @@ class TrainingModule(nn.Module):
                 value, count = distill_loss(taps[mine], theirs[his], matches[target.match], target.loss)
                 total = total + target.weight / len(pairs) * global_mean(value, count)
         return total
+
+
+def _not_finite(prediction: Prediction, batch: Batch) -> list[str]:
+    """Ids of the images for which some layer predicts NaN or infinity."""
+    layers = [(prediction.logits, prediction.boxes), *prediction.auxiliary]
+    fine = torch.stack([value.isfinite().flatten(1).all(1) for layer in layers for value in layer]).all(0)
+    return [str(image) for image, whole in zip(batch.image_ids, fine.tolist(), strict=True) if not whole]
 
 
 def _pair_taps(student: Student, teacher: Student, target: TargetSpec, index: int) -> list[tuple[str, str]]:

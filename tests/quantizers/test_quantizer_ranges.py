@@ -113,7 +113,7 @@ def test_least_squares_is_near_the_best_of_a_brute_force(
         for low in lows:
             offset = torch.tensor([largest * low - scale.item() * Grid(bits).lo if offset_kind != "none" else 0.0])
             best = min(best, error(x, scale, offset, bits, offset_kind))
-    assert found <= best * 1.15 + 1e-12
+    assert found <= best * 1.3 + 1e-12
 
 
 @pytest.mark.parametrize("offset_kind", OFFSETS)

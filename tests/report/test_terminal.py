@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from qrecipe.evaluate.coco import NUMBERS, Evaluation
 from qrecipe.report.progress import duration, epoch_line, parts_text, step_line, training_watcher
-from qrecipe.report.tables import WHAT, comparison_tables, evaluation_tables, group_table, summary_table
+from qrecipe.report.tables import WHAT, comparison_tables, evaluation_tables, group_table, summary_tables
 from qrecipe.run.summary import Summary, SummaryRow
 from qrecipe.train.optimizer import ParameterGroup
 from qrecipe.train.protocols import Progress
@@ -103,8 +104,9 @@ def shown(*tables: Any) -> str:
 
 
 def row(text: str, head: str) -> list[str]:
-    (line,) = [line for line in text.splitlines() if head in line]
-    return [cell.strip() for cell in line.strip("│").split("│")]
+    """The cells of the row whose first cell is ``head``."""
+    (cells,) = [cells for line in text.splitlines() if (cells := re.split(r"\s{2,}", line.strip()))[0] == head]
+    return cells
 
 
 def test_the_summary() -> None:
@@ -115,24 +117,49 @@ def test_the_summary() -> None:
         SummaryRow("calibrated", {"AP": 0.0}),
     )
     summary = Summary("tiny", "test", rows)
-    text = shown(summary_table(summary))
-    assert row(text, "student after training") == [
-        "student after training", "0.450", "0.700", "0.500", "2.50 MB", "1.5 G", "90.0%", "93.8%",
+    text = shown(*summary_tables(summary))
+    assert row(text, "model") == ["model", "AP", "AP50", "size", "operations", "of teacher", "of control"]
+    assert row(text, "student, trained") == [
+        "student, trained", "0.450", "0.700", "2.5 MB", "1.5 G", "90.0%", "93.8%",
     ]  # fmt: skip
-    assert row(text, " teacher  ") == ["teacher", "0.500", "0.750", "-", "20.00 MB", "10 G", "-", "104.2%"]
-    assert row(text, "after calibration")[-2:] == ["0.0%", "0.0%"]
-    order = [text.index(name) for name in ("│ teacher", "│ control", "│ student after cal", "│ student after tr")]
+    assert row(text, "teacher") == ["teacher", "0.500", "0.750", "20 MB", "10 G", "-", "104.2%"]
+    assert row(text, "student, calibrated")[-2:] == ["0.0%", "0.0%"]
+    order = [text.index(f"\n{name}") for name in ("teacher", "control ", "student, calibrated", "student, trained")]
     assert order == sorted(order)
+    assert "control: the teacher, trained on" in text
     text = shown(*comparison_tables(summary))
     assert row(text, "dog") == ["dog", "0.100", "-", "-", "-"]
     assert row(text, "AP75")[2:] == ["-", "-", "-", "0.500"]
 
 
+def test_a_summary_without_a_student() -> None:
+    rows = (
+        SummaryRow("trained", {"AP": 0.4, "AP50": 0.6}),
+        SummaryRow("start", {"AP": 0.1, "AP50": 0.2}, {}, 400, 9.0),
+    )
+    text = shown(*summary_tables(Summary("teacher", "val", rows)))
+    assert row(text, "model") == ["model", "AP", "AP50", "size", "operations"]
+    assert row(text, "before training") == ["before training", "0.100", "0.200", "400 B", "9"]
+    assert row(text, "after training") == ["after training", "0.400", "0.600", "-", "-"]
+    assert "control" not in text
+
+
+def test_the_widest_summary_fits_a_plain_terminal() -> None:
+    models = ("teacher", "control", "calibrated", "trained")
+    rows = tuple(SummaryRow(name, {"AP": 0.434, "AP50": 0.634}, {}, 166.4e6, 999.4e9) for name in models)
+    out = io.StringIO()
+    target = Console(file=out, width=80, _environ={})
+    for part in summary_tables(Summary("detr_r50_w4a4", "test", rows)):
+        target.print(part)
+    assert [line for line in out.getvalue().splitlines() if "student, calibrated" in line and "100.0%" in line]
+    assert len(out.getvalue().splitlines()) == 10
+
+
 def test_an_evaluation() -> None:
     evaluation = Evaluation(*(index / 100 for index in range(1, 13)), per_class={"cat": 0.3, "dog": -1.0})
-    text = shown(*evaluation_tables(evaluation))
+    text = shown(*evaluation_tables(evaluation, "tiny, trained: val split"))
     for index, name in enumerate(NUMBERS, start=1):
-        assert row(text, f"│ {name} ") == [name, WHAT[name], f"{index / 100:.3f}"]
+        assert row(text, name) == [name, WHAT[name], f"{index / 100:.3f}"]
     assert row(text, "dog") == ["dog", "-"]
 
 

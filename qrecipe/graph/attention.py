@@ -1,0 +1,159 @@
+"""Finds the decoder's cross-attention: its modules, the query that alignment changes, and the values to tap."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import fx
+
+from .face import Face, QueryPoint
+from .flow import exits_of, region_of, within
+from .operands import leads_to_softmax
+from .shapes import Symbols, is_float, shape_of
+
+aten = torch.ops.aten
+
+TAPS = (
+    "decoder.cross_attention.query",
+    "decoder.cross_attention.key",
+    "decoder.cross_attention.logits",
+    "decoder.cross_attention.output",
+    "decoder.layer.output",
+)
+"""What can be tapped, once per decoder layer."""
+
+_PRODUCT = {aten.scaled_dot_product_attention.default, aten.matmul.default, aten.bmm.default, aten.baddbmm.default}
+_SUMS = {aten.sum.dim_IntList, aten.sum.default}
+_MERGES = {
+    aten.transpose.int,
+    aten.reshape.default,
+    aten.view.default,
+    aten.permute.default,
+    aten.contiguous.default,
+    aten.clone.default,
+    aten.flatten.using_ints,
+}
+
+
+def find_cross_attention(face: Face) -> tuple[str, ...]:
+    """The innermost attention modules that hold a linear, read something of the image's extent, and return without it.
+
+    A module counts as attention by its name. Paths are in the order in which they run.
+    """
+    symbols = Symbols.of(face.graph)
+    regions: dict[str, list[fx.Node]] = {}
+    for node in face.graph.nodes:
+        parts = node.meta.get("module", "").split(".")
+        for length in range(1, len(parts) + 1):
+            if node.op in ("call_function", "call_module") and "att" in parts[length - 1].lower():
+                regions.setdefault(".".join(parts[:length]), []).append(node)
+    found = [path for path, region in regions.items() if _crosses(region, symbols)]
+    return tuple(path for path in found if not any(other != path and within(other, path) for other in found))
+
+
+def _crosses(region: list[fx.Node], symbols: Symbols) -> bool:
+    inside = set(region)
+    mixes = any(node.target in _PRODUCT or node.target is aten.grid_sampler.default for node in region)
+    holds_linear = any(node.target is aten.linear.default for node in region)
+    reads_image = any(
+        symbols.spatial(shape_of(source)) and len(shape_of(source) or ()) >= 3 and is_float(source)
+        for node in region
+        for source in node.all_input_nodes
+        if source not in inside
+    )
+    features = [node for node in exits_of(region) if len(shape_of(node) or ()) >= 3]
+    returns_image = any(symbols.spatial(shape_of(node)) for node in features)
+    return mixes and holds_linear and reads_image and bool(features) and not returns_image
+
+
+def layer_of(path: str) -> str:
+    """The decoder layer around a cross-attention: up to its last part that is a number."""
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        if parts[length - 1].isdigit():
+            return ".".join(parts[:length])
+    return path.rpartition(".")[0] or path
+
+
+def tap_layer(face: Face, layer: int, path: str, layer_path: str) -> None:
+    """Set ``taps`` and ``queries`` of one decoder layer. ``path`` is its cross-attention's, ``layer_path`` its own."""
+    region = region_of(face.graph, path)
+    shaped = [node for node in exits_of(region) if len(shape_of(node) or ()) == 3]
+    if not shaped:
+        return
+    point, output = _dot_product(face, layer, region) or _deformable(face, layer, region) or (None, None)
+    if point is not None:
+        face.queries[layer] = point
+        face.taps["decoder.cross_attention.query", layer] = point.node
+    face.taps["decoder.cross_attention.output", layer] = output if output is not None else shaped[-1]
+    ends = [node for node in exits_of(region_of(face.graph, layer_path)) if len(shape_of(node) or ()) == 3]
+    if ends:
+        face.taps["decoder.layer.output", layer] = ends[-1]
+
+
+def _dot_product(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
+    """Query, key and co-attended feature of softmax(q k^T) v: what the output projection reads (2.26)."""
+    for node in region:
+        if node.target is aten.scaled_dot_product_attention.default:
+            last = node
+        elif node.target is aten.matmul.default and leads_to_softmax(node):
+            last = _value_product(node, region)
+        else:
+            continue
+        query, key = node.args[0], node.args[1]
+        shape = shape_of(query)
+        if not isinstance(query, fx.Node) or shape is None or len(shape) != 4:
+            return None
+        if isinstance(key, fx.Node) and node.target is aten.scaled_dot_product_attention.default:
+            face.taps["decoder.cross_attention.key", layer] = key
+        elif isinstance(key, fx.Node):
+            face.taps["decoder.cross_attention.logits", layer] = node
+        return QueryPoint(query, ((node, 0),), "bhld", int(shape[1]), int(shape[3])), _projection_input(last)
+    return None
+
+
+def _value_product(product: fx.Node, region: list[fx.Node]) -> fx.Node:
+    later = region[region.index(product) + 1 :]
+    return next((node for node in later if node.target is aten.matmul.default), product)
+
+
+def _projection_input(node: fx.Node) -> fx.Node | None:
+    """Follow the heads' merge to the tensor that the output projection reads; the merged tensor where there is none."""
+    current = node
+    for _ in range(8):
+        users = [user for user in current.users if user.op == "call_function"]
+        if any(user.target is aten.linear.default for user in users):
+            return current
+        following = next(iter(users), None)
+        if following is None or following.target not in _MERGES:
+            break
+        current = following
+    return current if len(shape_of(current) or ()) == 3 else None
+
+
+def _deformable(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
+    """The query is what sampling offsets and attention weights are computed from; the feature, the weighted sum."""
+    softmax = next((node for node in region if node.target is aten.softmax.int), None)
+    if softmax is None or not any(node.target is aten.grid_sampler.default for node in region):
+        return None
+    logits = softmax.args[0]
+    assert isinstance(logits, fx.Node)
+    linear = logits
+    while linear.target is not aten.linear.default:
+        sources = [source for source in linear.all_input_nodes if shape_of(source) is not None]
+        if not sources:
+            return None
+        linear = sources[0]
+    query = linear.args[0]
+    assert isinstance(query, fx.Node)
+    users = tuple((node, 0) for node in region if node.target is aten.linear.default and node.args[0] is query)
+    width, weights = shape_of(query), shape_of(softmax)
+    assert width is not None
+    assert weights is not None
+    heads = int(weights[2])
+    face.taps["decoder.cross_attention.logits", layer] = logits
+    sums = [node for node in region if node.target in _SUMS]
+    merged = _projection_input(sums[-1]) if sums else None
+    layout: Literal["bld"] = "bld"
+    return QueryPoint(query, users, layout, heads, int(width[-1]) // heads), merged
