@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, fx, nn
 
 from .face import Face
+from .shapes import Symbols
 
 aten = torch.ops.aten
+_LAYOUT = {aten.contiguous.default, aten.clone.default}
+"""Left out of a graph where the tensor has that layout already, which can depend on the mode."""
+_ATTENTION_OPTIONS = ("attn_mask", "dropout_p", "is_causal")
 
 
 def value_hashes(face: Face, root: nn.Module, canonical: Mapping[str, str]) -> dict[fx.Node, str]:
-    """What each node computes, as a hash over operators, constants and parameter names; dropout counts for nothing."""
+    """What each node computes, as a hash over operators, constants and parameter names.
+
+    Dropout and a tensor's layout in memory count for nothing.
+    """
     hashes: dict[fx.Node, str] = {}
 
     def text(value: Any) -> str:
@@ -27,13 +34,20 @@ def value_hashes(face: Face, root: nn.Module, canonical: Mapping[str, str]) -> d
             return text(sorted((key, text(item)) for key, item in value.items()))
         return repr(value)
 
+    symbols = Symbols.of(face.graph)
     for node in face.graph.nodes:
-        if node.op == "call_module" and str(node.target).startswith("dropouts."):
+        size = node.meta.get("val")
+        if isinstance(size, torch.SymInt | torch.SymFloat):  # whichever tensor it was read from
+            hashes[node] = f"size {symbols.named(size.node.expr)}"
+            continue
+        is_dropout = node.op == "call_module" and str(node.target).startswith("dropouts.")
+        if is_dropout or node.target in _LAYOUT:
             hashes[node] = hashes[node.all_input_nodes[0]]
             continue
         args: Any = node.args
         if node.target is aten.scaled_dot_product_attention.default:
-            args = tuple(value for index, value in enumerate(args) if index != 4)  # dropout's probability
+            given = dict(zip(_ATTENTION_OPTIONS, args[3:], strict=False))  # without dropout they are often left out
+            args = (*args[:3], given.get("attn_mask"), given.get("is_causal", False))
         kwargs = {key: value for key, value in node.kwargs.items() if key != "dropout_p"}
         name = canonical.get(str(node.target), str(node.target)) if node.op == "get_attr" else str(node.target)
         if node.op == "get_attr" and name.startswith("constants."):
