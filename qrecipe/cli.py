@@ -1,7 +1,7 @@
 """The command line. The only place that prints errors and exits.
 
-Exit codes: 0 done; 2 something that the user can mend, said in one message; 130 interrupted; 1, with a traceback, a
-fault of qrecipe's own.
+Exit codes: 0 done; 2 something that the user can mend, a line for each; 130 interrupted; 141 nobody reads the output
+(``| head``); 1, with a traceback, a fault of qrecipe's own.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from .recipe.definition import Recipe
 
 Command = Callable[[argparse.Namespace, Console], None]
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would leave with 1, which is for faults."""
+        raise BrokenPipeError
 
 
 class _Several(Exception):  # noqa: N818 - a bundle of errors
@@ -60,7 +66,9 @@ def _validated(path: Path, arguments: argparse.Namespace, console: Console) -> s
     from .commands.workshop import without_weights
 
     plan = bind(without_weights(recipe) if arguments.random_weights else recipe, _sayer(console))
-    return f"valid, and binds: {len(plan.quantizers)} quantizers, {len(plan.alignments)} aligned decoder layers"
+    layers = len(plan.alignments)
+    aligned = f", queries aligned in {layers} decoder layer{'s'[: layers != 1]}" if layers else ""
+    return f"valid, and binds: {len(plan.quantizers)} quantizers{aligned}"
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
@@ -137,7 +145,7 @@ def _predict(arguments: argparse.Namespace, console: Console) -> None:
 def _show(console: Console, parts: Iterable[Table | str]) -> None:
     for part in parts:
         console.print()
-        console.print(part, highlight=False, markup=False)
+        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
     console.print()
 
 
@@ -166,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = parser().parse_args(argv)
     _calm()
-    console = Console()
+    console = _Console()
     try:
         COMMANDS[arguments.command](arguments, console)
     except (RecipeErrors, _Several) as errors:
@@ -180,9 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain([f"interrupted{remedy}"])
         return 130
     except BrokenPipeError:
-        # The reader of our output is gone (``qrecipe plan ... | head``); nothing is left to say.
+        # Nothing is left to say; without this Python would complain when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 141
     return 0
 
 

@@ -9,7 +9,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "models"))  # tiny_detectors, wherever a test run starts
 
-from specimens import SPECIMENS, Specimen
+from specimens import REAL, SPECIMENS, Specimen
+
+
+@pytest.fixture(scope="session")
+def toy() -> Specimen:
+    """A detector of a few layers, for what needs no real one."""
+    return SPECIMENS["toy"]()
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +36,7 @@ def deimv2() -> Specimen:
     return SPECIMENS["deimv2"]()
 
 
-@pytest.fixture(params=list(SPECIMENS))
+@pytest.fixture(params=REAL)
 def specimen(request: pytest.FixtureRequest) -> Specimen:
     """Each of them in turn."""
     found: Specimen = request.getfixturevalue(request.param)

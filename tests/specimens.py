@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from tiny_detectors import some_labels, stir, tiny_deimv2, tiny_detr
 from torch import Tensor, nn
+from toys import ToyDetector
 
 from qrecipe.data.batch import Batch
 from qrecipe.graph import Agreement, Captured, capture, verify
 from qrecipe.models.demo import DemoDetector
 from qrecipe.models.families import Family, build_family
 from qrecipe.recipe import recipe_from_mapping
-from qrecipe.recipe.definition import InputSpec, LossSpec, Recipe
+from qrecipe.recipe.definition import LossSpec, Recipe
 from qrecipe.student import Source, Student, make_student
 
 W4A4 = {
@@ -122,6 +123,7 @@ SPECIMENS: dict[str, Callable[[], Specimen]] = {
     "detr": lambda: _captured(
         tiny_detr(dropout=0.1, attention_dropout=0.1, decoder_layers=2), ((1, 96, 64), (3, 32, 160))
     ),
+    "toy": lambda: _captured(ToyDetector(), ((1, 18, 10), (3, 12, 22))),
     "deimv2": lambda: _captured(tiny_deimv2(decoder_layers=2, depth_mult=0.34), ((1, 96, 64), (3, 32, 160))),
 }
-IMAGE = InputSpec(size=(64, 96))
+REAL = ("demo", "detr", "deimv2")

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qrecipe.graph import Captured, GraphModel, capture
+from qrecipe.passes import PassReport, run_passes
+from qrecipe.plan import Plan, build_plan
+from qrecipe.recipe import Recipe
 
 
 def call(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
@@ -27,6 +30,16 @@ def captured_toy(model: nn.Module) -> Captured:
 def running(captured: Captured) -> GraphModel:
     copied = captured.copy()
     return GraphModel(copied.root, copied.faces)
+
+
+def rewritten(captured: Captured, recipe: Recipe) -> tuple[GraphModel, Plan, dict[str, PassReport]]:
+    """Planned and through every pass; the quantizers are off."""
+    copied = captured.copy()
+    plan = build_plan(copied, recipe, (16, 24), recipe.model.roles)
+    reports = {report.name: report for report in run_passes(copied, plan)}
+    model = GraphModel(copied.root, copied.faces)
+    model.edited = copied  # type: ignore[assignment]
+    return model, plan, reports
 
 
 class Attention(nn.Module):

@@ -8,7 +8,7 @@ from ..recipe.definition import Recipe
 from ..recipe.dump import dump
 from ..run.folder import RunFolder
 from ..run.summary import Summary
-from ..train.denormals import set_flushed
+from ..train.denormals import flushed_denormals
 from ..train.protocols import Watcher
 from .walk import Walk
 from .workshop import Say, Workshop
@@ -34,12 +34,12 @@ def apply(recipe: Recipe, folder: Path, *, say: Say, watcher: Watcher, resume: b
         RunFolder.check_resumable(folder, source)
     else:
         RunFolder.check_free(folder)
-    set_flushed(True)
     workshop = Workshop(recipe, _splits(recipe), say)
-    _ = workshop.data, workshop.built  # what is wrong with them is said before a folder is made
     opened = RunFolder.resume if resume else RunFolder.create
-    with opened(folder, recipe=source, text=text) as run:
-        return Walk(workshop, run, say, watcher, resume).walk()
+    with flushed_denormals():
+        _ = workshop.data, workshop.built  # what is wrong with them is said before a folder is made
+        with opened(folder, recipe=source, text=text) as run:
+            return Walk(workshop, run, say, watcher, resume).walk()
 
 
 def _splits(recipe: Recipe) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..evaluate import Evaluation
-from ..train.denormals import set_flushed
+from ..train.denormals import flushed_denormals
 from .detector import Progress, score
 from .target import Target, open_target
 from .workshop import Say, Workshop
@@ -19,7 +19,7 @@ def evaluate(
     Raises:
         QRecipeError: the data, the model or the student has something wrong with it.
     """
-    set_flushed(True)
     workshop = Workshop(target.recipe, (split,), say)
     _ = workshop.data  # what is wrong with it is said before a model is built
-    return score(open_target(target, workshop), workshop, split, progress)
+    with flushed_denormals():
+        return score(open_target(target, workshop), workshop, split, progress)

@@ -17,7 +17,7 @@ from ..errors import DataError, RunError
 from ..evaluate import detections
 from ..report.draw import draw_detections
 from ..run.files import write_atomically, writing
-from ..train.denormals import set_flushed
+from ..train.denormals import flushed_denormals
 from .detector import Detector
 from .target import Target, open_target
 from .workshop import Say, Workshop
@@ -80,7 +80,6 @@ def predict(
         DataError: images that cannot be decoded; all others are done then.
     """
     check_output(output)
-    set_flushed(True)
     detector = open_target(target, Workshop(target.recipe, _split(target), say))
     names = detector.label_map.names
     entries: list[dict[str, Any]] = []
@@ -109,7 +108,8 @@ def predict(
     }
     write_atomically(output / "detections.json", json.dumps(document, indent=1).encode())
     if broken:
-        raise DataError("\n  ".join([f"{len(entries)} images are done, and {len(broken)} are left out:", *broken]))
+        done = f"{len(entries)} of {len(images)} images are done; the others are left out:"
+        raise DataError("\n  ".join([done, *broken]))
     return results
 
 
@@ -131,6 +131,7 @@ def _counted(found: Sequence[dict[str, Any]], names: dict[int, str]) -> str:
     return ", ".join(f"{own.count(name)} {name}" for name in dict.fromkeys(own))
 
 
+@flushed_denormals()
 @torch.no_grad()
 def _detect(detector: Detector, picture: Image.Image, number: int) -> list[dict[str, Any]]:
     sample = fit(Sample(picture, np.zeros((0, 4)), np.zeros(0, dtype=np.int64)), detector.input)

@@ -112,11 +112,18 @@ def _restore_batch_norm(graph: fx.Graph, root: nn.Module) -> None:
         if not isinstance(root.get_submodule(path), _BatchNorm):
             continue
         _call_instead(graph, node, path, node.args[0])
-        for other in list(graph.nodes):
-            if other.op == "get_attr" and other.target == f"{path}.num_batches_tracked":
-                for user in list(other.users):
-                    graph.erase_node(user)
-                graph.erase_node(other)
+        _erase_counter(graph, f"{path}.num_batches_tracked")
+
+
+def _erase_counter(graph: fx.Graph, target: str) -> None:
+    """The module counts its own batches. Where it is called twice, the second sum hangs on the first."""
+    chain = {node for node in graph.nodes if node.op == "get_attr" and node.target == target}
+    for node in graph.nodes:
+        if any(source in chain for source in node.all_input_nodes):
+            chain.add(node)
+    for node in reversed(list(graph.nodes)):
+        if node in chain:
+            graph.erase_node(node)
 
 
 def _restore_opaque_norms(graph: fx.Graph, root: nn.Module) -> None:

@@ -51,6 +51,7 @@ def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
             aligned = plan.alignments and any((node, 0) in point.users for point in face.queries.values())
             if quantized or aligned or options["dropout_p"]:
                 wanted += 1
+                _check(node, options)
                 _decompose(captured, face, node, options)
         left += sum(node.target is _ATTENTION for node in face.graph.nodes)
     return PassReport("decompose_attention", before - left, wanted, "attentions decomposed")
@@ -67,13 +68,16 @@ def _options(node: fx.Node) -> dict[str, Any]:
     }
     found.update(zip(names, node.args, strict=False))
     found.update(node.kwargs)
-    if found["is_causal"] or found["enable_gqa"]:
+    return found
+
+
+def _check(node: fx.Node, options: dict[str, Any]) -> None:
+    if options["is_causal"] or options["enable_gqa"]:
         raise CaptureError(
             "causal or grouped-query attention cannot be quantized",
             where=node.meta.get("module") or node.name,
             remedy="keep this module real-valued with a rule",
         )
-    return found
 
 
 def _decompose(captured: Captured, face: Face, node: fx.Node, options: dict[str, Any]) -> None:

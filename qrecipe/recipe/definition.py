@@ -170,7 +170,10 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """AdamW. ``lr_backbone`` and ``lr_quantizer`` default to ``lr``. Norms, biases, scales, offsets: no weight decay."""
+    """AdamW. ``lr_backbone`` and ``lr_quantizer`` default to ``lr``. Norms, biases, scales, offsets: no weight decay.
+
+    lr_quantizer is a share: a step of it changes a scale by that share of itself, an offset by that share of 8 scales.
+    """
 
     name: Literal["adamw"] = "adamw"
     lr: float = 1e-4

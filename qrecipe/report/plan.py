@@ -17,7 +17,7 @@ operations: multiply-accumulates (MACs) of one image, each counted as b/32,
 
 
 def plan_tables(plan: Plan, sites: bool = False) -> Iterator[Table | str]:
-    """The tables of ``qrecipe plan`` and what their words mean; ``sites`` adds one row per site."""
+    """The tables of ``qrecipe plan`` and what their words mean; ``sites`` adds one line per site."""
     if sites:
         yield _sites(plan)
     yield _roles(plan)
@@ -89,13 +89,15 @@ def _costs(plan: Plan) -> Table:
     return table
 
 
-def _sites(plan: Plan) -> Table:
-    table = compact(f"{len(plan.sites)} sites", "site", "role and shape", "quantizer", "decided by")
+def _sites(plan: Plan) -> str:
+    """One line per site, its columns aligned: lines that are searched, and so never broken."""
+    rows = [("site", "operator", "role", "shape", "quantizer", "decided by")]
     for site in plan.sites.values():
         spec = site.spec
         text = "real" if spec is None else f"{spec.bits} bits {spec.quantizer} per {spec.per}"
-        table.add_row(f"{site.name} ({site.operator})", f"{site.role} {site.shape}", text, site.reason)
-    return table
+        rows.append((site.name, site.operator, site.role, site.shape, text, site.reason))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def amount(value: float) -> str:

@@ -79,7 +79,7 @@ def train_epoch(
                 loss, parts = trainable(batch)
         except TrainError as error:
             inner = f"{error.where}: {error.what}" if error.where else error.what
-            raise TrainError(inner, where=where, remedy=error.remedy or _REMEDY) from error
+            raise TrainError(inner, where=where, remedy=_REMEDY) from error
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

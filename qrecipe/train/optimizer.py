@@ -11,6 +11,7 @@ from torch.optim import AdamW
 
 from ..errors import TrainError
 from ..recipe.definition import OptimizerSpec
+from .relative import make_relative
 
 QUANTIZERS = "fake_quantizers."
 ALIGNMENTS = "alignments."
@@ -56,13 +57,16 @@ def build_optimizer(
 ) -> tuple[AdamW, tuple[ParameterGroup, ...]]:
     """AdamW over the parameters that require gradients, and the table of its groups. Empty groups are left out.
 
+    Steps of quantizers' scales and offsets are relative: see :mod:`qrecipe.train.relative`.
+
     Each group keeps its name under ``"name"`` and its unscheduled learning rate under ``"base_lr"``.
 
     Raises:
         TrainError: nothing requires gradients.
     """
     members: dict[GroupName, list[tuple[str, nn.Parameter]]] = {name: [] for name in ORDER}
-    for name, parameter in named_parameters:
+    named = list(named_parameters)
+    for name, parameter in named:
         if parameter.requires_grad:
             members[group_of(name, parameter, is_backbone)].append((name, parameter))
     table = tuple(
@@ -89,7 +93,13 @@ def build_optimizer(
         }
         for row in table
     ]
-    return AdamW(groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay), table
+    optimizer = AdamW(groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
+    make_relative(optimizer, [(name, value) for name, value in named if _is_range(name)])
+    return optimizer, table
+
+
+def _is_range(name: str) -> bool:
+    return name.startswith(QUANTIZERS) and name.endswith((".scale", ".offset"))
 
 
 def _rate(group: GroupName, spec: OptimizerSpec) -> float:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,8 @@ from torch import nn
 
 from qrecipe.commands import workshop
 from qrecipe.student import Source, capture_source, store
-from qrecipe.train.denormals import are_flushed, set_flushed
 
-_SOURCES: dict[str, Source] = {}
+_SOURCES: dict[tuple[str, str], Source] = {}
 
 
 @dataclass(frozen=True)
@@ -40,50 +42,58 @@ class Finished:
         return found
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The synthetic sets go into a folder of the tests, and torch is left as it was."""
-    flushed, state = are_flushed(), torch.get_rng_state()
+@contextmanager
+def surroundings(cache: Path) -> Iterator[None]:
+    """The synthetic sets in a folder of the tests, captures that are kept, and one thread; afterwards all is as it was.
+
+    Capturing is most of a tiny command's time. A saved student's weights are loaded after its capture, so there a
+    capture of the same structure will do. Of tiny tensors more threads only wait for one another.
+    """
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QRECIPE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-    set_flushed(flushed)
-    torch.set_rng_state(state)
+        patch.setenv("QRECIPE_CACHE", str(cache))
+        patch.setattr(workshop, "capture_source", partial(_source, weights=True))
+        patch.setattr(store, "capture_source", partial(_source, weights=False))
+        patch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would format all of it
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_rng_state(state)
 
 
 @pytest.fixture(scope="session")
-def finished(_surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The tiny recipe, applied; nothing is replaced here."""
-    folder = tmp_path_factory.mktemp("finished run")
-    recipe = tiny.recipe(folder / "tiny.yaml")
-    answer = tiny.qrecipe("apply", recipe, "--output", folder / "run")
-    return Finished(recipe, folder / "run", answer.fine)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(autouse=True)
-def _captured_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Capturing is most of a tiny command's time; the same model is captured once for all tests.
-
-    A saved student's weights are loaded after its capture, so there the structure alone tells models apart.
-    """
-
-    def once(model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None) -> Source:
-        return _source(model, family, image_input, label_map, weights=True)
-
-    def structure(model: nn.Module, family: Any, image_input: Any, label_map: Any = None) -> Source:
-        return _source(model, family, image_input, label_map, weights=False)
-
-    monkeypatch.setattr(workshop, "capture_source", once)
-    monkeypatch.setattr(store, "capture_source", structure)
+def _surroundings(cache: Path) -> Iterator[None]:
+    with surroundings(cache):
+        yield
 
 
-def _source(model: nn.Module, family: Any, image_input: Any, label_map: Any, weights: bool) -> Source:
-    digest = hashlib.sha256(repr((model, vars(family)["loss_spec"], image_input, label_map, weights)).encode())
+@pytest.fixture(scope="session")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The tiny recipe, applied."""
+    folder = tmp_path_factory.mktemp("finished run")
+    recipe = tiny.recipe(folder / "tiny.yaml")
+    with surroundings(cache):
+        answer = tiny.qrecipe("apply", recipe, "--output", folder / "run")
+    return Finished(recipe, folder / "run", answer.fine)
+
+
+def _source(
+    model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None, *, weights: bool
+) -> Source:
+    structure = repr((model, family.name, family.loss_spec, image_input, label_map))
+    digest = hashlib.sha256()
     for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        if weights:
-            digest.update(value.numpy().tobytes())
-    key = digest.hexdigest()
+        digest.update(name.encode() + value.numpy().tobytes())
+    key = (structure, digest.hexdigest())
+    if not weights:
+        key = next((found for found in _SOURCES if found[0] == structure), key)
     if key not in _SOURCES:
         _SOURCES[key] = capture_source(model, family, image_input, label_map=label_map)
     return _SOURCES[key]

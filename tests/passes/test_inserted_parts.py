@@ -1,0 +1,187 @@
+"""Fake quantizers, alignments and taps stand where the plan says, in both graphs, and nowhere else."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
+from torch import fx
+from toys import picture, rewritten
+
+from qrecipe.distill import QueryAlignment
+from qrecipe.graph import Captured, Face
+from qrecipe.graph.operands import OPERANDS, operand_at
+from qrecipe.passes import PASSES, PassReport, run_passes
+from qrecipe.plan import Plan, build_plan
+from qrecipe.quantizers import FakeQuantizer
+from qrecipe.recipe import Recipe
+
+EVERYTHING = {
+    **W4A4,
+    "rules": [{"match": "op:add", "activation": {"bits": 8}}, {"match": "op:cat", "activation": {"bits": 8}}],
+}
+
+
+def edited(specimen: Specimen, recipe: Recipe) -> tuple[Captured, Plan]:
+    captured = specimen.captured.copy()
+    plan = build_plan(captured, recipe, (64, 96))
+    run_passes(captured, plan)
+    return captured, plan
+
+
+def calls(face: Face, prefix: str) -> list[fx.Node]:
+    return [node for node in face.graph.nodes if node.op == "call_module" and str(node.target).startswith(f"{prefix}.")]
+
+
+@pytest.mark.parametrize("quantize", [W4A4, EVERYTHING])
+def test_every_planned_operand_is_quantized_and_no_other(specimen: Specimen, quantize: dict[str, object]) -> None:
+    captured, plan = edited(specimen, a_recipe(quantize, align=ALIGN))
+    reached = set()
+    for face in captured.faces.values():
+        inserted = calls(face, "fake_quantizers")
+        seen: Counter[fx.Node] = Counter()
+        for node in face.graph.nodes:
+            for slot, site in node.meta.get(OPERANDS, {}).items():
+                operand, expected = operand_at(node, slot), plan.sites[site].quantizer
+                if expected is None:
+                    assert operand not in inserted
+                else:
+                    assert operand.target == f"fake_quantizers.{expected}"
+                    seen[operand] += 1
+        assert set(seen) == set(inserted)
+        # A tensor is quantized once however many read it, unless their specs differ.
+        assert len({(node.args[0], node.target) for node in inserted}) == len(inserted)
+        reached |= {str(node.target).removeprefix("fake_quantizers.") for node in inserted}
+    assert reached == set(plan.quantizers)
+    modules = [name for name, module in captured.root.named_modules() if isinstance(module, FakeQuantizer)]
+    assert {name.removeprefix("fake_quantizers.") for name in modules} == set(plan.quantizers)
+
+
+def test_quantizers_are_built_as_planned(specimen: Specimen) -> None:
+    captured, plan = edited(specimen, a_recipe(W4A4))
+    for name, site in plan.quantizers.items():
+        module = captured.root.get_submodule(f"fake_quantizers.{name}")
+        assert (module.spec, module.axis, module.size, module.is_weight, module.batched, module.name) == (
+            site.spec,
+            site.axis,
+            site.size,
+            site.kind == "weight",
+            site.batched,
+            name,
+        )
+        assert module.scale.dtype == torch.float64
+
+
+def test_additions_are_really_quantized(toy: Specimen) -> None:
+    graph, plan, _ = rewritten(toy.captured, a_recipe(EVERYTHING))
+    added = [site for site in plan.sites.values() if site.operator == "add"]
+    assert len(added) == 4
+    assert all(site.quantizer for site in added)
+    face = graph.edited.faces["eval"]
+    add = next(node for node in face.graph.nodes if node.target is torch.ops.aten.add.Tensor and OPERANDS in node.meta)
+    assert all(str(operand.target).startswith("fake_quantizers.") for operand in add.args)
+
+
+def test_nothing_is_inserted_for_an_empty_recipe(toy: Specimen) -> None:
+    captured, _ = edited(toy, a_recipe())
+    assert not hasattr(captured.root, "fake_quantizers")
+    assert not hasattr(captured.root, "alignments")
+    assert [face.exposed for face in captured.faces.values()] == [(), ()]
+
+
+def test_one_alignment_per_layer_is_shared_by_both_graphs(specimen: Specimen) -> None:
+    captured, plan = edited(specimen, a_recipe(W4A4, align=ALIGN))
+    assert [one.name for one in plan.alignments] == ["layer0", "layer1"]
+    for face in captured.faces.values():
+        assert Counter(str(node.target) for node in calls(face, "alignments")) == {
+            "alignments.layer0": 1,
+            "alignments.layer1": 1,
+        }
+        for node in calls(face, "alignments"):
+            layer = int(str(node.target)[-1])
+            # What reads it is quantized behind it: the query before the alignment is read by nothing else.
+            assert all(str(user.target).startswith("fake_quantizers.") for user in node.users)
+            assert node.args[0] is face.queries[layer].node
+            assert list(node.args[0].users) == [node]
+    modules = [module for module in captured.root.modules() if isinstance(module, QueryAlignment)]
+    assert len(modules) == 2
+
+
+def test_an_aligned_deformable_query_reaches_both_of_its_linears(deimv2: Specimen) -> None:
+    captured, _ = edited(deimv2, a_recipe(align=ALIGN))
+    for face in captured.faces.values():
+        for node in calls(face, "alignments"):
+            layer = f"model.decoder.layers.{str(node.target)[-1]}.encoder_attn"
+            assert {user.meta["module"] for user in node.users} == {
+                f"{layer}.sampling_offsets",
+                f"{layer}.attention_weights",
+            }
+
+
+def test_taps_cost_nothing_where_nobody_asks(specimen: Specimen) -> None:
+    """The plain function is the one of a student without taps, node for node; with taps there is only the return."""
+    plain, tapped = (rewritten(specimen.captured, a_recipe(targets=targets))[0] for targets in ((), TARGETS))
+    for structure in ("train", "eval"):
+        without, having = (model._faces[structure] for model in (plain, tapped))
+        assert having.exposed == ("decoder.cross_attention.output.1",)
+        names = [[instruction for instruction in one._plain.__code__.co_names] for one in (without, having)]
+        assert names[0] == names[1]
+        assert without._plain is without._tapped
+        assert having._plain is not having._tapped
+
+
+def test_a_tap_that_only_a_tap_needs_is_not_computed(toy: Specimen) -> None:
+    graph, _, _ = rewritten(
+        toy.captured, a_recipe(targets=[{"at": "decoder.layer.output", "layers": "all"}], align=ALIGN)
+    )
+    inputs = picture(2, 10, 12)
+    captured = graph.edited
+    with captured.faces["eval"].graph.inserting_before(captured.faces["eval"].output):
+        flat = captured.faces["eval"].output.args[0]
+        extra = captured.faces["eval"].graph.call_function(_count, (flat[-1],))
+    captured.faces["eval"].output.args = ((*flat[:-1], extra),)
+    again = type(graph)(captured.root, captured.faces).eval()
+    _count.calls = 0
+    again.run(inputs)
+    assert _count.calls == 0
+    taps = again.run(inputs, taps=True)[2]
+    assert _count.calls == 1
+    assert list(taps) == [
+        "decoder.cross_attention.logits.0",
+        "decoder.cross_attention.logits.1",
+        "decoder.layer.output.0",
+        "decoder.layer.output.1",
+    ]
+
+
+class _Counting:
+    calls = 0
+    __name__ = "_count"
+    __module__ = __name__
+
+    def __call__(self, value: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return value
+
+
+_count = _Counting()
+
+
+def test_a_pass_that_does_not_do_what_is_planned_is_a_fault(toy: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = toy.captured.copy()
+    plan = build_plan(captured, a_recipe(W4A4), (16, 24))
+    monkeypatch.setattr("qrecipe.passes.PASSES", (lambda captured, plan: PassReport("mine", 1, 2, "things done"),))
+    with pytest.raises(AssertionError, match="mine: 1 things done, the plan expects 2"):
+        run_passes(captured, plan)
+
+
+def test_the_order_of_the_passes() -> None:
+    assert [one.__name__ for one in PASSES] == [
+        "decompose_attention",
+        "fold_batch_norm",
+        "insert_alignment",
+        "insert_fake_quant",
+        "expose_taps",
+    ]
