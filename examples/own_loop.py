@@ -23,7 +23,7 @@ recipe = qrecipe.load_recipe(Path(__file__).parents[1] / "recipes" / "quickstart
 
 # Any detector and anything that yields qrecipe.Batch will do. Here: the recipe's own, the built-in ones.
 images = resolve_splits(recipe.data, ("train",))["train"]
-built = build_model(recipe.model, [(category.id, category.name) for category in images.categories])
+built = build_model(recipe.model, [(category.id, category.name) for category in images.categories], recipe.train.loss)
 dataset = CocoDataset(images, built.label_map, built.input, recipe.data.transforms, recipe.seed)
 batches = build_loader(dataset, recipe.train.batch_size, shuffle=True)
 

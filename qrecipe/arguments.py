@@ -74,7 +74,9 @@ def _command(
     sub.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's value (repeatable)"
     )
-    sub.add_argument("--random-weights", action="store_true", help="leave the recipe's weights out")
+    sub.add_argument(
+        "--random-weights", action="store_true", help="leave the recipe's weights out (nothing is downloaded)"
+    )
     return sub
 
 

@@ -1,6 +1,7 @@
 """Every error that a user can cause: what went wrong, where, and what to do about it.
 
-The command line prints these without a traceback and exits with 2. Anything else that escapes is a fault of qrecipe's own.
+The command line prints these without a traceback and exits with 2. Anything else that escapes is a fault of
+qrecipe's own.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class RecipeError(QRecipeError):
     stage = "recipe"
 
 
-class RecipeErrors(RecipeError):
+class RecipeErrors(RecipeError):  # noqa: N818 - it holds several
     """All errors of one recipe at once, in the order of the files."""
 
     def __init__(self, problems: Sequence[RecipeError]) -> None:

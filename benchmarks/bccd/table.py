@@ -1,6 +1,6 @@
 """The table of docs/results.md from the summaries of finished runs.
 
-    python benchmarks/bccd/table.py runs/bccd_lsq runs/bccd_qdetr [...]
+python benchmarks/bccd/table.py runs/bccd_lsq runs/bccd_qdetr [...]
 """
 
 from __future__ import annotations

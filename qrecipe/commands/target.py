@@ -71,6 +71,7 @@ def open_target(target: Target, workshop: Workshop) -> Detector:
         QRecipeError: the data, the model or the student has something wrong with it.
     """
     if target.student is not None:
+        workshop.say(f"model: {target.title}, built and captured again, its weights from {target.student}")
         return student_detector(load_student(target.student))
     if target.which == "off":
         student = make_student(workshop.source, target.recipe)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..errors import DataError
+from .batch import Batch
 from .collate import collate
 from .dataset import CocoDataset, Item
 
@@ -45,23 +47,58 @@ class EpochBatches(Sampler[list[int]]):
         return -(-len(self.dataset) // self.batch_size)
 
 
-class BatchLoader(DataLoader[Item]):
-    """A DataLoader that yields :class:`Batch`. ``set_epoch(e)`` before iterating starts at any epoch's boundary."""
+class Carried(Dataset[Item | DataError]):
+    """A dataset whose errors are values: torch would turn what a worker raises into a text with a traceback."""
+
+    def __init__(self, dataset: CocoDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, number: int) -> Item | DataError:
+        try:
+            return self.dataset[number]
+        except DataError as error:
+            return error
+
+
+def _collate(items: Sequence[Item | DataError], mask: bool) -> Batch | DataError:
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+    try:
+        return collate([item for item in items if not isinstance(item, DataError)], mask)
+    except DataError as error:
+        return error
+
+
+class BatchLoader(DataLoader[Item | DataError]):
+    """A DataLoader that yields :class:`Batch`. ``set_epoch(e)`` before iterating starts at any epoch's boundary.
+
+    Raises: DataError, while iterating, for an image that cannot be read.
+    """
 
     def __init__(self, dataset: CocoDataset, batches: EpochBatches, mask: bool, workers: int) -> None:
         # Workers are started anew each epoch: kept ones would hold a dataset with the old epoch.
         # An own generator keeps the loader from drawing on torch's global one.
         super().__init__(
-            dataset,
+            Carried(dataset),
             batch_sampler=batches,
             num_workers=workers,
-            collate_fn=partial(collate, mask=mask),
+            collate_fn=partial(_collate, mask=mask),
             generator=torch.Generator(),
         )
         self.batches = batches
 
     def set_epoch(self, epoch: int) -> None:
         self.batches.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch declares its own class of iterators
+        for batch in super().__iter__():
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
 
 def build_loader(dataset: CocoDataset, batch_size: int, *, shuffle: bool = False, workers: int = 0) -> BatchLoader:

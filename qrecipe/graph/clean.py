@@ -79,9 +79,10 @@ def _own(name: str) -> str:
 
 
 def _rename_attributes(graph: fx.Graph, module: fx.GraphModule, root: nn.Module, structure: Structure) -> None:
-    known = dict(root.named_parameters(remove_duplicate=False)).keys() | dict(
-        root.named_buffers(remove_duplicate=False)
-    ).keys()
+    known = (
+        dict(root.named_parameters(remove_duplicate=False)).keys()
+        | dict(root.named_buffers(remove_duplicate=False)).keys()
+    )
     for node in graph.nodes:
         if node.op != "get_attr":
             continue

@@ -146,7 +146,7 @@ def mutates(node: fx.Node) -> bool:
 def _function(graph: fx.Graph, name: str) -> Callable[..., Any]:
     code = graph.python_code("self")
     space = dict(code.globals)
-    # Known to linecache for as long as it lives, so that a traceback through a captured model shows the line that failed.
+    # Known to linecache for as long as it lives: a traceback through a captured model shows the line that failed.
     file = f"<qrecipe {name} {next(_NUMBERS)}>"
     linecache.cache[file] = (len(code.src), None, code.src.splitlines(keepends=True), file)
     exec(compile(code.src, file, "exec"), space)

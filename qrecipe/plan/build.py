@@ -16,7 +16,7 @@ from ..graph.shapes import Extent, Symbols, is_number, shape_of
 from ..recipe.definition import QuantizerSpec, Recipe
 from .cost import products_of
 from .plan import Plan, PlannedAlignment, PlannedOperation, PlannedTap, Site
-from .rules import decide, unmatched
+from .rules import check_patterns, decide, unmatched
 
 LOGITS = "decoder.cross_attention.logits"
 
@@ -39,6 +39,7 @@ def build_plan(
     Raises:
         PlanError: a rule that matches nothing, a role that the model lacks, a width that does not fit.
     """
+    check_patterns(recipe)
     operations = find_operations(captured)
     roles = discover_roles(captured, operations, roles_override)
     sites: dict[str, Site] = {}

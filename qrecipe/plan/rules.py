@@ -78,13 +78,31 @@ def pattern_matches(pattern: str, module: str, operator: str, role: str) -> bool
     return any(fnmatch.fnmatchcase(".".join(parts[:length]), pattern) for length in range(1, len(parts) + 1))
 
 
+def check_patterns(recipe: Recipe) -> None:
+    """Refuse rules with a regular expression that is none.
+
+    Raises:
+        PlanError: names the first, and its place.
+    """
+    for rule in recipe.quantize.rules:
+        for pattern in rule.match:
+            if pattern.startswith("re:"):
+                try:
+                    re.compile(pattern.removeprefix("re:"))
+                except re.error as error:
+                    raise PlanError(
+                        f"{pattern!r} is no regular expression: {error}", where=recipe.where((*rule.path, "match"))
+                    ) from error
+
+
 def unmatched(recipe: Recipe, matched: set[int], operations: Iterable[Operation], roles: Iterable[str]) -> None:
     """Refuse rules that matched nothing.
 
     Raises:
         PlanError: names each such rule, its place, and the nearest names there are.
     """
-    known = {operation.module for operation in operations} | {f"role:{role}" for role in roles}
+    known = {name for operation in operations for name in (operation.module, f"op:{operation.operator}")}
+    known |= {f"role:{role}" for role in roles}
     problems = []
     for index, rule in enumerate(recipe.quantize.rules):
         if index in matched:

@@ -172,7 +172,7 @@ class StageSpec:
 class OptimizerSpec:
     """AdamW. ``lr_backbone`` and ``lr_quantizer`` default to ``lr``. Norms, biases, scales, offsets: no weight decay.
 
-    lr_quantizer is a share: a step of it changes a scale by that share of itself, an offset by that share of 8 scales.
+    lr_quantizer is a share: a step of it changes a scale by that share of itself, a zero point by that of a level.
     """
 
     name: Literal["adamw"] = "adamw"
@@ -285,7 +285,7 @@ class Recipe:
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict, repr=False, compare=False)
 
     def where(self, path: KeyPath) -> str:
-        """``file:line:column: dotted.path`` of the value at ``path``, or of its nearest parent that stands in a file."""
+        """``file:line:column: dotted.path`` of the value at ``path``, or of its nearest parent in a file."""
         for length in range(len(path), -1, -1):
             mark = self.marks.get(path[:length])
             if mark is not None:

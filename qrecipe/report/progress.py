@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from ..train.optimizer import ParameterGroup
 from ..train.protocols import Progress, Watcher
@@ -77,10 +78,11 @@ class _Live:
 
     def start(self) -> None:
         self.stop()
-        self._bars = Bars(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-            console=self._console, transient=True,
-        )  # fmt: skip
+        # The text takes what the bars leave, and is cut where that is not enough.
+        text = TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+        name = TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=6))
+        count = MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7))
+        self._bars = Bars(name, BarColumn(16), count, text, console=self._console, transient=True, expand=True)
         self._all = self._bars.add_task("epochs", total=self._epochs, text="")
         self._one = self._bars.add_task("steps", total=None, text="")
         self._bars.start()
@@ -89,9 +91,9 @@ class _Live:
         if self._bars is None:
             return
         done = progress.epoch - 1 + progress.step / progress.steps
-        left = f"{escape(progress.stage)}, {duration(progress.seconds_left)} left"
+        left = f"{escape(progress.stage)}, {duration(progress.seconds_left)} left, lr {progress.lr:.3g}"
         self._bars.update(self._all, completed=int(done), total=progress.epochs, text=left)
-        text = f"loss {progress.loss:.4g}{escape(parts_text(progress.parts))}, lr {progress.lr:.3g}"
+        text = f"loss {progress.loss:.4g}{escape(parts_text(progress.parts))}"
         self._bars.update(self._one, completed=progress.step, total=progress.steps, text=text)
 
     def stop(self) -> None:

@@ -67,8 +67,13 @@ def capture_source(
         mask[0, height * 3 // 4 :] = 0  # real padding, so that masks are seen to matter
         return family.inputs(pixels, mask)
 
-    height, width = _example_size(image_input) if example is None else (int(example.shape[-2]), int(example.shape[-1]))
-    first = images(2, height, width) if example is None else family.inputs(example, None)
+    if example is None:
+        height, width = _example_size(image_input)
+        first = images(2, height, width)
+    else:
+        example = _unlike(example)
+        height, width = int(example.shape[-2]), int(example.shape[-1])
+        first = family.inputs(example, None)
     captured = capture(model, family.forward, first)
     others = [
         images(1, _near(height, 32), _near(width, -32)),
@@ -91,6 +96,13 @@ def _example_size(image_input: InputSpec) -> tuple[int, int]:
         height, width = image_input.size
         return (height, width if width != height else width + 32)
     return (256, 320)
+
+
+def _unlike(example: Tensor) -> Tensor:
+    """At least two images whose height and width differ: equal sizes, and a size of 1, would be taken for constants."""
+    if example.shape[0] == 1:
+        example = example.repeat(2, 1, 1, 1)
+    return nn.functional.pad(example, (0, 32)) if example.shape[-1] == example.shape[-2] else example
 
 
 def _near(extent: int, step: int) -> int:

@@ -17,9 +17,9 @@ from accelerate.state import AcceleratorState
 
 from ..errors import TrainError
 from ..recipe.definition import StageSpec, TrainSpec
+from ..run.checkpoint import Checkpoint, save_checkpoint
 from ..run.files import writing
 from ..run.lines import JsonLines
-from ..run.checkpoint import Checkpoint, save_checkpoint
 from .denormals import flushed_denormals
 from .epoch import epoch_seed, train_epoch
 from .optimizer import ParameterGroup, build_optimizer

@@ -64,7 +64,7 @@ class TrainingModule(nn.Module):
         prediction = student.family.read(outputs, extras)
         try:
             loss, parts = student.family.loss(outputs, extras, batch.labels)
-        except ValueError as error:  # what scipy and transformers' losses raise on NaN
+        except (ValueError, TrainError) as error:  # what transformers' losses and our own matching raise on NaN
             broken = _not_finite(prediction, batch)
             if not broken:
                 raise

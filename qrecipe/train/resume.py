@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 
 from ..errors import RunError, TrainError
 from ..recipe.definition import TrainSpec
-from ..run.folder import differences
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights
+from ..run.folder import differences
 from .optimizer import ParameterGroup
 from .protocols import Trainable
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +23,6 @@ from qrecipe.student import Source, capture_source, store
 _SOURCES: dict[tuple[str, str], Source] = {}
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A run that went through: its recipe, its folder, and what it printed."""
-
-    recipe: Path
-    folder: Path
-    out: str
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
-        return found
-
-    @property
-    def phases(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "phases.json").read_text())
-        return found
-
-
 @contextmanager
 def surroundings(cache: Path) -> Iterator[None]:
     """The synthetic sets in a folder of the tests, captures that are kept, and one thread; afterwards all is as it was.
@@ -54,6 +35,7 @@ def surroundings(cache: Path) -> Iterator[None]:
         patch.setenv("QRECIPE_CACHE", str(cache))
         patch.setattr(workshop, "capture_source", partial(_source, weights=True))
         patch.setattr(store, "capture_source", partial(_source, weights=False))
+        patch.setattr(import_module("qrecipe.student.compile"), "capture_source", partial(_source, weights=True))
         patch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would format all of it
         torch.set_num_threads(1)
         try:
@@ -75,19 +57,19 @@ def _surroundings(cache: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tiny.Finished:
     """The tiny recipe, applied."""
     folder = tmp_path_factory.mktemp("finished run")
     recipe = tiny.recipe(folder / "tiny.yaml")
     with surroundings(cache):
         answer = tiny.qrecipe("apply", recipe, "--output", folder / "run")
-    return Finished(recipe, folder / "run", answer.fine)
+    return tiny.Finished(recipe, folder / "run", answer.fine)
 
 
 def _source(
     model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None, *, weights: bool
 ) -> Source:
-    structure = repr((model, family.name, family.loss_spec, image_input, label_map))
+    structure = repr((model, family.name, family.loss_spec, image_input))
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(name.encode() + value.numpy().tobytes())
@@ -95,5 +77,5 @@ def _source(
     if not weights:
         key = next((found for found in _SOURCES if found[0] == structure), key)
     if key not in _SOURCES:
-        _SOURCES[key] = capture_source(model, family, image_input, label_map=label_map)
-    return _SOURCES[key]
+        _SOURCES[key] = capture_source(model, family, image_input)
+    return replace(_SOURCES[key], label_map=label_map)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import tiny_commands as tiny
-from conftest import Finished
 from PIL import Image
+from tiny_commands import Finished
 
 from qrecipe.run.checkpoint import has_checkpoint
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny_commands as tiny
-from conftest import Finished
+from tiny_commands import Finished
 
 from qrecipe import __version__, cli
 from qrecipe.arguments import parser

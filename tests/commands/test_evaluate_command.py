@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tiny_commands as tiny
 import yaml
-from conftest import Finished
+from tiny_commands import Finished
 
 from qrecipe.data.synthetic import synthetic_splits
 from qrecipe.evaluate import Evaluation, evaluate_results

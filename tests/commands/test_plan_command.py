@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_commands as tiny
-from conftest import Finished
+from tiny_commands import Finished
 
 from qrecipe.commands.workshop import Workshop, without_weights
 from qrecipe.recipe import load_recipe, recipe_from_mapping

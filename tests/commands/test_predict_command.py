@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_commands as tiny
-from conftest import Finished
 from PIL import Image
 from pycocotools.coco import COCO
+from tiny_commands import Finished
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import tiny_commands as tiny
-from conftest import Finished
+from tiny_commands import Finished
 
 from qrecipe.run.folder import RunFolder
 from qrecipe.train import loop

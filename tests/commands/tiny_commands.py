@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -91,3 +92,22 @@ def start(*words: object) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
     )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that went through: its recipe, its folder, and what it printed."""
+
+    recipe: Path
+    folder: Path
+    out: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return found
+
+    @property
+    def phases(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "phases.json").read_text())
+        return found

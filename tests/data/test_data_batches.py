@@ -153,6 +153,22 @@ def test_undecodable_image_is_named(index: CocoIndex) -> None:
         dataset(index)[2]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_s_error_is_the_error(index: CocoIndex, workers: int) -> None:
+    path = index.images[2].path
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError) as caught:
+        list(build_loader(dataset(index), 2, workers=workers))
+    assert caught.value.where == f"image 3 ({path})"
+    assert "Traceback" not in str(caught.value)
+    assert caught.value.remedy
+    mixed = CocoDataset(index, LabelMap.contiguous(index.categories), InputSpec(shortest=32, longest=48, mask=False))
+    index.images[2].path.write_bytes(index.images[3].path.read_bytes())
+    with pytest.raises(DataError, match="mask: true") as caught:
+        list(build_loader(mixed, 2, workers=workers))
+    assert "Traceback" not in str(caught.value)
+
+
 def test_pickles(index: CocoIndex) -> None:
     copy = pickle.loads(pickle.dumps(dataset(index)))
     assert torch.equal(copy[1].image, dataset(index)[1].image)

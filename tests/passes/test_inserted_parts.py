@@ -18,10 +18,8 @@ from qrecipe.plan import Plan, build_plan
 from qrecipe.quantizers import FakeQuantizer
 from qrecipe.recipe import Recipe
 
-EVERYTHING = {
-    **W4A4,
-    "rules": [{"match": "op:add", "activation": {"bits": 8}}, {"match": "op:cat", "activation": {"bits": 8}}],
-}
+ADDITIONS = {"match": "op:add", "activation": {"bits": 8}}
+EVERYTHING = {**W4A4, "rules": [ADDITIONS, {"match": "op:cat", "activation": {"bits": 8}}]}
 
 
 def edited(specimen: Specimen, recipe: Recipe) -> tuple[Captured, Plan]:
@@ -75,7 +73,7 @@ def test_quantizers_are_built_as_planned(specimen: Specimen) -> None:
 
 
 def test_additions_are_really_quantized(toy: Specimen) -> None:
-    graph, plan, _ = rewritten(toy.captured, a_recipe(EVERYTHING))
+    graph, plan, _ = rewritten(toy.captured, a_recipe({**W4A4, "rules": [ADDITIONS]}))
     added = [site for site in plan.sites.values() if site.operator == "add"]
     assert len(added) == 4
     assert all(site.quantizer for site in added)
@@ -126,16 +124,15 @@ def test_taps_cost_nothing_where_nobody_asks(specimen: Specimen) -> None:
     for structure in ("train", "eval"):
         without, having = (model._faces[structure] for model in (plain, tapped))
         assert having.exposed == ("decoder.cross_attention.output.1",)
-        names = [[instruction for instruction in one._plain.__code__.co_names] for one in (without, having)]
+        names = [one._plain.__code__.co_names for one in (without, having)]
         assert names[0] == names[1]
         assert without._plain is without._tapped
         assert having._plain is not having._tapped
 
 
 def test_a_tap_that_only_a_tap_needs_is_not_computed(toy: Specimen) -> None:
-    graph, _, _ = rewritten(
-        toy.captured, a_recipe(targets=[{"at": "decoder.layer.output", "layers": "all"}], align=ALIGN)
-    )
+    targets = [{"at": "decoder.layer.output", "layers": "all"}]
+    graph, _, _ = rewritten(toy.captured, a_recipe(targets=targets, align=ALIGN))
     inputs = picture(2, 10, 12)
     captured = graph.edited
     with captured.faces["eval"].graph.inserting_before(captured.faces["eval"].output):

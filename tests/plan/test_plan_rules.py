@@ -165,3 +165,13 @@ def test_a_rule_may_quantize_what_has_no_default(toy: Specimen) -> None:
 def test_such_a_rule_must_say_bits_and_quantizer(toy: Specimen) -> None:
     with pytest.raises(PlanError, match=r"quantize.rules\[0\].*backbone.0.weight.*no default, without quantizer"):
         with_rules(toy, {"match": "role:backbone", "weight": {"bits": 3}}, attention=W4A4["attention"])
+
+
+def test_a_regular_expression_that_is_none_is_refused(toy: Specimen) -> None:
+    with pytest.raises(PlanError, match=r"quantize.rules\[0\].match: 're:\[a' is no regular expression: unterminated"):
+        with_rules(toy, {"match": "re:[a", "keep": "float"})
+
+
+def test_operators_are_among_what_is_near(toy: Specimen) -> None:
+    with pytest.raises(PlanError, match="the closest are op:conv"):
+        with_rules(toy, {"match": "op:conf", "keep": "float"})

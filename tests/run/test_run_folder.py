@@ -84,7 +84,7 @@ def test_a_phase_may_have_no_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["recipe.yaml", "recipe.json", "photo.jpg", "folder"])
 def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir() if name == "folder" else (tmp_path / name).write_text("mine")
-    with pytest.raises(RunError, match="nothing .* is overwritten") as caught:
+    with pytest.raises(RunError, match=r"nothing .* is overwritten") as caught:
         RunFolder.create(tmp_path, recipe=RECIPE, text=TEXT)
     assert ("--resume" in str(caught.value)) == (name == "recipe.json")
     assert "--output" in str(caught.value)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from qrecipe.errors import RunError, TrainError
 from qrecipe.recipe.definition import OptimizerSpec, ScheduleSpec, StageSpec, TrainSpec
-from qrecipe.run.lines import JsonLines
 from qrecipe.run.checkpoint import load_checkpoint, load_weights
+from qrecipe.run.lines import JsonLines
 from qrecipe.train.denormals import are_flushed, set_flushed
 from qrecipe.train.loop import FitResult, fit, stage_of
 from qrecipe.train.protocols import Progress, Trainable, Watcher

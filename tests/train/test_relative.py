@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from qrecipe.train.relative import OFFSET_STEPS, make_relative
+from qrecipe.train.relative import make_relative
 
 
 def adam(value: float, gradients: list[float], lr: float, unit: float | None) -> float:
@@ -37,15 +37,35 @@ def test_updates_equal_a_written_out_adam() -> None:
     assert other.item() == pytest.approx(adam(0.5, gradients, 0.1, 1.0), rel=1e-9)
 
 
-def test_an_offset_moves_in_steps_of_its_grid_and_a_frozen_scale_stays() -> None:
-    scale = nn.Parameter(torch.tensor([0.01]), requires_grad=False)
-    offset = nn.Parameter(torch.tensor([1.0]))
-    optimizer = torch.optim.AdamW([offset], lr=0.1, weight_decay=0.0)
+def test_an_offset_moves_with_its_scale_and_by_shares_of_a_level() -> None:
+    """Against Adam on log scale and zero point themselves, one step: the first step of Adam is lr times the sign."""
+    scale, offset = nn.Parameter(torch.tensor([0.01])), nn.Parameter(torch.tensor([0.07]))
+    optimizer = torch.optim.AdamW([scale, offset], lr=0.1, weight_decay=0.0)
     make_relative(optimizer, [("a.scale", scale), ("a.offset", offset)])
-    offset.grad = torch.ones(1)
+    # d/d(scale) at a fixed offset / scale of 7 is 1 - 7 * 0.5 < 0, though d/d(scale) at a fixed offset is positive.
+    scale.grad, offset.grad = torch.tensor([1.0]), torch.tensor([-0.5])
     optimizer.step()
-    assert offset.item() == pytest.approx(1.0 - 0.1 * OFFSET_STEPS * 0.01, rel=1e-5)
-    assert scale.item() == pytest.approx(0.01)
+    assert scale.item() == pytest.approx(0.01 * 1.1, rel=1e-5)
+    assert (offset / scale).item() == pytest.approx(7.1, rel=1e-5)
+
+
+def test_the_turned_gradient_is_the_derivative_at_a_fixed_zero_point() -> None:
+    scale = nn.Parameter(torch.tensor([0.3], dtype=torch.float64))
+    offset = nn.Parameter(torch.tensor([-0.8], dtype=torch.float64))
+
+    def loss(s: torch.Tensor, o: torch.Tensor) -> torch.Tensor:
+        return (s.square() * 3 + o.sin() * s).sum()
+
+    loss(scale, offset).backward()
+    level = (offset / scale).detach()
+    moved = scale.detach().clone().requires_grad_()
+    loss(moved, level * moved).backward()
+    optimizer = torch.optim.SGD([scale, offset], lr=0.0)
+    make_relative(optimizer, [("a.scale", scale), ("a.offset", offset)])
+    optimizer.step()
+    assert scale.grad is not None
+    assert moved.grad is not None
+    assert scale.grad.item() == pytest.approx(moved.grad.item(), rel=1e-12)
 
 
 def test_scales_stay_positive_whatever_the_gradient() -> None:

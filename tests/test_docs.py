@@ -1,0 +1,105 @@
+"""What the documents show: Python that runs, and commands that the command line knows."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qrecipe.arguments import parser
+from qrecipe.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
+FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELLS = ("", "sh", "bash", "console", "shell")
+FOLDERS = ("recipes", "benchmarks", "examples")
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """(info string, text) of every fenced block."""
+    return [(info.strip(), text) for info, text in FENCE.findall(path.read_text(encoding="utf-8"))]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of every ``qrecipe`` command in a block, without prompt, environment and comment."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        match = re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\S*/)?qrecipe (.*)", line)
+        if match:
+            found.append(shlex.split(match[1], comments=True))
+    return found
+
+
+def shell(path: Path) -> str:
+    """Everything of a document that is typed into a shell: blocks of it, and indented lines."""
+    text = path.read_text(encoding="utf-8")
+    indented = "\n".join(re.findall(r"^ {4}.*$", FENCE.sub("", text), re.MULTILINE))
+    return "\n".join([*(own for info, own in blocks(path) if info in SHELLS), indented])
+
+
+LINES = [
+    pytest.param(words, id=f"{path.name}: {' '.join(words)[:60]}")
+    for path in DOCUMENTS
+    for words in commands(shell(path))
+]
+RECIPES = [
+    pytest.param(text, id=f"{path.name}, {number}")
+    for path in DOCUMENTS
+    for number, (info, text) in enumerate(blocks(path), start=1)
+    if info == "yaml" and re.search(r"^version:", text, re.MULTILINE)
+]
+
+
+@pytest.mark.skipif(not LINES, reason="no document shows a command yet")
+@pytest.mark.parametrize("words", LINES or [[]])
+def test_a_command_is_known(words: list[str]) -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as complaint:
+        try:
+            parser().parse_args(words)
+        except SystemExit:
+            pytest.fail(complaint.getvalue())
+    for word in words:
+        if word.startswith(tuple(f"{folder}/" for folder in FOLDERS)):
+            assert (ROOT / word).exists(), f"there is no {word}"
+
+
+@pytest.mark.skipif(not DOCUMENTS, reason="there is no document yet")
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks marked ``python`` alone, in one namespace; of those with a further mark only the syntax counts."""
+    monkeypatch.setenv("QRECIPE_CACHE", str(tmp_path / "cache"))
+    for folder in FOLDERS:
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {"__name__": path.stem}
+    for info, text in blocks(path):
+        if info.startswith("python"):
+            ast.parse(text)
+        if info == "python":
+            exec(compile(text, str(path), "exec"), namespace)
+
+
+@pytest.mark.skipif(not RECIPES, reason="no document shows a recipe yet")
+@pytest.mark.parametrize("text", RECIPES or [""])
+def test_a_recipe_is_valid(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it stood in ``recipes/``; the data may be anywhere."""
+    for name in re.findall(r"\$\{?(\w+)", text):
+        monkeypatch.setenv(name, str(tmp_path))
+    for folder in (ROOT / "recipes").iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    (tmp_path / "shown.yaml").write_text(text)
+    load_recipe(tmp_path / "shown.yaml")
+
+
+def test_commands_are_found() -> None:
+    text = (
+        '$ qrecipe apply a.yaml \\\n    --resume   # goes on\nBCCD=x .venv/bin/qrecipe validate "b c.yaml"\nqrecipe\n'
+    )
+    assert commands(text) == [["apply", "a.yaml", "--resume"], ["validate", "b c.yaml"]]

@@ -1,0 +1,151 @@
+"""Who may import whom, over the syntax trees, and how large and how named a file may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import qrecipe
+
+ROOT = Path(qrecipe.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# What each package or module at the top may import beside itself. An import that points back is a cycle.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "boxes": set(),
+    "recipe": {"errors"},
+    "quantizers": {"errors", "recipe"},
+    "distill": {"errors", "boxes", "recipe"},
+    "data": {"errors", "recipe"},
+    "models": {"errors", "boxes", "recipe", "distill", "data"},
+    "graph": {"errors"},
+    "plan": {"errors", "recipe", "graph"},
+    "passes": {"errors", "quantizers", "distill", "graph", "plan"},
+    "run": {"errors"},
+    "student": {"errors", "recipe", "quantizers", "distill", "data", "models", "graph", "plan", "passes", "run"},
+    "evaluate": {"errors", "boxes", "data"},
+    "train": {"errors", "recipe", "distill", "data", "models", "run", "student"},
+    "report": {"data", "plan", "run", "evaluate", "train"},
+    "commands": {"errors", "recipe", "data", "models", "plan", "run", "student", "evaluate", "train", "report"},
+    "arguments": {"__init__"},
+    "cli": {"errors", "recipe", "run", "report", "commands", "arguments", "__init__"},
+    "__main__": {"cli"},
+    # Looked up on first use; only a type checker sees these.
+    "__init__": {"data", "errors", "recipe", "student", "train"},
+}
+
+# Third-party packages and the only places that may import them, as paths below the package.
+CONFINED: dict[str, tuple[str, ...]] = {
+    "yaml": ("recipe/",),
+    "jsonschema": ("recipe/",),
+    "pycocotools": ("data/", "evaluate/"),
+    "scipy": ("models/matcher.py",),
+    "transformers": ("models/",),
+    "rich": ("cli.py", "report/"),
+    "accelerate": ("train/",),
+    "sympy": ("graph/shapes.py",),
+    "safetensors": ("models/weight_files.py", "run/checkpoint.py"),
+    "onnx": (),
+    "torchvision": (),
+    "timm": (),
+}
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def own(file: Path) -> str:
+    """The package or module at the top that a file belongs to."""
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(file: Path) -> Iterator[tuple[str, ...]]:
+    """The full path of everything that a file imports, anywhere in it, as parts; ``qrecipe`` first for our own."""
+    here = ("qrecipe", *file.relative_to(ROOT).with_suffix("").parts)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: -node.level] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            yield from ((*base, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_imports_point_one_way(file: Path) -> None:
+    for path in imports(file):
+        if path[0] == "qrecipe":
+            target = path[1] if path[1] in ALLOWED else "__init__"  # a name of the root package
+            assert target == own(file) or target in ALLOWED[own(file)], f"{name_of(file)} imports {'.'.join(path)}"
+
+
+def test_the_table_names_every_package_and_has_no_cycle() -> None:
+    assert {own(file) for file in FILES} == set(ALLOWED)
+    # The root package looks its names up later, so it may be imported by those that it names.
+    order = list(TopologicalSorter({name: above - {"__init__"} for name, above in ALLOWED.items()}).static_order())
+    assert order.index("recipe") < order.index("plan") < order.index("student") < order.index("cli")
+
+
+def test_the_table_allows_nothing_that_is_not_used() -> None:
+    used: dict[str, set[str]] = {name: set() for name in ALLOWED}
+    for file in FILES:
+        for path in imports(file):
+            if path[0] == "qrecipe":
+                used[own(file)].add(path[1] if path[1] in ALLOWED else "__init__")
+    for name, allowed in ALLOWED.items():
+        assert not allowed - used[name], f"{name} imports no {', '.join(allowed - used[name])}"
+
+
+def test_our_own_imports_are_relative() -> None:
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.split(".")[0] == "qrecipe" for alias in node.names), name_of(file)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                assert (node.module or "").split(".")[0] != "qrecipe", name_of(file)
+
+
+@pytest.mark.parametrize("package", list(CONFINED))
+def test_third_party_packages_keep_to_their_places(package: str) -> None:
+    found = {name_of(file) for file in FILES if any(path[0] == package for path in imports(file))}
+    assert not {name for name in found if not name.startswith(CONFINED[package] or ("nowhere",))}
+
+
+def test_importing_the_package_is_light() -> None:
+    heavy = "torch", "transformers", "numpy", "yaml", "rich", "accelerate", "scipy"
+    code = f"import sys, qrecipe; print([name for name in {heavy!r} if name in sys.modules], qrecipe.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", qrecipe.__version__]
+    assert done.stderr == ""
+
+
+def test_every_public_name_is_there() -> None:
+    for name in qrecipe.__all__:
+        assert getattr(qrecipe, name).__module__.startswith("qrecipe.")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = qrecipe.nothing
+
+
+def test_files_are_small_and_have_names_that_say_something() -> None:
+    assert len(FILES) > 80
+    for file in FILES:
+        assert file.stem not in ("utils", "util", "helpers", "common", "misc"), name_of(file)
+        assert len(file.read_text().splitlines()) <= 350, name_of(file)
+
+
+def test_an_import_that_points_back_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "graph" / "mine.py"
+    file.parent.mkdir()
+    file.write_text("def late():\n    from ..student import Student\n    from ..student.student import Student\n")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert list(imports(file)) == [("qrecipe", "student", "Student"), ("qrecipe", "student", "student", "Student")]
+    with pytest.raises(AssertionError, match=r"graph/mine\.py imports qrecipe\.student"):
+        test_imports_point_one_way(file)

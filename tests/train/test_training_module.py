@@ -1,0 +1,225 @@
+"""Detection loss plus distillation, recomputed slowly; the frozen teacher; gradients to all that is learned."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, prepared
+from torch import Tensor, nn
+from toys import ToyDetector, captured_toy
+
+from qrecipe.boxes import cxcywh_to_xyxy, pairwise_giou
+from qrecipe.data.batch import Batch
+from qrecipe.errors import PlanError, TrainError
+from qrecipe.student import Student, calibrate, make_student, real_valued
+from qrecipe.train.module import TrainingModule
+
+OUTPUT = "decoder.cross_attention.output"
+
+
+def pair(specimen: Specimen, targets: Any = TARGETS, **parts: Any) -> TrainingModule:
+    """A calibrated student, and its own real-valued model as the teacher."""
+    recipe = a_recipe(**{"quantize": W4A4, "targets": targets, **parts})
+    student = specimen.student(recipe)
+    calibrate(student, [specimen.batch()])
+    return TrainingModule(student, specimen.student(real_valued(recipe, targets=True)))
+
+
+def slow_distance(
+    mine: Tensor, theirs: Tensor, boxes: Tensor, teacher_boxes: Tensor, batch: Batch, tau: float | None
+) -> Any:
+    """The mean Euclidean distance over the kept queries (2.33-2.35, 2.37), one after another; tau None keeps all."""
+    distances = []
+    for image, label in enumerate(batch.labels):
+        own, other = cxcywh_to_xyxy(boxes[image]), cxcywh_to_xyxy(teacher_boxes[image])
+        overlap = pairwise_giou(cxcywh_to_xyxy(label["boxes"]), own)
+        for query in range(len(own)):
+            near = [row[query] > tau * row.max() for row in overlap if row.max() > 0] if tau is not None else [True]
+            if not any(near):
+                continue
+            giou = pairwise_giou(own[query : query + 1], other)[0]
+            apart = (boxes[image, query] - teacher_boxes[image]).abs().sum(-1)
+            chosen = int((2 * giou - 5 * apart).argmax())
+            distances.append((mine[image, query] - theirs[image, chosen]).square().sum().sqrt())
+    return sum(distances) / max(len(distances), 1)
+
+
+def slow_loss(module: TrainingModule, batch: Batch) -> tuple[Tensor, Tensor]:
+    student, teacher = module.student, module.teacher
+    inputs = student.family.inputs(batch.pixel_values, batch.pixel_mask)
+    outputs, extras, taps = student.run(inputs, structure="train", taps=True)
+    detection, _ = student.family.loss(outputs, extras, batch.labels)
+    if teacher is None:
+        return detection, torch.zeros(())
+    with torch.no_grad():
+        prediction = teacher.predict(batch.pixel_values, batch.pixel_mask)
+        their_taps = teacher.with_taps(batch.pixel_values, batch.pixel_mask)[1]
+    distilled: Any = 0.0
+    boxes = student.family.read(outputs, extras).boxes.detach()
+    for target in student.recipe.distill.targets:
+        layers = [layer for layer in range(2) if target.layers == "all" or layer == 1]
+        tau = target.match.tau if target.match.kind == "foreground" else None
+        for layer in layers:
+            name = f"{target.at}.{layer}"
+            distance = slow_distance(taps[name], their_taps[name], boxes, prediction.boxes, batch, tau)
+            distilled = distilled + target.weight / len(layers) * distance
+    return detection, distilled
+
+
+TARGET_SETS = {
+    "last": TARGETS,
+    "all layers": [{"at": OUTPUT, "layers": "all", "weight": 0.7, "match": {"tau": 0.3}}],
+    "all queries": [{"at": OUTPUT, "weight": 2.0, "match": {"kind": "all"}}],
+    "two targets": [
+        {"at": "decoder.layer.output", "layers": "all", "weight": 0.5, "match": {"kind": "all"}},
+        {"at": OUTPUT, "layers": "last", "weight": 3.0},
+        {"at": OUTPUT, "layers": "all", "weight": 1.0, "match": {"tau": 0.9}},
+    ],
+}
+
+
+@pytest.mark.parametrize("targets", list(TARGET_SETS))
+@pytest.mark.parametrize("counts", [(2, 1), (0, 3), (0, 0)])
+def test_the_loss_is_what_the_equations_say(toy: Specimen, targets: str, counts: tuple[int, ...]) -> None:
+    module = pair(toy, TARGET_SETS[targets]).eval()
+    batch = toy.batch(counts, seed=3)
+    loss, parts = module(batch)
+    detection, distilled = slow_loss(module, batch)
+    torch.testing.assert_close(loss, detection + distilled, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(parts["detection"], detection.detach())
+    torch.testing.assert_close(parts["distill"], torch.as_tensor(distilled, dtype=loss.dtype).detach())
+    assert not any(part.requires_grad for part in parts.values())
+    if counts == (0, 0) and targets in ("last", "all layers"):
+        assert float(parts["distill"]) == 0
+    else:
+        assert float(parts["distill"]) > 0
+    loss.backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", ["demo", "detr", "deimv2"])
+def test_the_loss_of_real_detectors(name: str, request: pytest.FixtureRequest) -> None:
+    specimen: Specimen = request.getfixturevalue(name)
+    targets = [{**TARGETS[0], "layers": "all", "match": {"kind": "all"}}]
+    module = pair(specimen, targets, align=ALIGN).eval()
+    batch = specimen.batch((2, 0))
+    loss, parts = module(batch)
+    detection, distilled = slow_loss(module, batch)
+    assert float(parts["distill"]) > 0
+    torch.testing.assert_close(loss.double(), (detection + distilled).double(), rtol=1e-6, atol=1e-6)
+    assert {"detection", "class", "l1", "giou", "auxiliary", "distill"} <= set(parts)
+
+
+def test_gradients_reach_all_that_is_learned(specimen: Specimen) -> None:
+    """Every scale, offset, gamma and beta in one step, those of auxiliary heads included, and none of the teacher's."""
+    module = pair(specimen, TARGETS, align=ALIGN).train()
+    loss, _ = module(specimen.batch((2, 1)))
+    loss.backward()
+    student = module.student
+    for name, quantizer in student.quantizers.items():
+        for parameter in (quantizer.scale, quantizer.offset):
+            if parameter is not None:
+                assert parameter.grad is not None, name
+                assert bool(parameter.grad.isfinite().all()), name
+    scales = [quantizer.scale.grad for quantizer in student.quantizers.values()]
+    alive = [grad for grad in scales if grad is not None and bool(grad.any())]
+    assert len(alive) >= 0.9 * len(scales)  # one that sees zeros alone has none
+    for alignment in student.query_alignments.values():
+        for parameter in (alignment.gamma, alignment.beta):
+            assert parameter.grad is not None
+            assert float((parameter.grad != 0).double().mean()) > 0.7
+    assert module.teacher is not None
+    assert all(parameter.grad is None for parameter in module.teacher.parameters())
+    known = {name for name, parameter in specimen.model.named_parameters() if parameter.requires_grad}
+    own = [parameter.grad for name, parameter in student.named_parameters() if name in known]
+    assert sum(grad is not None for grad in own) >= 0.9 * len(own)
+
+
+def test_the_teacher_is_frozen_and_stays_in_evaluation_mode(toy: Specimen) -> None:
+    module = pair(toy)
+    teacher = module.teacher
+    assert teacher is not None
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert module.train() is module
+    assert (module.training, module.student.training, teacher.training) == (True, True, False)
+    assert not any(part.training for part in teacher.modules())
+    module.eval()
+    assert not module.student.training
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.1)
+    module.train()(toy.batch())[0].backward()
+    optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_distillation_falls_as_the_student_nears_its_teacher(toy: Specimen) -> None:
+    module = pair(toy, TARGET_SETS["all queries"]).eval()
+    quantized = module(toy.batch())[1]["distill"]
+    module.student.switch_off()
+    real = module(toy.batch())
+    assert float(quantized) > 1e-3
+    assert float(real[1]["distill"]) < 1e-9
+    real[0].backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in module.parameters())
+
+
+def test_a_stage_is_the_students(toy: Specimen) -> None:
+    module = pair(toy)
+    module.set_stage(["backbone"])
+    assert module.student.quantized_roles == ("backbone",)
+
+
+def test_without_targets_there_is_no_teacher(toy: Specimen) -> None:
+    student = toy.student(a_recipe())
+    module = TrainingModule(student, toy.student(a_recipe()))
+    assert module.teacher is None
+    batch = toy.batch()
+    loss, parts = module.eval()(batch)
+    assert "distill" not in parts
+    torch.testing.assert_close(loss, slow_loss(module, batch)[0])
+    assert {name.split(".")[0] for name, _ in module.named_parameters()} == {"student"}
+
+
+def test_training_outputs_are_used_in_either_mode(toy: Specimen) -> None:
+    """Without dropout and with frozen statistics both modes give one loss, that of training's auxiliary outputs too."""
+    module = pair(toy)
+    batch = toy.batch()
+    losses = [float(module.train(mode)(batch)[0].detach()) for mode in (True, False)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    assert "auxiliary" in module(batch)[1]
+
+
+def other(toy: Specimen, model: nn.Module, targets: Any) -> Student:
+    source = dataclasses.replace(toy.source, captured=captured_toy(prepared(model)))
+    return make_student(source, a_recipe(targets=targets))
+
+
+def test_a_teacher_is_needed_and_must_fit(toy: Specimen) -> None:
+    every = TARGET_SETS["all layers"]
+    student = toy.student(a_recipe(W4A4, targets=every))
+    with pytest.raises(PlanError, match=r"distill\.targets: the recipe distils, so a teacher is needed"):
+        TrainingModule(student)
+    with pytest.raises(PlanError, match=r"targets\[0\]: .*output.0: the student's feature has 8 .* the teacher's 16"):
+        TrainingModule(student, other(toy, ToyDetector(width=16), every))
+    with pytest.raises(PlanError, match=r"the teacher has 1 taps at .*, the student 2 \(use layers: last"):
+        TrainingModule(student, other(toy, ToyDetector(layers=1), every))
+    with pytest.raises(PlanError, match="the teacher has 0 taps"):
+        TrainingModule(student, toy.student(a_recipe()))
+
+
+def test_a_teacher_may_have_other_layers_where_the_last_is_distilled(toy: Specimen) -> None:
+    student = toy.student(a_recipe(targets=TARGETS))
+    module = TrainingModule(student, other(toy, ToyDetector(layers=1), TARGETS))
+    assert module._pairs == [[(f"{OUTPUT}.1", f"{OUTPUT}.0")]]
+    assert module(toy.batch())[0].isfinite()
+
+
+def test_predictions_that_are_not_finite_name_their_images(toy: Specimen) -> None:
+    module = pair(toy)
+    batch = toy.batch((1, 2))
+    batch.pixel_values[1, 0, 0, 0] = torch.nan
+    with pytest.raises(TrainError, match="images 1: the predictions are not finite"):
+        module(dataclasses.replace(batch, image_ids=[5, 1]))
