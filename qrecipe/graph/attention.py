@@ -119,13 +119,10 @@ def _value_product(product: fx.Node, region: list[fx.Node]) -> fx.Node:
 
 
 def _projection_input(node: fx.Node) -> fx.Node | None:
-    """Follow the heads' merge to the tensor that the output projection reads; the merged tensor where there is none."""
+    """Follow the heads' merge to its end: the tensor that the output projection reads, where there is one."""
     current = node
     for _ in range(8):
-        users = [user for user in current.users if user.op == "call_function"]
-        if any(user.target is aten.linear.default for user in users):
-            return current
-        following = next(iter(users), None)
+        following = next(iter(current.users), None)
         if following is None or following.target not in _MERGES:
             break
         current = following

@@ -99,7 +99,6 @@ def _export(root: nn.Module, call: Call, example: Mapping[str, Tensor]) -> torch
     dims: dict[str, dict[int, Any]] = {
         name: {0: dynamic, value.ndim - 2: dynamic, value.ndim - 1: dynamic} for name, value in inputs.items()
     }
-    before = copy.deepcopy(root.state_dict())
     try:
         with symbolic_sizes(root):
             return torch.export.export(_Wrapper(root, call), (inputs,), dynamic_shapes=(dims,), strict=False)
@@ -110,8 +109,6 @@ def _export(root: nn.Module, call: Call, example: Mapping[str, Tensor]) -> torch
             where=type(root).__name__,
             remedy="a branch or a Python number that depends on a tensor's values or on the image size has to go",
         ) from error
-    finally:
-        root.load_state_dict(before)
 
 
 def _first_lines(error: Exception, count: int = 6) -> str:

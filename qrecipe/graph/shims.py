@@ -61,7 +61,7 @@ class SymbolicSizes(TorchFunctionMode):
 def _holds_symbol(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(_holds_symbol(item) for item in value)
-    return isinstance(value, torch.SymInt | torch.SymFloat)
+    return isinstance(value, torch.SymInt)
 
 
 def _symbolic_tensor(value: Any, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> Tensor:

@@ -145,6 +145,30 @@ def test_an_override_of_no_role_is_refused(demo: Specimen) -> None:
         discovered(demo.captured, {"head.clas": "class_heads.*"})
 
 
+class OneHead(ToyDetector):
+    """Its class head also chooses the queries, and positions are computed for each of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = nn.Linear(4, 8)
+
+    def forward(self, pixel_values: torch.Tensor) -> dict[str, Any]:
+        tokens = self.backbone(pixel_values).flatten(2).transpose(1, 2)
+        chosen = self.class_head(tokens).amax(-1).topk(4, dim=1).indices[..., None]
+        states = tokens.gather(1, chosen.expand(-1, -1, 8))
+        boxes = self.box_head(states).sigmoid()
+        for layer in self.layers:
+            states = layer(states + self.place(boxes), tokens)
+        return {"logits": self.class_head(states), "pred_boxes": self.box_head(states).sigmoid()}
+
+
+def test_a_layer_that_is_called_before_and_behind_the_decoder_has_one_role() -> None:
+    roles, _ = discovered(captured_toy(OneHead()))
+    assert {roles.of["class_head"], roles.of["class_head@1"]} == {"head.class"}
+    assert {roles.of["box_head"], roles.of["box_head@1"]} == {"head.box"}
+    assert {roles.of["place"], roles.of["place@1"]} == {"decoder.position"}
+
+
 class Heads(nn.Module):
     """Attention-free, with a stem alone: nothing is found that is not there."""
 

@@ -120,6 +120,12 @@ def _forget_statistics(face: Face) -> None:
     face.graph.erase_node(norm)
 
 
+def _count_twice(face: Face) -> None:
+    norm = next(node for node in face.graph.nodes if node.target == "norm")
+    with face.graph.inserting_before(norm):
+        face.graph.call_module("norm", norm.args)
+
+
 def _break(face: Face) -> None:
     output = next(iter(face.output.all_input_nodes))
     with face.graph.inserting_before(face.output):
@@ -147,6 +153,9 @@ def test_any_difference_is_refused(
 def test_forgotten_running_statistics_are_refused(model: nn.Module) -> None:
     captured = edited(captured_toy(model), "train", _forget_statistics)
     with pytest.raises(CaptureError, match=r"gradients inf, buffers [0-9.]+"):
+        verify(captured, model, call, OTHERS)
+    captured = edited(captured_toy(model), "train", _count_twice)
+    with pytest.raises(CaptureError, match=r"outputs 0, gradients 0, buffers [0-9.]*[1-9]"):
         verify(captured, model, call, OTHERS)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from specimens import ALIGN, W4A4, a_recipe
@@ -10,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from toys import Attention, ToyDetector, captured_toy, picture, rewritten
 
 from qrecipe.errors import CaptureError
+from qrecipe.graph import Captured
 from qrecipe.passes.decompose_attention import masked_softmax
 
 SDPA = torch.ops.aten.scaled_dot_product_attention.default
@@ -76,12 +79,24 @@ class Masked(nn.Module):
         return out
 
 
+@cache
+def captured_masked(kind: str, dropout: float) -> Captured:
+    return captured_toy(Masked(kind, dropout))
+
+
+@cache
+def captured_detector(dropout: float = 0.0, eager: bool = False) -> Captured:
+    return captured_toy(ToyDetector(dropout=dropout, eager=eager))
+
+
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("kind", ["none", "boolean", "additive"])
 def test_a_decomposed_graph_is_the_model(kind: str, dropout: float, mode: str) -> None:
-    model = Masked(kind, dropout)
-    graph, _, reports = rewritten(captured_toy(model), a_recipe(ATTENTION_ONLY))
+    source = captured_masked(kind, dropout)
+    graph, _, reports = rewritten(source, a_recipe(ATTENTION_ONLY))
+    model = Masked(kind, dropout).double()
+    model.load_state_dict(source.root.state_dict())
     assert reports["decompose_attention"].done == 2
     for module in (graph, model):
         module.train(mode == "train")
@@ -98,9 +113,9 @@ def test_a_decomposed_graph_is_the_model(kind: str, dropout: float, mode: str) -
         assert not torch.allclose(results[0], model.eval()(**inputs))
 
 
-def attentions(model: nn.Module, recipe: dict[str, object], **parts: object) -> dict[str, tuple[int, int]]:
+def attentions(source: Captured, recipe: dict[str, object], **parts: object) -> dict[str, tuple[int, int]]:
     """Fused attentions and softmaxes of each graph."""
-    graph, _, _ = rewritten(captured_toy(model), a_recipe(recipe, **parts))
+    graph, _, _ = rewritten(source, a_recipe(recipe, **parts))
     return {
         key: (
             sum(node.target is SDPA for node in face.graph.nodes),
@@ -111,19 +126,19 @@ def attentions(model: nn.Module, recipe: dict[str, object], **parts: object) -> 
 
 
 def test_only_what_needs_it_is_decomposed() -> None:
-    assert attentions(ToyDetector(), {}) == {"train": (2, 0), "eval": (2, 0)}
-    assert attentions(ToyDetector(), ATTENTION_ONLY) == {"train": (0, 2), "eval": (0, 2)}
+    assert attentions(captured_detector(), {}) == {"train": (2, 0), "eval": (2, 0)}
+    assert attentions(captured_detector(), ATTENTION_ONLY) == {"train": (0, 2), "eval": (0, 2)}
     one = {**ATTENTION_ONLY, "rules": [{"match": "layers.0", "keep": "float"}]}
-    assert attentions(ToyDetector(), one) == {"train": (1, 1), "eval": (1, 1)}
+    assert attentions(captured_detector(), one) == {"train": (1, 1), "eval": (1, 1)}
     # Dropout must follow train() and eval(), and evaluation has none.
-    assert attentions(ToyDetector(dropout=0.1), {}) == {"train": (0, 2), "eval": (2, 0)}
+    assert attentions(captured_detector(0.1), {}) == {"train": (0, 2), "eval": (2, 0)}
     # Aligned queries report what becomes of the logits.
-    assert attentions(ToyDetector(), {}, align=ALIGN) == {"train": (0, 2), "eval": (0, 2)}
+    assert attentions(captured_detector(), {}, align=ALIGN) == {"train": (0, 2), "eval": (0, 2)}
 
 
 @pytest.mark.parametrize("eager", [False, True])
 def test_each_operand_goes_through_its_own_quantizer(eager: bool) -> None:
-    graph, plan, _ = rewritten(captured_toy(ToyDetector(eager=eager)), a_recipe(ATTENTION_ONLY))
+    graph, plan, _ = rewritten(captured_detector(eager=eager), a_recipe(ATTENTION_ONLY))
     first, second = ("matmul", "matmul@1") if eager else ("attention", "attention")
     seen: dict[str, Tensor] = {}
     for name, module in graph.get_submodule("fake_quantizers").named_modules():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from toys import captured_toy, picture, rewritten
 
-from qrecipe.graph import GraphModel
+from qrecipe.graph import Captured, GraphModel
 from qrecipe.passes.fold_batch_norm import SMALLEST_FACTOR, fold_weight, frozen_norm, live_factor, norm_factor, unscale
 from qrecipe.student import Student
 
@@ -107,10 +108,15 @@ def built(name: str) -> nn.Module:
     return model
 
 
-def folded(model: nn.Module, batch_norm: str, quantize: bool = True) -> tuple[GraphModel, int]:
+@cache
+def captured(name: str) -> Captured:
+    return captured_toy(built(name))
+
+
+def folded(source: Captured, batch_norm: str, quantize: bool = True) -> tuple[GraphModel, int]:
     """With quantizers that are off, and how many were folded, over both graphs."""
     recipe = a_recipe({**(W4A4 if quantize else {}), "batch_norm": batch_norm})
-    graph, _, reports = rewritten(captured_toy(model), recipe)
+    graph, _, reports = rewritten(source, recipe)
     return graph, reports["fold_batch_norm"].done
 
 
@@ -135,7 +141,7 @@ def assert_same(graph: GraphModel, model: nn.Module, inputs: dict[str, Tensor]) 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_frozen_is_the_model_with_running_statistics_in_both_modes(name: str) -> None:
     model = built(name)
-    graph, count = folded(model, "frozen", quantize=False)
+    graph, count = folded(captured(name), "frozen", quantize=False)
     assert count == 2 * MODELS[name][1]
     before = copy.deepcopy(dict(model.named_buffers()))
     for training in (True, False):
@@ -151,7 +157,7 @@ def test_frozen_is_the_model_with_running_statistics_in_both_modes(name: str) ->
 def test_live_is_the_model_itself(name: str, training: bool) -> None:
     """In training with batch statistics, and the buffers move as the model's own, once."""
     model = built(name)
-    graph, count = folded(model, "live")
+    graph, count = folded(captured(name), "live")
     assert count == 2 * MODELS[name][1]
     assert_same(graph.train(training), model.train(training), picture(3, 9, 11))
     assert_same(graph, model, picture(2, 8, 10, seed=1))
@@ -159,13 +165,13 @@ def test_live_is_the_model_itself(name: str, training: bool) -> None:
 
 def test_live_leaves_alone_what_is_not_quantized() -> None:
     model = built("with bias")
-    graph, count = folded(model, "live", quantize=False)
+    graph, count = folded(captured("with bias"), "live", quantize=False)
     assert count == 0
     assert_same(graph.train(), model.train(), picture(3, 9, 11))
 
 
 def test_the_last_counts_are_kept_by_batch_norm() -> None:
-    graph, _ = folded(built("plain"), "live")
+    graph, _ = folded(captured("plain"), "live")
     norm = graph.get_submodule("1")
     for _ in range(2):
         graph.train().run(picture(2, 9, 9))
@@ -178,14 +184,14 @@ def test_a_gamma_of_zero_goes_on_learning() -> None:
     with torch.no_grad():
         model[1].weight[:3] = 0  # type: ignore[index]
         model[1].weight[3] = -1e-7  # type: ignore[index]
-    graph, _ = folded(model, "live")
+    graph, _ = folded(captured_toy(model), "live")
     assert_same(graph.train(), model.train(), picture(3, 9, 11))
     assert (graph.get_submodule("1").weight.grad[:3] != 0).all()
 
 
 def test_the_weight_is_quantized_as_folded_and_kept_as_it_was() -> None:
     model = built("with bias")
-    graph, _ = folded(model, "frozen")
+    graph, _ = folded(captured("with bias"), "frozen")
     quantizer = graph.get_submodule("fake_quantizers.0.weight")
     seen = []
     quantizer.register_forward_hook(lambda _, args, out: seen.append(args[0]))

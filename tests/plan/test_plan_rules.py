@@ -60,6 +60,20 @@ def test_the_last_rule_wins(toy: Specimen) -> None:
     assert plan.sites["backbone.0.weight"].spec.per == "channel"
 
 
+def test_rules_add_up_where_they_set_different_keys(toy: Specimen) -> None:
+    plan = with_rules(
+        toy,
+        {"match": "backbone.0", "weight": {"bits": 6}},
+        {"match": "role:backbone", "weight": {"quantizer": "mse"}},
+        {"match": "backbone.3", "weight": "float"},
+        {"match": "op:conv", "weight": {"per": "tensor"}},
+    )
+    first, last = (plan.sites[f"backbone.{index}.weight"].spec for index in (0, 3))
+    assert (first.bits, first.quantizer, first.per) == (6, "mse", "tensor")
+    # What was made real starts again from the default.
+    assert (last.bits, last.quantizer, last.per) == (4, "lsq", "tensor")
+
+
 def test_operands_are_set_one_by_one(toy: Specimen) -> None:
     plan = with_rules(
         toy,
