@@ -1,6 +1,6 @@
-"""The table of docs/results.md from the summaries of finished runs.
+"""The table of docs/results.md from finished runs: teacher.yaml's, control.yaml's, then the students'.
 
-python benchmarks/bccd/table.py runs/bccd_lsq runs/bccd_qdetr [...]
+    python benchmarks/bccd/table.py runs/bccd_teacher runs/bccd_control runs/bccd_lsq runs/bccd_qdetr
 """
 
 from __future__ import annotations
@@ -8,25 +8,27 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from qrecipe.run import RunFolder
+from qrecipe.run import RunFolder, SummaryRow
 
 
-def main(folders: list[str]) -> None:
-    """Print a Markdown table: one row per model of each run, shares of that run's teacher and of the given control."""
-    print("| run | model | AP | AP50 | AP75 | of the teacher | of the control |")
-    print("|---|---|---|---|---|---|---|")
-    summaries = {folder: RunFolder.read(Path(folder)).summary() for folder in folders}
-    control = next((row for s in summaries.values() if (row := s.row("control")) is not None), None)
-    for folder, summary in summaries.items():
-        teacher = summary.row("teacher")
-        for row in summary.rows:
-            shares = [
-                f"{row.scores['AP'] / other.scores['AP']:.1%}" if other and other.scores["AP"] > 0 else ""
-                for other in (teacher, control)
-            ]
-            scores = " | ".join(f"{row.scores[name]:.3f}" for name in ("AP", "AP50", "AP75"))
-            print(f"| {Path(folder).name} | {row.model} | {scores} | {' | '.join(shares)} |")
+def last_row(folder: Path) -> SummaryRow:
+    """The model that a run ends with."""
+    return RunFolder.read(folder).summary().rows[-1]
+
+
+def main(teacher: Path, control: Path, *students: Path) -> None:
+    """Print a Markdown table of the test scores, with shares of teacher and control."""
+    references = last_row(teacher), last_row(control)
+    rows = [("teacher", references[0]), ("control", references[1])]
+    for student in students:
+        rows += [(f"{student.name}, {row.model}", row) for row in RunFolder.read(student).summary().rows[1:]]
+    print("| model | AP | AP50 | AP75 | of the teacher | of the control |")
+    print("|---|---|---|---|---|---|")
+    for name, row in rows:
+        scores = [f"{row.scores[key]:.3f}" for key in ("AP", "AP50", "AP75")]
+        shares = [f"{row.scores['AP'] / other.scores['AP']:.1%}" for other in references]
+        print(f"| {' | '.join([name, *scores, *shares])} |")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*(Path(argument) for argument in sys.argv[1:]))

@@ -20,12 +20,17 @@ from qrecipe.train.module import TrainingModule
 OUTPUT = "decoder.cross_attention.output"
 
 
-def pair(specimen: Specimen, targets: Any = TARGETS, **parts: Any) -> TrainingModule:
-    """A calibrated student, and its own real-valued model as the teacher."""
+def pair(specimen: Specimen, targets: Any = TARGETS, apart: float = 0.1, **parts: Any) -> TrainingModule:
+    """A calibrated student, and as the teacher its own real-valued model, moved a little (``apart``)."""
     recipe = a_recipe(**{"quantize": W4A4, "targets": targets, **parts})
     student = specimen.student(recipe)
     calibrate(student, [specimen.batch()])
-    return TrainingModule(student, specimen.student(real_valued(recipe, targets=True)))
+    teacher = specimen.student(real_valued(recipe, targets=True))
+    generator = torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.add_(apart * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    return TrainingModule(student, teacher)
 
 
 def slow_distance(
@@ -156,7 +161,7 @@ def test_the_teacher_is_frozen_and_stays_in_evaluation_mode(toy: Specimen) -> No
 
 
 def test_distillation_falls_as_the_student_nears_its_teacher(toy: Specimen) -> None:
-    module = pair(toy, TARGET_SETS["all queries"]).eval()
+    module = pair(toy, TARGET_SETS["all queries"], apart=0.0).eval()
     quantized = module(toy.batch())[1]["distill"]
     module.student.switch_off()
     real = module(toy.batch())
@@ -215,6 +220,13 @@ def test_a_teacher_may_have_other_layers_where_the_last_is_distilled(toy: Specim
     module = TrainingModule(student, other(toy, ToyDetector(layers=1), TARGETS))
     assert module._pairs == [[(f"{OUTPUT}.1", f"{OUTPUT}.0")]]
     assert module(toy.batch())[0].isfinite()
+
+
+def test_the_last_layers_correspond(toy: Specimen) -> None:
+    every = TARGET_SETS["all layers"]
+    student = toy.student(a_recipe(targets=every))
+    module = TrainingModule(student, other(toy, ToyDetector(layers=3), every))
+    assert module._pairs == [[(f"{OUTPUT}.0", f"{OUTPUT}.1"), (f"{OUTPUT}.1", f"{OUTPUT}.2")]]
 
 
 def test_predictions_that_are_not_finite_name_their_images(toy: Specimen) -> None:
