@@ -16,8 +16,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/qrecipe apply recipes/quickstart_w4a4.yaml
 
+# One thread: the models are tiny, and on a busy machine threads that wait for each other are a hundred times slower.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -80,9 +80,10 @@ class SharedHead(nn.Module):
     def forward(self, pixel_values: Tensor) -> list[Tensor]:
         x, out = pixel_values.transpose(1, 3), []
         for index, layer in enumerate(self.layers):
-            # Sizes read from another tensor in each mode, and a copy in one of them, are the same thing.
+            # Sizes that are found in another way in each mode, and a copy in one of them, are the same thing.
             size = pixel_values if self.training else x
-            x = self.drop(layer(x).clone() if self.training else layer(x)).view(size.shape[0], -1, x.shape[2], 3)
+            rows = x.shape[2] * 2 // 2 if self.training else x.shape[2]
+            x = self.drop(layer(x).clone() if self.training else layer(x)).view(size.shape[0], -1, rows, 3)
             if self.training or index in self.read:
                 out.append(self.head(x))
         return out
