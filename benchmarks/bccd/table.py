@@ -1,6 +1,6 @@
 """The table of docs/results.md from finished runs: teacher.yaml's, control.yaml's, then the students'.
 
-    python benchmarks/bccd/table.py runs/bccd_teacher runs/bccd_control runs/bccd_lsq runs/bccd_qdetr
+python benchmarks/bccd/table.py runs/bccd_teacher runs/bccd_control runs/bccd_lsq runs/bccd_qdetr
 """
 
 from __future__ import annotations

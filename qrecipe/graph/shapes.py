@@ -68,13 +68,6 @@ class Symbols:
         }
         return tuple(int(extent.subs(values)) if isinstance(extent, sympy.Expr) else int(extent) for extent in shape)
 
-    def named(self, extent: Extent) -> str:
-        """An extent as a formula of ``batch``, ``height`` and ``width``: the same text for two graphs of one model."""
-        if not isinstance(extent, sympy.Expr):
-            return str(extent)
-        names = {self.batch: "batch", self.height: "height", self.width: "width"}
-        return str(extent.subs({symbol: sympy.Symbol(name) for symbol, name in names.items() if symbol is not None}))
-
     def text(self, shape: tuple[Extent, ...] | None) -> str:
         """The shape for people: ``batch`` for the batch, ``*`` for what depends on the image's size."""
         parts = []

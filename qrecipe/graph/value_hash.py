@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from .face import Face
-from .shapes import Symbols
 
 aten = torch.ops.aten
 _LAYOUT = {aten.contiguous.default, aten.clone.default}
@@ -34,12 +33,7 @@ def value_hashes(face: Face, root: nn.Module, canonical: Mapping[str, str]) -> d
             return text(sorted((key, text(item)) for key, item in value.items()))
         return repr(value)
 
-    symbols = Symbols.of(face.graph)
     for node in face.graph.nodes:
-        size = node.meta.get("val")
-        if isinstance(size, torch.SymInt | torch.SymFloat):  # whichever tensor it was read from
-            hashes[node] = f"size {symbols.named(size.node.expr)}"
-            continue
         is_dropout = node.op == "call_module" and str(node.target).startswith("dropouts.")
         if is_dropout or node.target in _LAYOUT:
             hashes[node] = hashes[node.all_input_nodes[0]]
