@@ -106,9 +106,14 @@ def test_deepcopies_are_independent(toy: Specimen) -> None:
     assert not torch.equal(other(pixels)["logits"], expected)
 
 
+@pytest.fixture(scope="module")
+def staged(demo: Specimen) -> Student:
+    return calibrated(demo, align=ALIGN)
+
+
 @pytest.mark.parametrize("stage", [["backbone"], ["backbone.stem", "head.*"], ["*.cross_attention"], ["*"], [], None])
-def test_a_stage_quantizes_its_roles_alone(demo: Specimen, stage: list[str] | None) -> None:
-    student = calibrated(demo, align=ALIGN)
+def test_a_stage_quantizes_its_roles_alone(staged: Student, stage: list[str] | None) -> None:
+    student = copy.deepcopy(staged)
     student.set_stage(stage)
     wanted = {
         None: set(ROLES),
@@ -127,8 +132,8 @@ def test_a_stage_quantizes_its_roles_alone(demo: Specimen, stage: list[str] | No
     assert student.quantized_roles == (None if stage is None else tuple(stage))
 
 
-def test_a_quantizer_that_two_roles_share_is_on_for_either(demo: Specimen) -> None:
-    student = calibrated(demo)
+def test_a_quantizer_that_two_roles_share_is_on_for_either(staged: Student) -> None:
+    student = copy.deepcopy(staged)
     readers: dict[str, set[str]] = {}
     for site in student.plan.sites.values():
         if site.quantizer:
@@ -244,3 +249,15 @@ def test_a_part_named_like_a_students_own_is_refused() -> None:
 )
 def test_the_size_at_which_costs_are_counted(spec: InputSpec, expected: tuple[int, int]) -> None:
     assert plan_size(spec) == expected
+
+
+def test_torch_compile_takes_a_student_whole(toy: Specimen) -> None:
+    student = calibrated(toy, align=ALIGN, targets=TARGETS).eval()
+    compiled = torch.compile(student, backend="eager", fullgraph=True)
+    try:
+        with torch.no_grad():
+            for size in ((2, 20, 28), (3, 16, 40)):
+                pixels, _ = images(*size)
+                assert torch.equal(compiled(pixels)["logits"], student(pixels)["logits"])
+    finally:
+        torch.compiler.reset()
