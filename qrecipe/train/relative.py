@@ -23,8 +23,8 @@ from torch.optim import Optimizer
 def make_relative(optimizer: Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
     """From now on, ``optimizer`` steps in (log scale, offset / scale) instead of (scale, offset).
 
-    The gradients are turned by the chain rule before each step, and the updates back after it. Parameters whose
-    gradient is None stay as they are.
+    The gradients are turned by the chain rule before each step, and the updates back after it. A zero
+    point without a gradient stays, and its offset follows the scale.
 
     Args:
         named_parameters: ``....scale`` and ``....offset`` of quantizers, (size,) each, with every offset's scale.
