@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qrecipe.arguments import parser
+from qrecipe.cli import parser
 from qrecipe.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import tiny_commands as tiny
 from tiny_commands import Finished
 
 from qrecipe import __version__, cli
-from qrecipe.arguments import parser
+from qrecipe.cli import parser
 from qrecipe.commands import apply as apply_module
 
 
@@ -80,7 +81,7 @@ def test_ctrl_c(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     answer = tiny.qrecipe("apply", finished.recipe, "--output", tmp_path / "run")
     assert (answer.code, answer.out) == (130, "")
     assert answer.err == "error: interrupted (continue the run with --resume)\n"
-    monkeypatch.setitem(cli.COMMANDS, "validate", interrupt)
+    monkeypatch.setitem(cli.COMMANDS, "validate", replace(cli.COMMANDS["validate"], run=interrupt))
     assert tiny.qrecipe("validate", finished.recipe).err == "error: interrupted\n"
 
 
@@ -90,7 +91,7 @@ def test_a_fault_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> No
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(cli.COMMANDS, "validate", fail)
+    monkeypatch.setitem(cli.COMMANDS, "validate", replace(cli.COMMANDS["validate"], run=fail))
     with pytest.raises(ZeroDivisionError):
         tiny.qrecipe("validate", "a.yaml")
 

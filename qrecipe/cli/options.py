@@ -1,0 +1,48 @@
+"""Options that several commands have, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+
+SPLITS = ("train", "val", "test")
+MODELS = ("trained", "control", "calibrated", "real", "off")
+WHICH = (
+    "of a run: trained (default), control or calibrated; of any target: real, or off, a student with its quantizers off"
+)
+TARGET = "a run folder, a student's folder, or a recipe"
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """``--set`` and ``--random-weights``."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's value (repeatable)"
+    )
+    parser.add_argument(
+        "--random-weights", action="store_true", help="leave the recipe's weights out (nothing is downloaded)"
+    )
+
+
+def size(text: str) -> tuple[int, int]:
+    """``800x1066`` as (height, width)."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HxW, such as 800x1066")
+    return int(height), int(width)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no score between 0 and 1")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; write 1 or more")
+    return int(text)

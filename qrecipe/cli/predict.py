@@ -1,0 +1,47 @@
+"""``qrecipe predict``: detections drawn into images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from .command import Command
+from .console import say, sayer
+from .options import MODELS, TARGET, WHICH, add_recipe_options, count, share
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="TARGET", help=TARGET)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument("--model", choices=MODELS, help=WHICH)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("predictions"),
+        metavar="FOLDER",
+        help="a new or empty folder (default: predictions)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=share,
+        default=0.3,
+        metavar="SCORE",
+        help="draw boxes from this score on (default: 0.3)",
+    )
+    parser.add_argument("--limit", type=count, metavar="N", help="only the first N images")
+    add_recipe_options(parser)
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> None:
+    from ..commands.predict import find_images, predict
+    from ..commands.target import find_target
+
+    target = find_target(arguments.target, arguments.model, arguments.set, arguments.random_weights)
+    images = find_images(arguments.images, arguments.limit)
+    predict(target, images, arguments.output, sayer(console), threshold=arguments.threshold)
+    say(console, f"pictures and detections.json: {arguments.output}")
+
+
+COMMAND = Command("detect objects in images: boxes drawn, and COCO-format JSON", _options, _run)
