@@ -94,26 +94,35 @@ def discover_roles(
 
 def _overridden(captured: Captured, overrides: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The modules that each override names; of nested ones the outermost."""
-    names = [name for name, _ in captured.root.named_modules(remove_duplicate=False) if name]
+    for problem in override_problems(captured, overrides).values():
+        raise problem
+    names = _module_names(captured)
     found: dict[str, tuple[str, ...]] = {}
     for role, pattern in overrides.items():
-        if role not in OVERRIDABLE:
-            near = difflib.get_close_matches(role, OVERRIDABLE, n=1)
-            raise PlanError(
-                f"there is no role {role!r}",
-                where=f"model.roles.{role}",
-                remedy=f"did you mean {near[0]}?" if near else f"roles are {', '.join(OVERRIDABLE)}",
-            )
         paths = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-        if not paths:
-            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
-            raise PlanError(
-                f"no module matches {pattern!r}",
-                where=f"model.roles.{role}",
-                remedy=f"the closest are {', '.join(near)}" if near else None,
-            )
         found[role] = tuple(path for path in paths if not any(other != path and within(path, other) for other in paths))
     return found
+
+
+def override_problems(captured: Captured, overrides: Mapping[str, str]) -> dict[str, PlanError]:
+    """What is wrong with each override that is of no role, or matches no module, by its role."""
+    names = _module_names(captured)
+    problems = {}
+    for role, pattern in overrides.items():
+        where = f"model.roles.{role}"
+        if role not in OVERRIDABLE:
+            near = difflib.get_close_matches(role, OVERRIDABLE, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"roles are {', '.join(OVERRIDABLE)}"
+            problems[role] = PlanError(f"there is no role {role!r}", where=where, remedy=remedy)
+        elif not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
+            given = f"the closest are {', '.join(near)}" if near else None
+            problems[role] = PlanError(f"no module matches {pattern!r}", where=where, remedy=given)
+    return problems
+
+
+def _module_names(captured: Captured) -> list[str]:
+    return [name for name, _ in captured.root.named_modules(remove_duplicate=False) if name]
 
 
 def _backbone(operations: list[Operation], layers: tuple[str, ...]) -> str:

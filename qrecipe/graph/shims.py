@@ -11,7 +11,7 @@ import builtins
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -113,13 +113,46 @@ class _SymbolicInt(metaclass=_IntMeta):
 
 
 def _modules_of(model: nn.Module) -> set[ModuleType]:
-    """The Python modules that define the classes of the model's parts, outside torch itself."""
+    """The Python modules that define the classes of the model's parts, and the functions of the same package that
+    they use (``torch_int`` of transformers turns sizes into numbers for all its models). torch itself is left alone.
+    """
     names = {base.__module__ for part in model.modules() for base in type(part).__mro__}
-    return {
-        sys.modules[name]
-        for name in names
-        if name in sys.modules and name.split(".")[0] not in {"torch", "builtins", "qrecipe", "typing", "abc"}
+    own = {name for name in names if _is_shadowed(name)}
+    used = {
+        value.__module__
+        for name in own
+        for value in vars(sys.modules[name]).values()
+        if isinstance(value, FunctionType) and value.__module__.split(".")[0] == name.split(".")[0]
     }
+    return {sys.modules[name] for name in own | {name for name in used if _is_shadowed(name)}}
+
+
+def _is_shadowed(module: str) -> bool:
+    return module in sys.modules and module.split(".")[0] not in {"torch", "builtins", "qrecipe", "typing", "abc"}
+
+
+def _clear_caches(modules: set[ModuleType]) -> None:
+    """Empty every ``functools.lru_cache`` of the modules and their classes, also one behind a decorator.
+
+    A position embedding cached for a symbolic size belongs to one capture, and must not reach the next one or the model.
+    """
+    for module in modules:
+        for value in list(vars(module).values()):
+            held = vars(value).values() if isinstance(value, type) else (value,)
+            for function in held:
+                inner = getattr(function, "__func__", function)
+                cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or () if _is_filled(cell)]
+                for candidate in (inner, *cells):
+                    clear = getattr(candidate, "cache_clear", None)
+                    if callable(clear) and hasattr(candidate, "__wrapped__"):
+                        clear()
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -127,7 +160,9 @@ def symbolic_sizes(model: nn.Module) -> Iterator[None]:
     """Everything above, for the length of one capture of ``model``."""
     shadows: dict[str, Any] = {"len": _symbolic_len, "int": _SymbolicInt}
     changed: list[tuple[dict[str, Any], str, Any]] = []
-    for module in _modules_of(model):
+    modules = _modules_of(model)
+    _clear_caches(modules)
+    for module in modules:
         space = vars(module)
         for name, stand_in in shadows.items():
             changed.append((space, name, space.get(name, _MISSING)))
@@ -141,3 +176,4 @@ def symbolic_sizes(model: nn.Module) -> Iterator[None]:
                 del space[name]
             else:
                 space[name] = before
+        _clear_caches(modules)
