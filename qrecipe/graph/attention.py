@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import fx
@@ -67,15 +67,6 @@ def _crosses(region: list[fx.Node], symbols: Symbols) -> bool:
     return mixes and holds_linear and reads_image and bool(features) and not returns_image
 
 
-def layer_of(path: str) -> str:
-    """The decoder layer around a cross-attention: up to its last part that is a number."""
-    parts = path.split(".")
-    for length in range(len(parts), 0, -1):
-        if parts[length - 1].isdigit():
-            return ".".join(parts[:length])
-    return path.rpartition(".")[0] or path
-
-
 def tap_layer(face: Face, layer: int, path: str, layer_path: str) -> None:
     """Set ``taps`` and ``queries`` of one decoder layer. ``path`` is its cross-attention's, ``layer_path`` its own."""
     region = region_of(face.graph, path)
@@ -86,10 +77,28 @@ def tap_layer(face: Face, layer: int, path: str, layer_path: str) -> None:
     if point is not None:
         face.queries[layer] = point
         face.taps["decoder.cross_attention.query", layer] = point.node
-    face.taps["decoder.cross_attention.output", layer] = output if output is not None else shaped[-1]
+    output = output if output is not None else shaped[-1]
+    face.taps["decoder.cross_attention.output", layer] = _batch_first(face, output)
     ends = [node for node in exits_of(region_of(face.graph, layer_path)) if len(shape_of(node) or ()) == 3]
     if ends:
-        face.taps["decoder.layer.output", layer] = ends[-1]
+        face.taps["decoder.layer.output", layer] = _batch_first(face, ends[-1])
+
+
+def _batch_first(face: Face, node: fx.Node) -> fx.Node:
+    """(queries, batch, channels), as ``nn.MultiheadAttention`` has it by default, as (batch, queries, channels)."""
+    symbols, shape = Symbols.of(face.graph), shape_of(node) or ()
+    if len(shape) != 3 or shape[1] != symbols.batch or shape[0] == symbols.batch:
+        return node
+    return _computed(face.graph, node, aten.transpose.int, (node, 0, 1))
+
+
+def _computed(graph: fx.Graph, after: fx.Node, target: Any, args: tuple[Any, ...]) -> fx.Node:
+    """A new node behind another one, for a tap: what is never exposed is erased as dead."""
+    with graph.inserting_after(after):
+        node = graph.call_function(target, args)
+    node.meta = {"module": after.meta.get("module", "")}
+    node.meta["val"] = target(*[arg.meta["val"] if isinstance(arg, fx.Node) else arg for arg in args])
+    return node
 
 
 def _dot_product(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
@@ -109,7 +118,8 @@ def _dot_product(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPo
             face.taps["decoder.cross_attention.key", layer] = key
         elif isinstance(key, fx.Node):
             face.taps["decoder.cross_attention.logits", layer] = node
-        return QueryPoint(query, ((node, 0),), "bhld", int(shape[1]), int(shape[3])), _projection_input(last)
+        merged = _projection_input(last) or _merged_heads(face, last)
+        return QueryPoint(query, ((node, 0),), "bhld", int(shape[1]), int(shape[3])), merged
     return None
 
 
@@ -127,6 +137,14 @@ def _projection_input(node: fx.Node) -> fx.Node | None:
             break
         current = following
     return current if len(shape_of(current) or ()) == 3 else None
+
+
+def _merged_heads(face: Face, value: fx.Node) -> fx.Node | None:
+    """(batch, heads, queries, head_dim) as (batch, queries, channels), for models that merge heads in another order."""
+    if len(shape_of(value) or ()) != 4:
+        return None
+    turned = _computed(face.graph, value, aten.transpose.int, (value, 1, 2))
+    return _computed(face.graph, turned, aten.flatten.using_ints, (turned, 2, 3))
 
 
 def _deformable(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:

@@ -82,7 +82,7 @@ def slots_of(node: fx.Node, operator: str) -> list[tuple[Slot, str, OperandKind]
         names, kind = _product_names(node, first)
         return [(first, names[0], kind), (first + 1, names[1], kind)]
     if operator == "weighted_sum":
-        left = _from_softmax(node.args[0])
+        left = from_softmax(node.args[0])
         names = ("probabilities", "value") if left else ("value", "probabilities")
         return [(0, names[0], "attention"), (1, names[1], "attention")]
     if operator == "cat":
@@ -94,7 +94,7 @@ def slots_of(node: fx.Node, operator: str) -> list[tuple[Slot, str, OperandKind]
 
 def _product_names(node: fx.Node, first: int) -> tuple[tuple[str, str], OperandKind]:
     """An attention's products are told by the softmax behind the first and before the second."""
-    if _from_softmax(node.args[first]):
+    if from_softmax(node.args[first]):
         return ("probabilities", "value"), "attention"
     if leads_to_softmax(node):
         return ("query", "key"), "attention"
@@ -115,7 +115,8 @@ def leads_to_softmax(node: fx.Node) -> bool:
     return False
 
 
-def _from_softmax(value: Any) -> bool:
+def from_softmax(value: Any) -> bool:
+    """Whether a value is a softmax's, through reshaping and dropout only."""
     while isinstance(value, fx.Node):
         if value.target in _SOFTMAX:
             return True
@@ -131,9 +132,9 @@ def is_weighted_sum(node: fx.Node) -> bool:
     left, right = node.args[0], node.args[1]
     if not (isinstance(left, fx.Node) and isinstance(right, fx.Node)):
         return False
-    if _from_softmax(left) == _from_softmax(right):
+    if from_softmax(left) == from_softmax(right):
         return False
-    values = right if _from_softmax(left) else left
+    values = right if from_softmax(left) else left
     return _sampled(values) and any(user.target in (aten.sum.dim_IntList, aten.sum.default) for user in node.users)
 
 

@@ -22,6 +22,7 @@ from .operands import (
     operand_at,
     slots_of,
 )
+from .parameters import canonical_parameters, weight_name
 from .shapes import shape_of
 from .value_hash import value_hashes
 
@@ -67,15 +68,6 @@ def find_operations(captured: Captured) -> dict[Structure, list[Operation]]:
     return found
 
 
-def canonical_parameters(root: nn.Module) -> dict[str, str]:
-    """Every name of every parameter to the first of its names: tied parameters share one quantizer."""
-    first: dict[int, str] = {}
-    names: dict[str, str] = {}
-    for name, parameter in root.named_parameters(remove_duplicate=False):
-        names[name] = first.setdefault(id(parameter), name)
-    return names
-
-
 def _counterpart(base: str, own: str, others: list[str]) -> int:
     matches = [index for index, other in enumerate(others) if other == own]
     if not matches:
@@ -112,7 +104,7 @@ def _operation(base: str, index: int, node: fx.Node, root: nn.Module, canonical:
     for slot, operand, kind in slots_of(node, operator):
         source = operand_at(node, slot)
         site = f"{name}.{operand}"
-        if kind == "weight" and isinstance(source, fx.Node) and source.op == "get_attr":
-            site = canonical.get(str(source.target), str(source.target))
+        if kind == "weight":
+            site = weight_name(source, canonical) or site
         operands.append(Operand(site, slot, operand, kind))
     return Operation(name, node.meta["module"], operator, node, tuple(operands))

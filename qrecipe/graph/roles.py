@@ -11,11 +11,12 @@ import torch
 from torch import fx
 
 from ..errors import PlanError
-from .attention import find_cross_attention, layer_of, tap_layer
+from .attending import attending, layer_of, part_of_layer
+from .attention import find_cross_attention, tap_layer
 from .capture import Captured
 from .face import Face, Structure
 from .flow import downstream, upstream, within
-from .operands import WEIGHTED, leads_to_softmax
+from .operands import WEIGHTED
 from .operations import Operation
 from .outputs import logits_and_boxes
 from .shapes import Symbols, shape_of
@@ -150,24 +151,24 @@ def _assign(
     to_logits, to_boxes = (upstream(outputs, in_decoder) for outputs in logits_and_boxes(face))
     selecting = _selecting(face, after)
     symbols = Symbols.of(face.graph)
-    softmaxed = {
-        operation.module
-        for operation in operations
-        if operation.operator == "attention" or (operation.operator == "matmul" and leads_to_softmax(operation.node))
-    }
+    attention = attending(operations)
+    crossing = {part_of_layer(path) for path in cross}
+    heads = set[fx.Node]() if layers else _heads(face)
     decoder = _container(layers)
     roles: dict[str, str] = {}
     stem_seen = False
     for operation in operations:
         module, node = operation.module, operation.node
-        attends = any(within(module, path) for path in softmaxed if path)
-        if backbone and within(module, backbone):
+        attends = node in attention
+        if node in heads:
+            role = "head.box" if node in to_boxes else "head.class"
+        elif backbone and within(module, backbone):
             first = not stem_seen and operation.operator == "conv"
             stem_seen = stem_seen or first
             role = "backbone.stem" if first else "backbone.body"
         elif any(within(module, layer) for layer in layers):
             role = "decoder.feed_forward"
-            if any(within(module, path) for path in cross):
+            if any(within(module, path) for path in crossing):
                 role = "decoder.cross_attention"
             elif attends:
                 role = "decoder.self_attention"
@@ -186,9 +187,10 @@ def _assign(
 
 
 def _one_per_layer(operations: list[Operation], roles: Mapping[str, str]) -> dict[str, str]:
-    """A layer that is called several times has one role, that of its last call: its weight is one site."""
+    """A weight that is used several times has one role, that of its last use: it is one site, also where two modules
+    share it, as a decoder that refines boxes shares the box head."""
     layer = {
-        operation.name: (operation.module, operand.site)
+        operation.name: operand.site
         for operation in operations
         for operand in operation.operands
         if operand.kind == "weight"
@@ -226,6 +228,19 @@ def _selecting(face: Face, after: set[fx.Node]) -> set[fx.Node]:
     for node in linears:
         shape = shape_of(node)
         if shape is not None and shape[-1] == 4:
+            found |= _network_before(node)
+    return found
+
+
+def _heads(face: Face) -> set[fx.Node]:
+    """Without a decoder: the small networks that end in the logits and the boxes."""
+    logits, boxes = logits_and_boxes(face)
+    found: set[fx.Node] = set()
+    for output in (*logits, *boxes):
+        node = output
+        while node.target is not aten.linear.default and len(node.all_input_nodes) == 1:
+            node = node.all_input_nodes[0]
+        if node.target is aten.linear.default:
             found |= _network_before(node)
     return found
 

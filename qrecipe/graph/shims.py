@@ -134,7 +134,8 @@ def _is_shadowed(module: str) -> bool:
 def _clear_caches(modules: set[ModuleType]) -> None:
     """Empty every ``functools.lru_cache`` of the modules and their classes, also one behind a decorator.
 
-    A position embedding cached for a symbolic size belongs to one capture, and must not reach the next one or the model.
+    A position embedding cached for a symbolic size belongs to one capture: neither the next one nor the model may
+    find it.
     """
     for module in modules:
         for value in list(vars(module).values()):

@@ -16,7 +16,6 @@ from .capture import Call, Captured
 from .face import STRUCTURES, Structure
 from .graph_model import GraphModel
 
-
 ATTEMPTS = 3
 JITTER = 0.05
 

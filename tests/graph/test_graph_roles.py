@@ -184,7 +184,7 @@ class Heads(nn.Module):
 def test_a_model_without_a_decoder() -> None:
     roles, captured = discovered(captured_toy(Heads()))
     assert roles.layers == roles.cross_attention == ()
-    assert roles.of == {"stem": "backbone.stem", "head": "encoder.feed_forward"}
+    assert roles.of == {"stem": "backbone.stem", "head": "head.box"}
     assert not captured.faces["train"].taps
     assert not captured.faces["train"].queries
 
