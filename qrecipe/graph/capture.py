@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CaptureError
-from .clean import WRAPPER, clean
+from .attempt import Attempt, attempt
+from .clean import clean
+from .export import Call
 from .face import STRUCTURES, Face, Structure
-from .shims import symbolic_sizes
+from .failure import CaptureFailure, evaluation_only, tried_lines
 
-Call = Callable[[nn.Module, dict[str, Tensor]], tuple[Any, dict[str, Tensor]]]
-"""Calls a detector: ``(outputs as the model gives them, extra training outputs)``."""
+__all__ = ["ADDED", "Call", "Captured", "capture"]
+
+Programs = dict[Structure, torch.export.ExportedProgram]
 
 
 @dataclass
@@ -29,24 +29,19 @@ class Captured:
     root: a copy of the model; the model itself is left as it was.
     faces: both structures; passes edit them in place.
     inputs: the keyword inputs, in order.
+    warnings: what the user must know of how it was captured.
+    training: whether the training structure is the model's own; if not, it is its evaluation structure with dropout.
     """
 
     root: nn.Module
     faces: dict[Structure, Face]
     inputs: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    training: bool = True
 
     def copy(self) -> Captured:
-        return Captured(copy.deepcopy(self.root), {key: face.copy() for key, face in self.faces.items()}, self.inputs)
-
-
-class _Wrapper(nn.Module):
-    def __init__(self, model: nn.Module, call: Call) -> None:
-        super().__init__()
-        self.add_module(WRAPPER, model)
-        self._call = call
-
-    def forward(self, inputs: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
-        return self._call(self.get_submodule(WRAPPER), inputs)
+        faces = {key: face.copy() for key, face in self.faces.items()}
+        return Captured(copy.deepcopy(self.root), faces, self.inputs, self.warnings, self.training)
 
 
 ADDED = ("constants", "dropouts", "fake_quantizers", "alignments")
@@ -56,6 +51,9 @@ ADDED = ("constants", "dropouts", "fake_quantizers", "alignments")
 def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Captured:
     """Capture ``model`` in both modes, with dynamic batch, height and width.
 
+    Each mode is exported with torch.export's own tracer, or, where that fails, with Dynamo's (``strict``). Where only
+    the evaluation mode can be captured it serves for both, with a warning.
+
     Args:
         model: the detector; it is not changed.
         call: how it is called with a dict of inputs.
@@ -63,8 +61,8 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
             at least 2: a size of 1 would be taken for a constant.
 
     Raises:
-        CaptureError: the model could not be captured (the message holds torch's own reason), or has a part under a
-            name that is needed.
+        CaptureError: the model could not be captured (the message is a screen: the line, the part of the model, what
+            was tried, what to change), or has a part under a name that is needed.
     """
     taken = [name for name in ADDED if hasattr(model, name)]
     if taken:
@@ -73,13 +71,11 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
             where=type(model).__name__,
             remedy="rename them in the model",
         )
+    programs, warnings = _exported(model, call, example)
     root = copy.deepcopy(model)
     faces: dict[Structure, Face] = {}
     for structure in STRUCTURES:
-        root.train(structure == "train")
-        with _quiet():
-            program = _export(root, call, example)
-        module = program.module()
+        module = programs.get(structure, programs["eval"]).module()
         codegen: Any = module.graph._codegen
         spec = codegen.pytree_info.out_spec
         for node, name in zip(
@@ -90,41 +86,27 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
         faces[structure] = Face(structure, clean(module, root, structure), spec)
         faces[structure].lint(root)
     root.train(model.training)
-    return Captured(root, faces, tuple(sorted(example)))
+    return Captured(root, faces, tuple(sorted(example)), warnings, "train" in programs)
 
 
-def _export(root: nn.Module, call: Call, example: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
-    dynamic = torch.export.Dim.DYNAMIC
-    inputs = {name: example[name] for name in sorted(example)}
-    dims: dict[str, dict[int, Any]] = {
-        name: {0: dynamic, value.ndim - 2: dynamic, value.ndim - 1: dynamic} for name, value in inputs.items()
-    }
-    try:
-        with symbolic_sizes(root):
-            return torch.export.export(_Wrapper(root, call), (inputs,), dynamic_shapes=(dims,), strict=False)
-    except Exception as error:  # torch.export lets any error of the model's own code through
-        raise CaptureError(
-            f"{type(root).__name__} cannot be captured in {'training' if root.training else 'evaluation'} mode: "
-            f"{type(error).__name__}: {_first_lines(error)}",
-            where=type(root).__name__,
-            remedy="a branch or a Python number that depends on a tensor's values or on the image size has to go",
-        ) from error
+def _exported(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> tuple[Programs, tuple[str, ...]]:
+    """The programs of both modes, or of the evaluation mode alone, with a warning."""
+    root = copy.deepcopy(model)
+    programs: Programs = {}
+    failed: list[Attempt] = []
+    for structure in STRUCTURES:
 
+        def again(training: bool = structure == "train") -> nn.Module:
+            return copy.deepcopy(model).train(training)
 
-def _first_lines(error: Exception, count: int = 6) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " | ".join(lines[:count])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what torch.export logs and warns about its own internals."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+        first = again() if failed else root.train(structure == "train")
+        program, others = attempt(first, again, call, example)
+        failed += others
+        if program is not None:
+            programs[structure] = program
+        elif structure == "eval":
+            told = others if "train" in programs else failed
+            raise CaptureFailure(type(model).__name__, told[0].finding, tried_lines(told)) from told[0].error
+    if "train" not in programs:
+        return programs, (evaluation_only(type(model).__name__, failed[0].finding),)
+    return programs, ()

@@ -8,6 +8,7 @@ transformers do so are few: ``torch.tensor`` over a list of sizes, ``torch.linsp
 from __future__ import annotations
 
 import builtins
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+dynamo: Any = importlib.import_module("torch._dynamo.config")
 _MISSING = object()
 
 
@@ -169,7 +171,8 @@ def symbolic_sizes(model: nn.Module) -> Iterator[None]:
             changed.append((space, name, space.get(name, _MISSING)))
             space[name] = stand_in
     try:
-        with SymbolicSizes():
+        # Looking up fake tensors of symbolic shapes in torch's cache takes longer than making them anew.
+        with SymbolicSizes(), dynamo.patch(fake_tensor_cache_enabled=False):
             yield
     finally:
         for space, name, before in reversed(changed):

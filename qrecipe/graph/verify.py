@@ -13,11 +13,18 @@ from torch.utils import _pytree as pytree
 
 from ..errors import CaptureError
 from .capture import Call, Captured
+from .custom_backward import custom_function_line
+from .diagnosis import Finding
 from .face import STRUCTURES, Structure
+from .failure import CaptureFailure
 from .graph_model import GraphModel
 
 ATTEMPTS = 3
 JITTER = 0.05
+FROZEN = (
+    "the model computes something from the image's size or the batch that the capture froze: take sizes from "
+    "tensor.shape where they are needed, without numpy, math or float() over them"
+)
 
 
 @dataclass(frozen=True)
@@ -53,24 +60,64 @@ def verify(
     copied = captured.copy()
     graph = GraphModel(copied.root, copied.faces)
     eager = copy.deepcopy(model)
-    found = []
-    for structure in STRUCTURES:
+    found: list[Agreement] = []
+    # Where only the evaluation mode could be captured there is nothing to hold the training graph to.
+    for structure in STRUCTURES if captured.training else ("eval",):
         for inputs in examples:
-            shape = tuple(next(iter(inputs.values())).shape)
-            agreement = _compare(graph, eager, call, structure, inputs, gradients)
+            try:
+                agreement = _compare(graph, eager, call, structure, inputs, gradients)
+            except CaptureError as error:
+                what = f"{error.what}; {_agreeing(graph, eager, call, structure, examples, tolerance)}"
+                raise CaptureError(what, where=error.where, remedy=FROZEN) from error.__cause__
             if agreement is None:
                 continue
             if not agreement.worst <= tolerance:
                 agreement = _elsewhere(graph, eager, call, structure, inputs, gradients, tolerance) or agreement
             if not agreement.worst <= tolerance:
+                if agreement.outputs <= tolerance:
+                    _blame_custom_function(agreement, eager, call, inputs)
                 raise CaptureError(
-                    f"the captured {structure} graph differs from the model at input {shape}: outputs "
-                    f"{agreement.outputs:.2g}, gradients {agreement.gradients:.2g}, buffers {agreement.buffers:.2g}",
+                    f"the captured {structure} graph differs from the model at input {agreement.shape}: outputs "
+                    f"{agreement.outputs:.2g}, gradients {agreement.gradients:.2g}, buffers {agreement.buffers:.2g}; "
+                    + _agreeing(graph, eager, call, structure, examples, tolerance),
                     where=type(model).__name__,
-                    remedy="the model computes something from the image size or the batch that the capture froze",
+                    remedy=FROZEN,
                 )
             found.append(agreement)
     return found
+
+
+def _agreeing(
+    graph: GraphModel,
+    eager: nn.Module,
+    call: Call,
+    structure: Structure,
+    examples: Sequence[Mapping[str, Tensor]],
+    tolerance: float,
+) -> str:
+    """At which of the sizes the outputs agree."""
+    shapes = []
+    for inputs in examples:
+        try:
+            agreement = _compare(graph, eager, call, structure, inputs, gradients=False)
+        except CaptureError:
+            continue
+        if agreement is not None and agreement.outputs <= tolerance:
+            shapes.append(str(agreement.shape))
+    return f"outputs agree at {' and '.join(shapes) or 'none of the sizes tried'}"
+
+
+def _blame_custom_function(agreement: Agreement, eager: nn.Module, call: Call, inputs: Mapping[str, Tensor]) -> None:
+    """Where outputs agree and gradients do not, the reason is most often a backward that somebody wrote.
+
+    Raises:
+        CaptureFailure: the model calls a custom autograd function.
+    """
+    eager.train(agreement.structure == "train")
+    line = custom_function_line(eager, lambda: _seeded(lambda: call(eager, dict(inputs))))
+    if line is not None:
+        differ = f"captured, and the outputs agree, but the gradients differ by {agreement.gradients:.2g}"
+        raise CaptureFailure(type(eager).__name__, Finding("function", line), [differ])
 
 
 def _elsewhere(

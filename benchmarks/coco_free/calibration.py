@@ -1,0 +1,91 @@
+"""What calibration alone leaves of a detector at several bit-widths, and which role loses most when quantized alone.
+
+    COCO_FREE=folder python benchmarks/coco_free/calibration.py --set model.factory=deimv2_atto/build.py:build
+
+Prints two Markdown tables of AP on the validation split. Nothing is trained; ranges come from the recipe's first
+batches of the training split. The model is captured once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+from qrecipe.commands.detector import score, student_detector
+from qrecipe.commands.workshop import Workshop
+from qrecipe.evaluate import Evaluation
+from qrecipe.plan import cost_of
+from qrecipe.recipe import load_recipe
+from qrecipe.recipe.definition import Recipe
+from qrecipe.student import Student, calibrate, make_student, real_valued
+
+RECIPE = Path(__file__).parent / "deimv2_atto.yaml"
+WIDTHS = ((8, 8, 8), (6, 6, 8), (4, 4, 8))
+ALONE = (8, 4)
+"""Bits of the one role that is quantized: of its weights, activations and attention operands alike."""
+
+
+def at_bits(overrides: list[str], weight: int, activation: int, attention: int) -> Recipe:
+    """The recipe at W-A-Attention bits."""
+    bits = {"weight": weight, "activation": activation, "attention": attention}
+    return load_recipe(RECIPE, [*overrides, *(f"quantize.{kind}.bits={count}" for kind, count in bits.items())])
+
+
+def only(overrides: list[str], role: str, bits: int) -> Recipe:
+    """The recipe with one role quantized, whatever its own rules say of it."""
+    own = ", ".join(f"{kind}: {{bits: {bits}}}" for kind in ("weight", "activation", "attention"))
+    rules = f'[{{match: "role:*", keep: float}}, {{match: "role:{role}", {own}}}]'
+    return load_recipe(RECIPE, [*overrides, f"quantize.rules={rules}"])
+
+
+class Bench:
+    """One captured model, scored as many students."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.workshop = Workshop(recipe, ("train", "val"), lambda text: print(f"<!-- {text} -->", flush=True))
+
+    def score(self, recipe: Recipe) -> tuple[Evaluation, Student]:
+        """AP on the validation split after calibration, where there is anything to calibrate."""
+        student = make_student(self.workshop.source, recipe)
+        if student.quantizers:
+            spec = recipe.quantize.calibration
+            assert student.label_map is not None
+            batches = self.workshop.batches(
+                "train", student.label_map, student.input, train=False, batch_size=spec.batch_size
+            )
+            calibrate(student, list(islice(batches, spec.batches)))
+        return score(student_detector(student), self.workshop, "val")[0], student
+
+
+def main(overrides: list[str]) -> None:
+    recipe = at_bits(overrides, 8, 8, 8)
+    bench = Bench(recipe)
+    reference, real = bench.score(real_valued(recipe))
+    print("\n| W-A-Attention | AP | AP50 | of real-valued | fewer operations |\n|---|---|---|---|---|")
+    print(f"| real-valued | {reference.AP:.3f} | {reference.AP50:.3f} | 100% | 1.00x |", flush=True)
+    for bits in WIDTHS:
+        found, student = bench.score(at_bits(overrides, *bits))
+        cost = cost_of(student.plan)
+        name = "-".join(map(str, bits))
+        share = f"{found.AP / reference.AP:.1%} | {cost.macs / cost.operations:.2f}x"
+        print(f"| {name} | {found.AP:.3f} | {found.AP50:.3f} | {share} |", flush=True)
+    macs: dict[str, int] = {}
+    for operation in real.plan.operations:
+        macs[operation.role] = macs.get(operation.role, 0) + operation.macs
+    heads = [f"AP at {bits} bits | of real-valued" for bits in ALONE]
+    print(
+        f"\n| only this role is quantized | share of MACs | {' | '.join(heads)} |\n|---|---|{'---|---|' * len(ALONE)}"
+    )
+    for role, count in macs.items():
+        cells = [role, f"{count / sum(macs.values()):.1%}"]
+        for bits in ALONE:
+            found, _ = bench.score(only(overrides, role, bits))
+            cells += [f"{found.AP:.3f}", f"{found.AP / reference.AP:.1%}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override the recipe")
+    main(parser.parse_args().set)

@@ -1,0 +1,336 @@
+"""What qrecipe does with every family, measured: docs/coverage.md is written by this file, and by nothing else.
+
+    python benchmarks/coverage.py                        # every family's recipe, random weights, nothing downloaded
+    python benchmarks/coverage.py recipes/yolos_tiny_w4a4.yaml --output /tmp/one.md
+
+Each recipe is measured in a process of its own: its model is built at its published size, in float64, captured at a
+small image, compared with itself at other sizes, planned, trained for two steps, saved, loaded and copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import _pytree as pytree
+
+from qrecipe.data.batch import Batch
+from qrecipe.errors import QRecipeError
+from qrecipe.graph.attention import TAPS
+from qrecipe.models.families import Family
+from qrecipe.models.sources import build_model
+from qrecipe.plan import Plan
+from qrecipe.recipe import load_recipe
+from qrecipe.recipe.definition import Recipe, TargetSpec
+from qrecipe.student import Source, Student, calibrate, capture_source, make_student, real_valued
+from qrecipe.student.store import load_weights, save_student
+from qrecipe.train.module import TrainingModule
+from qrecipe.train.optimizer import build_optimizer
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "recipes"
+DOCUMENT = ROOT / "docs" / "coverage.md"
+CLASSES = 5
+STEPS = 2
+EXAMPLE = (2, 256, 320)
+SHAPES = ((1, 320, 256), (2, 224, 288), (3, 250, 333))
+"""(batch, height, width) at which student and model are compared; the last is no multiple of any stride."""
+
+
+@dataclass
+class Row:
+    """What was measured of one recipe.
+
+    differences: by mode and shape, of outputs and gradients, relative to the largest value; None where the model itself
+    refuses the size. kept: what is real-valued beside the recipe's ``keep: float``.
+    """
+
+    recipe: str
+    model: str
+    parameters: int
+    nodes: dict[str, int]
+    seconds: float
+    differences: dict[str, tuple[float, float] | None]
+    sites: tuple[int, int]
+    covered: float
+    kept: dict[str, int]
+    roles: list[str]
+    layers: int
+    aligned: int
+    losses: list[float]
+    scales: tuple[int, int]
+    without_gradient: list[str]
+    reloaded: float
+    copied: float
+    targets: dict[str, bool]
+    notes: list[str]
+
+
+def family_recipes() -> list[Path]:
+    """The 4-4-8 recipe of every family, and of the built-in demo."""
+    return [path for path in sorted(RECIPES.glob("*_w4a4.yaml")) if load_recipe(path).model.architecture]
+
+
+def measure(name: str, model: nn.Module, family: Family, recipe: Recipe, input_size: tuple[int, int, int]) -> Row:
+    """Everything of one model. ``input_size``: (batch, height, width) to capture at."""
+    stir(model).double().eval()
+    batch, height, width = input_size
+    image_input = replace(family.input(recipe.model.input), size=(height, width), shortest=None, longest=None)
+    start = time.perf_counter()
+    source = capture_source(model, family, image_input)
+    seconds = time.perf_counter() - start
+    student = make_student(source, recipe)
+    plan = student.plan
+    differences = compare(student, model, family)
+    losses, without = train(source, recipe, batch, height, width)
+    quantizers = len(plan.quantizers)
+    pixels, mask = images(2, height, width)
+    student.switch_off()
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        before = leaves(student.eval().run(family.inputs(pixels, mask))[0])
+        other = make_student(source, recipe)
+        stir(other, seed=1)
+        save_student(student, Path(folder) / "student")
+        load_weights(Path(folder) / "student", other)
+        other.switch_off()
+        reloaded = worst(leaves(other.eval().run(family.inputs(pixels, mask))[0]), before)
+        copied = worst(leaves(copy.deepcopy(student).run(family.inputs(pixels, mask))[0]), before)
+    return Row(
+        recipe=name,
+        model=type(model).__name__,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        nodes={structure: len(face.graph.nodes) for structure, face in source.captured.faces.items()},
+        seconds=seconds,
+        differences=differences,
+        sites=quantized_sites(plan),
+        covered=covered(plan),
+        kept=kept(plan),
+        roles=sorted({site.role for site in plan.sites.values()}),
+        layers=len({tap.layer for tap in plan.taps} | {one.layer for one in plan.alignments}),
+        aligned=len(plan.alignments),
+        losses=losses,
+        scales=(quantizers - len(without), quantizers),
+        without_gradient=without,
+        reloaded=reloaded,
+        copied=copied,
+        targets=dict(every_target(source, recipe, batch, height, width)),
+        notes=list(plan.notes),
+    )
+
+
+def stir(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Move every parameter, so that no two queries have the same score: ties in a top-k would hide errors."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator).to(parameter)
+            parameter.add_(0.05 * noise * float(parameter.std() if parameter.numel() > 1 else 1.0) + 0.01 * noise)
+    return model
+
+
+def images(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Noise, and a mask under which the first image is a quarter shorter."""
+    generator = torch.Generator().manual_seed(height * 10_007 + width)
+    pixels = torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float64)
+    mask = torch.ones(batch, height, width, dtype=torch.int64)
+    mask[0, height * 3 // 4 :] = 0
+    return pixels, mask
+
+
+def compare(student: Student, model: nn.Module, family: Family) -> dict[str, tuple[float, float] | None]:
+    """Student with quantizers off against the model, its BatchNorms frozen, in both modes and at every shape."""
+    student.switch_off()
+    eager = copy.deepcopy(model)
+    found: dict[str, tuple[float, float] | None] = {}
+    for training in (True, False):
+        for module in (student, eager):
+            module.train(training)
+        for part in eager.modules():
+            if isinstance(part, _BatchNorm):
+                part.eval()
+        for shape in SHAPES:
+            inputs = family.inputs(*images(*shape))
+            key = f"{'train' if training else 'eval'} {'x'.join(map(str, shape))}"
+            eager.zero_grad(set_to_none=True)
+            student.zero_grad(set_to_none=True)
+            try:
+                theirs = seeded(lambda inputs=inputs: family.forward(eager, inputs))
+            except Exception:  # the model refuses this size, in whatever way
+                found[key] = None
+                continue
+            mine = seeded(lambda inputs=inputs: student.run(inputs)[:2])
+            backward(leaves(mine))
+            backward(leaves(theirs))
+            own = dict(student.named_parameters())
+            pairs = [(own[name].grad, value.grad) for name, value in eager.named_parameters() if name in own]
+            slopes = [(a, b) for a, b in pairs if a is not None and b is not None]
+            lost = any((a is None) != (b is None) for a, b in pairs)
+            slope = worst([a for a, _ in slopes], [b for _, b in slopes])
+            found[key] = (worst(leaves(mine), leaves(theirs)), float("inf") if lost else slope)
+    return found
+
+
+def seeded(run: Any) -> Any:
+    torch.manual_seed(0)
+    return run()
+
+
+def leaves(value: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def backward(values: Sequence[Tensor]) -> None:
+    """From a weighted sum of all finite outputs: unlike a plain sum its gradient sees which element is which."""
+    total = torch.zeros((), dtype=torch.float64)
+    for value in values:
+        if value.requires_grad:
+            weights = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
+            total = total + torch.where(value.detach().abs() < 1e6, value * weights, 0.0).sum() / max(value.numel(), 1)
+    total.backward()
+
+
+def worst(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    """The largest difference, relative to the largest finite value of each tensor (at least 1)."""
+    if [value.shape for value in mine] != [value.shape for value in theirs]:
+        return float("inf")
+    found = 0.0
+    for a, b in zip(mine, theirs, strict=True):
+        a, b = a.detach().double(), b.detach().double()
+        finite = b.isfinite()
+        if not torch.equal(finite, a.isfinite()):
+            return float("inf")
+        if bool(finite.any()):
+            found = max(found, float((a - b)[finite].abs().max() / b[finite].abs().max().clamp(min=1)))
+    return found
+
+
+def labelled(batch: int, height: int, width: int) -> Batch:
+    """Noise with two objects in the first image, one in each other."""
+    pixels, mask = images(batch, height, width)
+    generator = torch.Generator().manual_seed(3)
+    labels = []
+    for index in range(batch):
+        count = 2 if index == 0 else 1
+        centre, extent = torch.rand(2, count, 2, generator=generator, dtype=torch.float64)
+        boxes = torch.cat([0.3 + 0.4 * centre, 0.1 + 0.3 * extent], dim=1)
+        labels.append({"class_labels": torch.randint(CLASSES, (count,), generator=generator), "boxes": boxes})
+    return Batch(pixels, mask, labels, list(range(batch)), torch.tensor([[height, width]] * batch))
+
+
+def train(source: Source, recipe: Recipe, batch: int, height: int, width: int) -> tuple[list[float], list[str]]:
+    """Losses of two optimizer steps after calibration, and the quantizers whose scale had no gradient in either."""
+    student = make_student(source, recipe)
+    data = labelled(batch, height, width)
+    calibrate(student, [data])
+    targets = bool(recipe.distill.targets)
+    teacher = make_student(source, real_valued(recipe, targets=True), "teacher") if targets else None
+    module = TrainingModule(student, teacher).train()
+    optimizer, _ = build_optimizer(student.named_parameters(), recipe.train.optimizer, student.is_backbone)
+    losses, reached = [], set[str]()
+    for _ in range(STEPS):
+        loss, _parts = module(data)
+        optimizer.zero_grad()
+        loss.backward()
+        for name, quantizer in student.quantizers.items():
+            slope = quantizer.scale.grad
+            if slope is not None and bool(slope.isfinite().all()) and bool((slope != 0).any()):
+                reached.add(name)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses, sorted(set(student.quantizers) - reached)
+
+
+def every_target(source: Source, recipe: Recipe, batch: int, height: int, width: int) -> Iterator[tuple[str, bool]]:
+    """Whether each value that can be distilled is there, and gives a finite loss and gradient."""
+    for role in TAPS:
+        target = TargetSpec(at=role, layers="all")
+        chosen = replace(recipe, distill=replace(recipe.distill, targets=(target,)))
+        try:
+            student = make_student(source, chosen)
+            teacher = make_student(source, real_valued(chosen, targets=True), "teacher")
+            student.switch_off()
+            loss, parts = TrainingModule(student, teacher).train()(labelled(batch, height, width))
+        except QRecipeError:
+            continue  # this model has none, or not per query: the plan says so to users
+        loss.backward()
+        slopes = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
+        yield role, bool(parts["distill"].isfinite()) and all(bool(slope.isfinite().all()) for slope in slopes)
+
+
+def quantized_sites(plan: Plan) -> tuple[int, int]:
+    sites = [site for site in plan.sites.values() if site.operator not in ("add", "cat")]
+    return sum(site.quantizer is not None for site in sites), len(sites)
+
+
+def _chosen_real(plan: Plan, site: str) -> bool:
+    """Whether the recipe itself keeps a site real-valued."""
+    return site in plan.sites and plan.sites[site].spec is None and plan.sites[site].reason.startswith("quantize.rules")
+
+
+def covered(plan: Plan) -> float:
+    """The share of multiply-accumulates with both operands quantized, among those that no rule keeps real-valued."""
+    products = [product for operation in plan.operations for product in operation.products]
+    asked = [p for p in products if not (_chosen_real(plan, p.left) or _chosen_real(plan, p.right))]
+    done = sum(p.macs for p in asked if plan.bits(p.left) < 32 and plan.bits(p.right) < 32)
+    return done / max(sum(p.macs for p in asked), 1)
+
+
+def kept(plan: Plan) -> dict[str, int]:
+    """What has no quantizer although no rule says so, by operator: sites, then operations without sites."""
+    found: dict[str, int] = {}
+    for site in plan.sites.values():
+        if site.spec is None and not _chosen_real(plan, site.name):
+            found[site.operator] = found.get(site.operator, 0) + 1
+    return {**found, **plan.unsupported}
+
+
+def one(path: Path) -> Row:
+    """The row of a recipe, with random weights."""
+    recipe = load_recipe(path)
+    recipe = replace(recipe, model=replace(recipe.model, weights=None))
+    categories = [(number, f"category {number}") for number in range(CLASSES)]
+    torch.manual_seed(0)
+    built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
+    return measure(path.stem, built.model, built.family, recipe, EXAMPLE)
+
+
+def main(paths: Sequence[Path], output: Path) -> int:
+    from coverage_document import document
+
+    rows, failures = [], {}
+    for path in paths:
+        print(f"{path.stem} ...", flush=True)
+        command = [sys.executable, __file__, str(path), "--row"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            failures[path.stem] = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            print(f"  {failures[path.stem]}", flush=True)
+        else:
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+    output.write_text(document(rows, failures), encoding="utf-8")
+    print(f"written: {output}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", type=Path, help="recipes (default: every family's)")
+    parser.add_argument("--output", type=Path, default=DOCUMENT, help="default: docs/coverage.md")
+    parser.add_argument("--row", action="store_true", help="print one recipe's row as JSON")
+    arguments = parser.parse_args()
+    if arguments.row:
+        print(json.dumps(asdict(one(arguments.recipes[0]))))
+    else:
+        sys.exit(main(arguments.recipes or family_recipes(), arguments.output))
