@@ -41,7 +41,7 @@ class RecipeError(QRecipeError):
 class RecipeErrors(RecipeError):  # noqa: N818 - it holds several
     """All errors of one recipe at once, in the order of the files."""
 
-    def __init__(self, problems: Sequence[RecipeError]) -> None:
+    def __init__(self, problems: Sequence[QRecipeError]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
@@ -68,6 +68,10 @@ class PlanError(QRecipeError):
     """The recipe does not fit the captured model: a rule, a role, a tap, a width."""
 
     stage = "plan"
+
+
+class PlanErrors(PlanError, RecipeErrors):  # noqa: N818 - it holds several
+    """Everything in which a recipe does not fit its model, at once."""
 
 
 class CalibrationError(QRecipeError):

@@ -12,8 +12,14 @@ from typing import Any
 
 import pytest
 
-from qrecipe.cli import parser
-from qrecipe.recipe import load_recipe
+from qrecipe.cli import main, parser
+from qrecipe.graph.attention import TAPS
+from qrecipe.graph.operands import OPERATORS
+from qrecipe.graph.roles import OVERRIDABLE as ROLES
+from qrecipe.quantizers.kinds import QUANTIZERS
+from qrecipe.quantizers.ranges import INITIALISERS
+from qrecipe.recipe import default_offset, load_recipe
+from qrecipe.recipe.reference import reference
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
@@ -33,7 +39,7 @@ def commands(text: str) -> list[list[str]]:
     for line in text.replace("\\\n", " ").splitlines():
         match = re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\S*/)?qrecipe (.*)", line)
         if match:
-            found.append(shlex.split(match[1], comments=True))
+            found.append(shlex.split(match[1].split(" > ")[0], comments=True))
     return found
 
 
@@ -53,7 +59,7 @@ RECIPES = [
     pytest.param(text, id=f"{path.name}, {number}")
     for path in DOCUMENTS
     for number, (info, text) in enumerate(blocks(path), start=1)
-    if info == "yaml" and re.search(r"^version:", text, re.MULTILINE)
+    if info == "yaml"
 ]
 
 
@@ -89,7 +95,15 @@ def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(not RECIPES, reason="no document shows a recipe yet")
 @pytest.mark.parametrize("text", RECIPES or [""])
 def test_a_recipe_is_valid(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if it stood in ``recipes/``; the data may be anywhere."""
+    """As if it stood in ``recipes/``; the data may be anywhere. A fragment is given a version and a model.
+
+    ``# NAME.yaml is: TEXT`` in it says what a recipe that it extends holds.
+    """
+    for key, line in (("version", "version: 1"), ("model", "model: {architecture: demo}")):
+        if not re.search(rf"^{key}:", text, re.MULTILINE):
+            text = f"{line}\n{text}"
+    for name, base in re.findall(r"^# (\S+\.yaml) is: (.*)$", text, re.MULTILINE):
+        (tmp_path / name).write_text(base)
     for name in re.findall(r"\$\{?(\w+)", text):
         monkeypatch.setenv(name, str(tmp_path))
     for folder in (ROOT / "recipes").iterdir():
@@ -103,3 +117,46 @@ def test_commands_are_found() -> None:
         '$ qrecipe apply a.yaml \\\n    --resume   # goes on\nBCCD=x .venv/bin/qrecipe validate "b c.yaml"\nqrecipe\n'
     )
     assert commands(text) == [["apply", "a.yaml", "--resume"], ["validate", "b c.yaml"]]
+
+
+def test_the_keys_of_the_recipe_document_are_the_schemas() -> None:
+    """If not: put what ``qrecipe schema --markdown`` prints below the mark."""
+    text = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
+    assert text.partition("<!-- keys -->\n\n")[2] == reference()
+
+
+def test_the_tables_of_the_recipe_document_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8").partition("<!-- keys -->")[0]
+    flat = " ".join(text.split())
+    for names in (ROLES, TAPS, dict.fromkeys(OPERATORS.values())):
+        assert ", ".join(f"`{name}`" for name in names) in flat
+    starts = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    assert starts[starts.index("quantizer") :] == ["quantizer", *QUANTIZERS, "init", *INITIALISERS]
+    for name, kind in QUANTIZERS.items():
+        offset = default_offset("activation", name)
+        assert default_offset("weight", name) == "none"
+        zero = "none" if offset == "none" else f"none for weights, else {offset}"
+        state = "trained" if kind.learned else "as calibrated"
+        assert kind.weight == kind.activation
+        assert f"| `{name}` | {kind.title} | {state} | {zero} | `{kind.weight}` |" in text
+
+
+def test_links_of_documents_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        text = FENCE.sub("", path.read_text(encoding="utf-8"))
+        titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            file, _, anchor = link.partition("#")
+            assert link.startswith("http") or (path.parent / file).exists(), f"{path.name}: {link}"
+            assert file or anchor in anchors, f"{path.name}: {link}"
+
+
+def test_the_json_of_the_recipe_document_is_what_validate_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shown,) = [text for info, text in blocks(ROOT / "docs" / "recipe.md") if info == "json"]
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text("version: 1\nmodel: {architecture: demo}\nseed: 4bit\n")
+    assert main(["validate", "recipe.yaml", "--json"]) == 2
+    assert capsys.readouterr().out == shown

@@ -64,10 +64,10 @@ def main(overrides: list[str]) -> None:
     reference, real = bench.score(real_valued(recipe))
     print("\n| W-A-Attention | AP | AP50 | of real-valued | fewer operations |\n|---|---|---|---|---|")
     print(f"| real-valued | {reference.AP:.3f} | {reference.AP50:.3f} | 100% | 1.00x |", flush=True)
-    for bits in WIDTHS:
-        found, student = bench.score(at_bits(overrides, *bits))
+    for widths in WIDTHS:
+        found, student = bench.score(at_bits(overrides, *widths))
         cost = cost_of(student.plan)
-        name = "-".join(map(str, bits))
+        name = "-".join(map(str, widths))
         share = f"{found.AP / reference.AP:.1%} | {cost.macs / cost.operations:.2f}x"
         print(f"| {name} | {found.AP:.3f} | {found.AP50:.3f} | {share} |", flush=True)
     macs: dict[str, int] = {}

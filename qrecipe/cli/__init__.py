@@ -15,16 +15,20 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import QRecipeError, RecipeErrors
-from . import apply, evaluate, plan, predict, validate
+from . import apply, diff, evaluate, init, inspect, plan, predict, schema, validate
 from .command import Command
 from .console import TerminalConsole, complain
 
 COMMANDS: dict[str, Command] = {
+    "init": init.COMMAND,
     "validate": validate.COMMAND,
     "plan": plan.COMMAND,
+    "inspect": inspect.COMMAND,
+    "diff": diff.COMMAND,
     "apply": apply.COMMAND,
     "evaluate": evaluate.COMMAND,
     "predict": predict.COMMAND,
+    "schema": schema.COMMAND,
 }
 
 

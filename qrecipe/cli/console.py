@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,6 +37,27 @@ def sayer(console: Console) -> Callable[[str], None]:
 
 
 def complain(problems: Sequence[object]) -> None:
-    """One line on standard error for each problem."""
-    for problem in problems:
-        sys.stderr.write(f"error: {problem}\n")
+    """Each problem on standard error, each text once: a line, and in a terminal the source that it points at too."""
+    console = TerminalConsole(stderr=True)
+    unique = list({str(problem): problem for problem in problems}.values())
+    if not console.is_terminal:
+        for problem in unique:
+            sys.stderr.write(f"error: {problem}\n")
+        return
+    from .problems import pictured  # the recipe's own room, which no other output needs
+
+    for problem in unique:
+        for line in pictured(problem, console):
+            console.print(line, overflow="fold", highlight=False)
+    if len(unique) > 2:
+        console.print(f"{len(unique)} problems", style="bold", highlight=False)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """A line on standard error for each warning, each text once."""
+    console = TerminalConsole(stderr=True)
+    for text in dict.fromkeys(warnings):
+        if console.is_terminal:
+            console.print(Text.assemble(("warning: ", "bold yellow"), text), overflow="fold", highlight=False)
+        else:
+            sys.stderr.write(f"warning: {text}\n")

@@ -11,28 +11,36 @@ from rich.console import Console
 
 from .command import Command
 from .console import sayer, show
-from .options import add_recipe_options, size
+from .options import add_recipe_options, count, size
 from .recipe import typed_recipe
+
+DEPTH = 2
+BY = ("role", "module", "rule")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE")
+    parser.add_argument("--by", choices=BY, default="role", help="what the main table has a row for (default: role)")
+    text = f"levels of module paths in --by module (default: {DEPTH})"
+    parser.add_argument("--depth", type=count, default=DEPTH, metavar="N", help=text)
     parser.add_argument("--image-size", type=size, metavar="HxW", help="count costs at this size")
     parser.add_argument("--sites", action="store_true", help="list every site")
-    parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
+    parser.add_argument("--json", action="store_true", help="the whole plan as JSON, by role, module and rule")
     add_recipe_options(parser)
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
-    recipe = typed_recipe(arguments)
+    recipe = typed_recipe(arguments, data=False)
     from ..commands.bind import plan
+    from ..plan import describe
     from ..report.plan import plan_tables
 
     found = plan(recipe, sayer(Console(stderr=True) if arguments.json else console), arguments.image_size)
     if arguments.json:
-        sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
+        sys.stdout.write(json.dumps(describe(found, arguments.depth), indent=1) + "\n")
         return
-    show(console, plan_tables(found, sites=arguments.sites))
+    wide = console.width >= 100
+    show(console, plan_tables(found, arguments.by, arguments.depth, arguments.sites, wide))
 
 
 COMMAND = Command("show what a recipe does to its model, and what that costs", _options, _run)

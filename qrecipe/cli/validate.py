@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from ..errors import QRecipeError, RecipeErrors
+from ..errors import QRecipeError
+from ..recipe import Recipe, load_recipe
 from .command import Command
-from .console import complain, say, sayer
+from .console import complain, say, sayer, warn
 from .options import add_recipe_options
+from .problems import as_data, located, problems_of
 from .recipe import typed_recipe
 
 
@@ -18,34 +24,69 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
     text = "build and capture the model too, and hold the recipe to it"
     parser.add_argument("--bind", action="store_true", help=text)
+    text = "a list on standard output, one object for each recipe: file, valid, problems, warnings"
+    parser.add_argument("--json", action="store_true", help=text)
     add_recipe_options(parser)
 
 
+@dataclass
+class _Verdict:
+    """What became of one file. title: what is said of one without problems."""
+
+    file: Path
+    title: str = "valid"
+    problems: list[QRecipeError] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "file": str(self.file),
+            "valid": not self.problems,
+            "problems": [as_data(problem, str(self.file)) for problem in self.problems],
+            "warnings": list(self.warnings),
+        }
+
+
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    problems: list[QRecipeError] = []
+    verdicts = []
     for path in arguments.recipes:
-        try:
-            say(console, f"{path}: {_validated(path, arguments, console)}")
-        except RecipeErrors as errors:
-            problems += errors.problems
-        except QRecipeError as error:
-            problems.append(error)
-    complain(problems)
-    return 2 if problems else 0
+        verdict = _validated(path, arguments, Console(stderr=True) if arguments.json else console)
+        verdicts.append(verdict)
+        if not arguments.json and not verdict.problems:
+            say(console, f"{path}: {verdict.title}")
+    if arguments.json:
+        sys.stdout.write(json.dumps([verdict.to_json() for verdict in verdicts], indent=1) + "\n")
+    else:
+        warn(text for verdict in verdicts for text in verdict.warnings)
+        complain([problem for verdict in verdicts for problem in verdict.problems])
+    return 2 if any(verdict.problems for verdict in verdicts) else 0
 
 
-def _validated(path: Path, arguments: argparse.Namespace, console: Console) -> str:
-    if not arguments.bind:
-        from ..recipe import load_recipe  # all that is needed: without --bind no library of models is loaded
+def _validated(path: Path, arguments: argparse.Namespace, console: Console) -> _Verdict:
+    verdict = _Verdict(path)
+    try:
+        recipe = typed_recipe(arguments, path) if arguments.bind else load_recipe(path, arguments.set)
+    except QRecipeError as error:
+        verdict.problems += problems_of(error)
+        return verdict
+    if arguments.bind:
+        _bind(recipe, verdict, console)
+    return verdict
 
-        load_recipe(path, arguments.set)
-        return "valid"
-    from ..commands.bind import bind
 
-    plan = bind(typed_recipe(arguments, path), sayer(console))
+def _bind(recipe: Recipe, verdict: _Verdict, console: Console) -> None:
+    """Hold a recipe to its model. Mutates the verdict."""
+    from ..commands.bind import bind  # without --bind no library of models is loaded
+
+    try:
+        plan = bind(recipe, sayer(console))
+    except QRecipeError as error:
+        verdict.problems += [located(problem, recipe) for problem in problems_of(error)]
+        return
     layers = len(plan.alignments)
     aligned = f", queries aligned in {layers} decoder layer{'s'[: layers != 1]}" if layers else ""
-    return f"valid, and binds: {len(plan.quantizers)} quantizers{aligned}"
+    verdict.warnings = plan.warnings
+    verdict.title = f"valid, and binds: {len(plan.quantizers)} quantizers{aligned}"
 
 
 COMMAND = Command("say everything that is wrong with recipes; builds nothing", _options, _run)

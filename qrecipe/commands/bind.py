@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-from ..plan import Plan
+from ..errors import PlanErrors, QRecipeError
+from ..plan import Plan, WhichModel
 from ..recipe.definition import Recipe
-from ..student import make_plan, make_student, real_valued
+from ..student import Source, Student, make_plan, make_student, real_valued
 from ..train.module import TrainingModule
 from .workshop import Say, Workshop
 
 
 def bind(recipe: Recipe, say: Say) -> Plan:
-    """Compile the student and its teacher as ``apply`` would.
+    """Compile the student and its teacher as ``apply`` would; the student's plan, with its warnings.
 
     Raises:
-        QRecipeError: the data, the model, a rule, a role or a target does not fit.
+        PlanErrors: rules, roles and targets that do not fit the student or the teacher, all of them.
+        QRecipeError: the data or a model cannot be used.
     """
-    workshop = Workshop(recipe, ("train", "val"), say)
-    student = make_student(workshop.source, recipe)
-    if recipe.distill.targets:
-        TrainingModule(student, make_student(workshop.teacher_source, real_valued(recipe, targets=True)))
+    return bound(Workshop(recipe, ("train", "val"), say))
+
+
+def bound(workshop: Workshop) -> Plan:
+    """The same with models that are captured already.
+
+    Raises:
+        QRecipeError: as ``bind``.
+    """
+    recipe = workshop.recipe
+    problems: list[QRecipeError] = []
+    student = _made(workshop.source, recipe, "model", problems)
+    if recipe.distill.targets or (recipe.teacher is not None and recipe.teacher.roles):
+        teacher = _made(workshop.teacher_source, real_valued(recipe, targets=True), "teacher", problems)
+        if student is not None and teacher is not None:
+            TrainingModule(student, teacher)
+    if problems:
+        raise PlanErrors(list({str(problem): problem for problem in problems}.values()))
+    assert student is not None
     return student.plan
+
+
+def _made(source: Source, recipe: Recipe, part: WhichModel, problems: list[QRecipeError]) -> Student | None:
+    """One of the two; None where it does not fit, which ``problems`` is told."""
+    try:
+        return make_student(source, recipe, part)
+    except PlanErrors as found:
+        problems += found.problems
+        return None
 
 
 def plan(recipe: Recipe, say: Say, image_size: tuple[int, int] | None = None) -> Plan:

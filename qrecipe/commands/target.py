@@ -33,7 +33,12 @@ class Target:
 
 
 def find_target(
-    path: Path, which: Which | None = None, overrides: Sequence[str] = (), random_weights: bool = False
+    path: Path,
+    which: Which | None = None,
+    overrides: Sequence[str] = (),
+    random_weights: bool = False,
+    *,
+    data: bool = True,
 ) -> Target:
     """Tell a run folder, a student's folder and a recipe apart.
 
@@ -41,6 +46,7 @@ def find_target(
         which: by default a run's trained student, a student's folder itself, or a recipe's real-valued model.
         overrides: as ``load_recipe`` takes them. Of a run or a student only ``data`` can be changed.
         random_weights: leave the recipe's weights out.
+        data: whether a recipe's data will be read, as in ``load_recipe``.
 
     Raises:
         RunError: it is none of them, or has no such model. RecipeErrors: the recipe has errors.
@@ -55,7 +61,7 @@ def find_target(
             raise RunError(
                 f"a recipe has no {chosen} model", where=str(path), remedy="use real or off, or name a run folder"
             )
-        recipe = load_recipe(path, tuple(overrides))
+        recipe = load_recipe(path, tuple(overrides), data=data)
         target = Target(recipe, None, chosen, f"{recipe.name}, {chosen}")
     if not random_weights:
         return target

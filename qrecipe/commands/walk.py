@@ -9,10 +9,10 @@ from typing import Any
 
 from ..data.loader import BatchLoader
 from ..evaluate import Evaluation
-from ..plan import Plan, cost_of
+from ..plan import Plan, cost_of, describe
 from ..recipe.definition import Recipe
+from ..report.amounts import amount, size
 from ..report.pictures import save_detections
-from ..report.plan import amount, size
 from ..run.checkpoint import load_weights
 from ..run.folder import RunFolder
 from ..run.summary import ROWS, Summary, SummaryRow
@@ -45,9 +45,9 @@ class Walk:
         recipe = self.recipe
         student = make_student(self.workshop.source, recipe)
         plan = student.plan
-        self.run.write_plan(plan.to_json())
+        self.run.write_plan(describe(plan))
         self._say_plan(plan)
-        teacher = make_student(self.workshop.teacher_source, real_valued(recipe, targets=True))
+        teacher = make_student(self.workshop.teacher_source, real_valued(recipe, targets=True), "teacher")
         module = TrainingModule(student, teacher if recipe.distill.targets else None)
         # A detector that is trained as it is has no teacher to compare with, only its own beginning.
         first = "teacher" if plan.quantizers or plan.alignments or recipe.teacher is not None else "start"
@@ -58,7 +58,7 @@ class Walk:
             self._train(module, "student")
         save_student(student, self.run.path / FOLDERS["trained"])
         if plan.quantizers and recipe.train.control and recipe.train.epochs:
-            control = make_student(self.workshop.teacher_source, real_valued(recipe))
+            control = make_student(self.workshop.teacher_source, real_valued(recipe), "teacher")
             self._train(TrainingModule(control), "control")
             save_student(control, self.run.path / FOLDERS["control"])
         summary = self._summary(student, teacher, first)
@@ -78,6 +78,8 @@ class Walk:
             self.say(f"plan: nothing is quantized; weights {size(cost.bytes)}, {amount(cost.macs)} MACs an image")
         if plan.alignments:
             self.say(f"plan: queries aligned in {len(plan.alignments)} of the decoder's layers")
+        for warning in plan.warnings:
+            self.say(f"warning: {warning}")
 
     def _score(self, student: Student, split: str, title: str) -> tuple[Evaluation, list[dict[str, Any]]]:
         """Evaluate a student, which is left in evaluation mode, and say what came out."""
@@ -163,7 +165,7 @@ class Walk:
         recipe, path = self.recipe, self.run.path
         models = {first: teacher}
         if (path / FOLDERS["control"]).exists():
-            models["control"] = make_student(self.workshop.teacher_source, real_valued(recipe))
+            models["control"] = make_student(self.workshop.teacher_source, real_valued(recipe), "teacher")
         if (path / FOLDERS["calibrated"]).exists():
             models["calibrated"] = make_student(self.workshop.source, recipe)
         for name, own in models.items():

@@ -20,7 +20,14 @@ from ..student import Source, capture_source
 
 Say = Callable[[str], None]
 
-CLASSES: dict[str, int] = {"detr": 91, "conditional_detr": 91, "deformable_detr": 91}
+CLASSES: dict[str, int] = {
+    "detr": 91,
+    "conditional_detr": 91,
+    "dab-detr": 91,
+    "deformable_detr": 91,
+    "yolos": 91,
+    "table-transformer": 2,
+}
 """Classes of an architecture's published weights, where they are not COCO's 80."""
 
 
@@ -69,7 +76,9 @@ class Workshop:
                 raise
             spec = self.recipe.model
             count = int(spec.config.get("num_labels", CLASSES.get(spec.architecture or "", 80)))
-            self.say(f"data: not read: {str(problem).splitlines()[0]}")
+            unset = "$" in str(problem.where).replace("$$", "")
+            reason = "its paths name an environment variable that is not set" if unset else str(problem).splitlines()[0]
+            self.say(f"data: not read: {reason}")
             self.say(f"data: planned as if it had {count} categories; only the class heads depend on their number")
             return [(number, f"category {number}") for number in range(count)]
         return [(category.id, category.name) for category in index.categories]
@@ -105,7 +114,10 @@ class Workshop:
 
     def _capture(self, built: Built) -> Source:
         self.say(f"capture: {type(built.model).__name__} as graphs for training and evaluation, checked at other sizes")
-        return capture_source(built.model, built.family, built.input, label_map=built.label_map)
+        source = capture_source(built.model, built.family, built.input, label_map=built.label_map)
+        for warning in source.captured.warnings:
+            self.say(f"capture: warning: {warning}")
+        return source
 
     def batches(
         self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool, batch_size: int | None = None

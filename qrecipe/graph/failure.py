@@ -47,9 +47,9 @@ ADVICE: dict[Kind, Advice] = {
     ),
     "varying": Advice(
         "a list or a tensor whose length depends on the data",
-        "a graph holds a fixed number of tensors; here their number or length changes with the batch or with the values",
+        "a graph holds a fixed number of tensors; here their number or length changes with the batch or the values",
         (
-            "work on the whole batch at once instead of looping over it: x.flatten(1) instead of [t.flatten() for t in x]",
+            "work on the whole batch at once, without a loop over it: x.flatten(1), not [t.flatten() for t in x]",
             "choose with a mask that keeps the shape (torch.where, masked_fill), or topk of a fixed size",
         ),
     ),
@@ -81,7 +81,7 @@ ADVICE: dict[Kind, Advice] = {
         "a size of the input that becomes a plain number",
         "the graph would serve that one size only",
         (
-            "take sizes from tensor.shape where they are needed, and build with torch.arange or F.interpolate, not numpy",
+            "take sizes from tensor.shape where they are needed, and build with torch.arange and the like, not numpy",
             "without math.*, float(), range() over a size, and branches on it",
             "sizes that a setting fixes can come from __init__",
         ),
@@ -101,7 +101,7 @@ _NOISE = (" (unhinted:", " For more information, run with TORCH_LOGS", "\nThe er
 
 
 @final
-class CaptureFailure(CaptureError):
+class CaptureFailure(CaptureError):  # noqa: N818 - the screen, which every other capture error is not
     """One screen. kind, line: of what failed; ``part``: the path of the module it is in, None where it is unknown.
 
     Args:
@@ -156,7 +156,7 @@ def evaluation_only(model: str, finding: Finding) -> str:
     """The warning where the evaluation mode has to serve for both."""
     place = f" at {finding.line.place}" if finding.line is not None else ""
     return (
-        f"{model} cannot be captured in training mode ({ADVICE[finding.kind].what}{place}): its evaluation mode is used "
-        "in training too. What it does only while training is lost: auxiliary outputs, and dropout other than that of "
-        "nn.Dropout parts"
+        f"{model} cannot be captured in training mode ({ADVICE[finding.kind].what}{place}): its evaluation mode is "
+        "used in training too. What it does only while training is lost: auxiliary outputs, and dropout except that "
+        "of nn.Dropout parts"
     )

@@ -62,7 +62,8 @@ def verify(
     eager = copy.deepcopy(model)
     found: list[Agreement] = []
     # Where only the evaluation mode could be captured there is nothing to hold the training graph to.
-    for structure in STRUCTURES if captured.training else ("eval",):
+    structures: tuple[Structure, ...] = STRUCTURES if captured.training else ("eval",)
+    for structure in structures:
         for inputs in examples:
             try:
                 agreement = _compare(graph, eager, call, structure, inputs, gradients)

@@ -72,10 +72,12 @@ class Watch(TorchFunctionMode):
         return result
 
     def _note(self, kind: str, line: Line | None) -> None:
-        # A tolist() iterates over the tensor itself: the outer call is what the user wrote.
-        inner = self.last_read is not None and self.last_read[1] == line and kind == "varying"
-        if line is not None and not inner:
-            self.last_read = (kind, line)
+        if line is None:
+            return
+        # A fake tensor's tolist() is written in Python, and iterates: what the user wrote is the outer call.
+        if kind in ("varying", "item") and ".tolist(" in line.text:
+            kind = "tolist"
+        self.last_read = (kind, line)
 
     def _line(self) -> Line | None:
         return deepest_line(steps_from(sys._getframe(1)), self.root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -27,19 +28,37 @@ def call_factory(name: str, arguments: Mapping[str, Any], place: Place) -> nn.Mo
     Raises:
         ModelError: no such file, module or function; anything that it raises; a result that is no ``nn.Module``.
     """
+    with _Importable(_folder(name)), _Blame(name, place):
+        model = _found(name, place)(**arguments)
+    if not isinstance(model, nn.Module):
+        raise place.error(("factory",), f"{name} returned {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def factory_parameters(name: str, place: Place) -> dict[str, inspect.Parameter]:
+    """The parameters of such a function, which is found as ``call_factory`` finds it, and not called.
+
+    Raises:
+        ModelError: as ``call_factory``.
+    """
+    with _Importable(_folder(name)), _Blame(name, place):
+        return dict(inspect.signature(_found(name, place)).parameters)
+
+
+def _folder(name: str) -> str | None:
+    """The folder of the file that a factory is in; None for a module's."""
+    source = name.rpartition(":")[0]
+    return str(Path(source).resolve().parent) if source.endswith(".py") else None
+
+
+def _found(name: str, place: Place) -> Callable[..., Any]:
     source, _, function = name.rpartition(":")
     if not source or not function:
         raise place.error(
             ("factory",), f'"{name}" names no function', "write path/to/file.py:function or package.module:function"
         )
-    folder = str(Path(source).resolve().parent) if source.endswith(".py") else None
-    with _Importable(folder), _Blame(name, place):
-        module = _from_file(Path(source), place) if folder else importlib.import_module(source)
-        build = _function(module, function, name, place)
-        model = build(**arguments)
-    if not isinstance(model, nn.Module):
-        raise place.error(("factory",), f"{name} returned {type(model).__name__}, not a torch.nn.Module")
-    return model
+    module = _from_file(Path(source), place) if _folder(name) else importlib.import_module(source)
+    return _function(module, function, name, place)
 
 
 def _from_file(file: Path, place: Place) -> ModuleType:

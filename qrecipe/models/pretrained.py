@@ -17,14 +17,9 @@ from .families import FAMILY_OF_TYPE, family_of_type
 from .label_mapping import classes_needed, map_labels, names_of_classes
 from .place import Place, did_you_mean
 from .quiet import quiet_transformers
+from .resnets import DEFAULT, own_names, resnet_values, thaw_resnet, without_timm
 from .state_dicts import Mismatch, restore_tied
 from .weight_files import model_folder, read_state, state_file
-
-# The published DETRs (revision no_timm) have these backbones: microsoft/resnet-50 and -101 without timm.
-RESNETS: dict[str, dict[str, Any]] = {
-    "resnet50": {"model_type": "resnet", "depths": [3, 4, 6, 3], "out_features": ["stage4"]},
-    "resnet101": {"model_type": "resnet", "depths": [3, 4, 23, 3], "out_features": ["stage4"]},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +63,9 @@ def load_pretrained(
             folder = model_folder(spec.weights, place, with_weights=not random_weights)
         elif spec.weights is not None and spec.weights.file is None and not random_weights:
             folder = model_folder(spec.weights, place)
-        stored = None if folder is None else _stored_config(folder, place)
+        stored = None if folder is None else stored_config(folder, place)
         config = _config(spec, detectors, place) if spec.architecture is not None else _overridden(stored, spec, place)
-        _check_type(config, spec, detectors, place)
+        check_type(config, spec, detectors, place)
         label_map, messages = _fit_head(config, stored, spec, categories, place, known)
         model_class = getattr(transformers, detectors[config.model_type])
         filled = spec.weights is not None and not random_weights
@@ -79,32 +74,29 @@ def load_pretrained(
         except (ImportError, OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
             path = ("weights",) if filled else ("config",)
             raise place.error(path, f"{model_class.__name__} cannot be built: {error}") from error
+        if config.model_type in DEFAULT and config.backbone_config.model_type == "resnet":
+            thaw_resnet(model)
         return Loaded(model, label_map, loading, messages)
 
 
 def _fill(model_class: Any, config: Any, folder: Path | None, spec: ModelSpec, place: Place) -> tuple[nn.Module, Any]:
     """The model with stored weights, and transformers' account of the keys. It renames keys of older versions."""
     assert spec.weights is not None
-    if folder is None:
-        files, state = [], read_state(state_file(spec.weights, place), place)
-    else:
-        files, state = sorted(folder.glob("model*.safetensors")), None
+    files = [state_file(spec.weights, place)] if folder is None else sorted(folder.glob("model*.safetensors"))
+    state = own_names({key: value for file in files for key, value in read_state(file, place).items()})
     model, loading = model_class.from_pretrained(
-        folder,
+        None,
         config=config,
         state_dict=state,
-        use_safetensors=True,
-        local_files_only=True,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
         dtype=torch.float32,
     )
-    for part in [state] if state is not None else (read_state(file, place) for file in files):
-        restore_tied(model, part)
+    restore_tied(model, state)
     return model, loading
 
 
-def _check_type(config: Any, spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> None:
+def check_type(config: Any, spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> None:
     """Refuse what no family can read, before any weights are read."""
     if config.model_type not in detectors:
         raise place.error(("weights",), f"{config.model_type} is no detector of transformers")
@@ -116,7 +108,7 @@ def _check_type(config: Any, spec: ModelSpec, detectors: Mapping[str, str], plac
             raise place.relocated(path, error) from error
 
 
-def _stored_config(folder: Path, place: Place) -> Any:
+def stored_config(folder: Path, place: Place) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -142,11 +134,8 @@ def _config(spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> Any:
             f"{hint}architectures are {', '.join(known)}; set model.factory for a detector of your own",
         )
     values = dict(spec.config)
-    if spec.architecture == "detr" and "backbone_config" not in values:
-        name = values.pop("backbone", "resnet50")
-        if name not in RESNETS:
-            raise place.error(("config", "backbone"), f'no backbone "{name}"', f"there are {', '.join(RESNETS)}")
-        values["backbone_config"] = RESNETS[name]
+    if spec.architecture in DEFAULT:
+        values = resnet_values(spec.architecture, values, place)
     config_class = CONFIG_MAPPING[spec.architecture]
     _check_keys(config_class, values, ("config",), place)
     try:
@@ -161,13 +150,7 @@ def _overridden(config: Any, spec: ModelSpec, place: Place) -> Any:
     _check_keys(type(config), spec.config, ("config",), place)
     for key, value in spec.config.items():
         setattr(config, key, value)
-    backbone = getattr(config, "backbone_config", None)
-    if getattr(backbone, "model_type", None) == "timm_backbone":
-        raise place.error(
-            ("weights",),
-            "its backbone needs timm",
-            "use a revision without it, as revision: no_timm of facebook's DETRs",
-        )
+    without_timm(config, place)
     return config
 
 

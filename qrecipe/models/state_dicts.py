@@ -18,8 +18,8 @@ SHOWN = 10
 def fill(model: nn.Module, state: Mapping[str, Tensor], is_head: IsHead) -> list[Mismatch]:
     """Copy the tensors in, and return (key, own shape, stored shape) of the head tensors that were left as they were.
 
-    A tensor that is tied to another may be absent, as safetensors files store it once. A missing
-    ``num_batches_tracked`` counts for nothing, and is passed over.
+    A tensor that is tied to another may be absent, as safetensors files store it once. A
+    ``num_batches_tracked`` too few or too many counts for nothing, and is passed over.
 
     Raises:
         ModelError: missing keys, unexpected keys, or shapes that differ outside a head.
@@ -65,7 +65,7 @@ def check_keys(
     missing = sorted(key for key in missing if not key.endswith("num_batches_tracked"))
     if missing:
         problems.append(f"missing: {_some(missing)}")
-    unexpected = sorted(unexpected)
+    unexpected = sorted(key for key in unexpected if not key.endswith("num_batches_tracked"))
     if unexpected:
         problems.append(f"unexpected: {_some(unexpected)}")
     wrong = sorted(mismatch for mismatch in differing if not is_head(*mismatch))

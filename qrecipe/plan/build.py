@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal
 
-from ..errors import PlanError
-from ..graph.attention import TAPS
+from ..errors import PlanError, PlanErrors, QRecipeError
 from ..graph.capture import Captured
 from ..graph.face import Structure
-from ..graph.operands import Operand, operand_at
-from ..graph.operations import Operation, canonical_parameters, find_operations
-from ..graph.roles import discover_roles
+from ..graph.operands import Operand, OperandKind, operand_at
+from ..graph.operations import Operation, find_operations
+from ..graph.parameters import parameter_sizes
+from ..graph.roles import Roles, discover_roles, override_problems
 from ..graph.shapes import Extent, Symbols, is_number, shape_of
-from ..recipe.definition import QuantizerSpec, Recipe
+from ..recipe.definition import QuantizerSpec, Recipe, Spot
 from .cost import products_of
-from .plan import Plan, PlannedAlignment, PlannedOperation, PlannedTap, Site
-from .rules import check_patterns, decide, unmatched
+from .decisions import decisions_of, rule_warnings
+from .nearest import missing_role_problems, unmatched_problems
+from .plan import Plan, PlannedOperation, Site
+from .rules import Verdict, decide, pattern_problems
+from .targets import alignment_warnings, plan_alignments, plan_taps
+from .unsupported import count_unsupported
 
-LOGITS = "decoder.cross_attention.logits"
+WhichModel = Literal["model", "teacher"]
 
 
 def build_plan(
@@ -27,38 +32,33 @@ def build_plan(
     image_size: tuple[int, int],
     roles_override: Mapping[str, str] | None = None,
     notes: tuple[str, ...] = (),
+    part: WhichModel = "model",
 ) -> Plan:
     """Decide every site, alignment and tap; nothing is changed but the faces' ``taps`` and ``queries``.
 
     Args:
         captured: the model's two graphs.
         image_size: (height, width) at which costs are counted.
-        roles_override: the recipe's ``model.roles``.
+        roles_override: the recipe's ``model.roles``, or ``teacher.roles``.
         notes: what the family leaves out.
+        part: which of the recipe's models this is, for messages.
 
     Raises:
-        PlanError: a rule that matches nothing, a role that the model lacks, a width that does not fit.
+        PlanErrors: rules that match nothing, roles and taps that the model lacks: all of them, each at its place.
     """
-    check_patterns(recipe)
+    _stop_at([*pattern_problems(recipe), *_override_problems(captured, recipe, roles_override, part)])
     operations = find_operations(captured)
     roles = discover_roles(captured, operations, roles_override)
-    sites: dict[str, Site] = {}
-    matched: set[int] = set()
-    sharing: dict[tuple[object, ...], str] = {}
-    for structure in ("train", "eval"):
-        symbols = Symbols.of(captured.faces[structure].graph)
-        aligned = _aligned_slots(captured, structure, recipe)
-        for operation in operations[structure]:
-            for operand in operation.operands:
-                if operand.site in sites:
-                    continue
-                spec, reason, rules = decide(recipe.quantize, operation, operand, roles.of[operation.name])
-                matched.update(rules)
-                site = _site(operation, operand, roles.of[operation.name], spec, reason, symbols)
-                is_aligned = (operation.node, operand.slot) in aligned
-                sites[site.name] = _share(site, operation, operand, structure, is_aligned, sharing)
-    everything = [*operations["train"], *operations["eval"]]
-    unmatched(recipe, matched, everything, set(roles.of.values()))
+    judged = _judge(recipe, operations, roles)
+    sites = _sites(captured, recipe, operations, roles, judged)
+    alignments, problems = plan_alignments(captured, recipe, part)
+    taps, tap_problems = plan_taps(captured, recipe, part)
+    problems += tap_problems
+    verdicts = [verdict for _, verdict in judged.values()]
+    matched = {index for verdict in verdicts for index in verdict.matched}
+    problems += unmatched_problems(recipe, matched, [*operations["train"], *operations["eval"]], dict(roles.of))
+    problems += [*_unfinished(recipe, judged), *missing_role_problems(recipe, set(roles.of.values()), part)]
+    _stop_at(problems)
     height, width = image_size
     symbols = Symbols.of(captured.faces["eval"].graph)
     planned = tuple(
@@ -71,21 +71,90 @@ def build_plan(
         )
         for operation in operations["eval"]
     )
-    canonical = canonical_parameters(captured.root)
-    parameters = {
-        name: parameter.numel() for name, parameter in captured.root.named_parameters() if canonical[name] == name
-    }
-    return Plan(
+    plan = Plan(
         sites=sites,
         operations=planned,
-        alignments=_alignments(captured, recipe),
-        taps=_taps(captured, recipe),
-        parameters=parameters,
+        alignments=tuple(alignments),
+        taps=tuple(taps),
+        parameters=parameter_sizes(captured.root, captured.faces),
         image_size=image_size,
         batch_norm=recipe.quantize.batch_norm,
         backbone=roles.backbone,
         notes=notes,
+        decisions=decisions_of(recipe, judged.values()),
+        unsupported=count_unsupported(captured.faces["eval"]),
     )
+    warnings = (*rule_warnings(recipe, judged.values()), *alignment_warnings(captured, recipe, plan))
+    return dataclasses.replace(plan, warnings=warnings)
+
+
+def _stop_at(problems: list[PlanError]) -> None:
+    """Raise them, those of one file from its top to its bottom. Raises: PlanErrors."""
+    if problems:
+        raise PlanErrors(sorted(problems, key=_line))
+
+
+def _line(problem: QRecipeError) -> tuple[str, int, int]:
+    mark = problem.where.mark if isinstance(problem.where, Spot) else None
+    return ("", 0, 0) if mark is None else (mark.file, mark.line, mark.column)
+
+
+def _override_problems(
+    captured: Captured, recipe: Recipe, overrides: Mapping[str, str] | None, part: WhichModel
+) -> list[PlanError]:
+    return [
+        PlanError(problem.what, where=recipe.where((part, "roles", role)), remedy=problem.remedy)
+        for role, problem in override_problems(captured, overrides or {}).items()
+    ]
+
+
+def _judge(
+    recipe: Recipe, operations: Mapping[Structure, list[Operation]], roles: Roles
+) -> dict[str, tuple[OperandKind, Verdict]]:
+    """Every site's kind and what is decided of it; a site of both structures, or of several calls, once."""
+    judged: dict[str, tuple[OperandKind, Verdict]] = {}
+    for operation in (*operations["train"], *operations["eval"]):
+        for operand in operation.operands:
+            if operand.site not in judged:
+                verdict = decide(recipe.quantize, operation, operand, roles.of[operation.name])
+                judged[operand.site] = operand.kind, verdict
+    return judged
+
+
+def _unfinished(recipe: Recipe, judged: Mapping[str, tuple[OperandKind, Verdict]]) -> list[PlanError]:
+    """Rules that quantize what has no default without saying enough, once for each kind of operand."""
+    found: dict[tuple[int, OperandKind], PlanError] = {}
+    for site, (kind, verdict) in judged.items():
+        if verdict.problem is None:
+            continue
+        index, missing = verdict.problem
+        what = f"the rule quantizes {site}, for which quantize.{kind} gives no default, without {missing}"
+        where = recipe.where((*recipe.quantize.rules[index].path, kind))
+        found.setdefault((index, kind), PlanError(what, where=where, remedy="name them in the rule"))
+    return list(found.values())
+
+
+def _sites(
+    captured: Captured,
+    recipe: Recipe,
+    operations: Mapping[Structure, list[Operation]],
+    roles: Roles,
+    judged: Mapping[str, tuple[OperandKind, Verdict]],
+) -> dict[str, Site]:
+    sites: dict[str, Site] = {}
+    sharing: dict[tuple[object, ...], str] = {}
+    for structure in operations:
+        symbols = Symbols.of(captured.faces[structure].graph)
+        aligned = _aligned_slots(captured, structure, recipe)
+        for operation in operations[structure]:
+            for operand in operation.operands:
+                if operand.site in sites:
+                    continue
+                verdict = judged[operand.site][1]
+                site = _site(operation, operand, roles.of[operation.name], verdict.spec, verdict.reason, symbols)
+                is_aligned = (operation.node, operand.slot) in aligned
+                sites[site.name] = _share(site, operation, operand, structure, is_aligned, sharing)
+    return sites
 
 
 def _site(
@@ -150,59 +219,3 @@ def _aligned_slots(captured: Captured, structure: Structure, recipe: Recipe) -> 
     if not recipe.distill.align:
         return set()
     return {user for point in captured.faces[structure].queries.values() for user in point.users}
-
-
-def _alignments(captured: Captured, recipe: Recipe) -> tuple[PlannedAlignment, ...]:
-    found = []
-    for index, spec in enumerate(recipe.distill.align):
-        place = recipe.where(("distill", "align", index, "at"))
-        if spec.at != "decoder.cross_attention.query":
-            raise PlanError(f"alignment is defined for decoder.cross_attention.query, not for {spec.at!r}", where=place)
-        queries = captured.faces["train"].queries
-        if not queries:
-            raise PlanError(
-                "no cross-attention query was found in the model",
-                where=place,
-                remedy="name the modules under model.roles: {decoder.cross_attention: GLOB}",
-            )
-        found += [
-            PlannedAlignment(f"layer{layer}", layer, point.heads, point.head_dim, spec.per, point.layout, spec.init)
-            for layer, point in sorted(queries.items())
-        ]
-    return tuple(found)
-
-
-def _taps(captured: Captured, recipe: Recipe) -> tuple[PlannedTap, ...]:
-    """The taps that the recipe's distillation targets name, and with alignment those that its report reads."""
-    face = captured.faces["train"]
-    found: dict[str, PlannedTap] = {}
-    for index, target in enumerate(recipe.distill.targets):
-        place = recipe.where(("distill", "targets", index, "at"))
-        if target.at not in TAPS:
-            raise PlanError(f"{target.at!r} cannot be tapped", where=place, remedy=f"one of {', '.join(TAPS)}")
-        layers = sorted(layer for role, layer in face.taps if role == target.at)
-        if not layers:
-            raise PlanError(
-                f"the model has no {target.at} that could be tapped",
-                where=place,
-                remedy="name the modules under model.roles: {decoder.cross_attention: GLOB}",
-            )
-        for layer in layers[-1:] if target.layers == "last" else layers:
-            tap = face.taps[target.at, layer]
-            if len(shape_of(tap) or ()) != 3:
-                raise PlanError(
-                    f"{target.at} is no feature per query here, so it cannot be distilled",
-                    where=place,
-                    remedy="distil decoder.cross_attention.output or decoder.layer.output",
-                )
-            found[f"{target.at}.{layer}"] = _tap(captured, target.at, layer)
-    if recipe.distill.align:  # what calibration reports of an alignment: how far it moves the attention logits
-        for layer in face.queries:
-            found.setdefault(f"{LOGITS}.{layer}", PlannedTap(f"{LOGITS}.{layer}", LOGITS, layer, 0))
-    return tuple(sorted(found.values(), key=lambda tap: (tap.role, tap.layer)))
-
-
-def _tap(captured: Captured, role: str, layer: int) -> PlannedTap:
-    shape = shape_of(captured.faces["train"].taps[role, layer]) or ()
-    width = int(shape[-1]) if shape and is_number(shape[-1]) else 0
-    return PlannedTap(f"{role}.{layer}", role, layer, width)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph.operations import Operation
 from ..graph.shapes import Extent, Symbols, shape_of
-from .plan import Plan, PlannedOperation, Product
+from .plan import Plan, PlannedOperation, Product, Site
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,32 @@ class Cost:
     operations: float
     bit_operations: int
 
+    def __add__(self, other: Cost) -> Cost:
+        mine, theirs = self.to_dict(), other.to_dict()
+        return Cost(**{key: mine[key] + theirs[key] for key in mine})
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def cost_of(plan: Plan, operations: Iterable[PlannedOperation] | None = None) -> Cost:
     """The cost of a plan, or of some of its operations (bytes are always the whole plan's)."""
-    chosen = plan.operations if operations is None else tuple(operations)
-    products = [product for operation in chosen for product in operation.products]
-    parameters = sum(plan.parameters.values())
-    scales = sum(
-        site.size * (1 if site.spec is None or site.spec.offset == "none" else 2) for site in plan.quantizers.values()
-    )
-    packed = sum(_packed(plan, name, count) for name, count in plan.parameters.items())
+    chosen = plan.operations if operations is None else operations
+    return cost_of_parts(plan, chosen, plan.parameters, plan.quantizers.values())
+
+
+def cost_of_parts(
+    plan: Plan, operations: Iterable[PlannedOperation], parameters: Iterable[str], quantizers: Iterable[Site]
+) -> Cost:
+    """The cost of some operations, some parameters and the scales of some quantizers (each by its first site)."""
+    products = [product for operation in operations for product in operation.products]
+    counts = {name: plan.parameters[name] for name in parameters}
+    scales = sum(site.size * (1 if site.spec is None or site.spec.offset == "none" else 2) for site in quantizers)
+    packed = sum(_packed(plan, name, count) for name, count in counts.items())
     return Cost(
-        parameters=parameters,
+        parameters=sum(counts.values()),
         bytes=packed + 4 * scales,
-        float_bytes=4 * parameters,
+        float_bytes=4 * sum(counts.values()),
         macs=sum(product.macs for product in products),
         operations=sum(p.macs * max(plan.bits(p.left), plan.bits(p.right)) / 32 for p in products),
         bit_operations=sum(p.macs * plan.bits(p.left) * plan.bits(p.right) for p in products),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-from ..graph.operands import OperandKind, Slot
+from ..graph.operands import PASSIVE, OperandKind, Slot
 from ..recipe.definition import QuantizerSpec
 
 
@@ -38,6 +37,27 @@ class Site:
     size: int = 1
     batched: bool = False
     note: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether tables count it: additions and concatenations only where they are quantized."""
+        return self.operator not in PASSIVE or self.spec is not None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A default or a rule of the recipe, and how many operands it decides. The last rule that matches decides.
+
+    reason: what ``Site.reason`` says where it decides. place: ``file:line`` in the recipe, "" where it has none.
+    matched, decided, in_part: operands by kind: that it is about; that it decides; that it helps to decide, as a
+        later rule which decides leaves some of its keys as they are. A kind that it does not set is left out.
+    """
+
+    reason: str
+    place: str
+    matched: Mapping[OperandKind, int]
+    decided: Mapping[OperandKind, int]
+    in_part: Mapping[OperandKind, int]
 
 
 @dataclass(frozen=True)
@@ -79,17 +99,25 @@ class PlannedAlignment:
 
 @dataclass(frozen=True)
 class PlannedTap:
-    """One value that ``with_taps`` returns: ``name`` is role and layer; ``width`` its last extent."""
+    """One value that ``with_taps`` returns: ``name`` is role and layer; ``width`` its last extent, 0 where that
+    depends on the image; ``per_query``: whether it is (batch, queries, width)."""
 
     name: str
     role: str
     layer: int
     width: int
+    per_query: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything the passes carry out. ``parameters``: number of elements by (canonical) parameter name."""
+    """Everything the passes carry out, and what people are told of it.
+
+    parameters: number of elements by (canonical) parameter name.
+    decisions: the recipe's defaults and rules, in order, those that decide nothing too.
+    unsupported: operations of the evaluation graph that no recipe quantizes, by operator: how many.
+    warnings: sentences on what the recipe says in vain, each with its place.
+    """
 
     sites: Mapping[str, Site]
     operations: tuple[PlannedOperation, ...]
@@ -100,6 +128,9 @@ class Plan:
     batch_norm: Literal["frozen", "live"]
     backbone: str
     notes: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    unsupported: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def quantizers(self) -> dict[str, Site]:
@@ -114,9 +145,3 @@ class Plan:
         """Bits of a site's operand; 32 where it is real-valued or no site."""
         spec = self.sites[site].spec if site in self.sites else None
         return spec.bits if spec is not None else 32
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, for a run folder."""
-        data = dataclasses.asdict(self)
-        data["sites"] = list(data["sites"].values())
-        return data

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import PlanError
@@ -14,50 +14,85 @@ from ..graph.operands import PASSIVE, Operand
 from ..graph.operations import Operation
 from ..graph.roles import role_matches
 from ..recipe import default_offset
-from ..recipe.definition import QuantizerSpec, QuantizeSpec, Recipe, Rule
+from ..recipe.definition import KeyPath, QuantizerSpec, QuantizeSpec, Recipe, Rule
 
 PASSIVE_REASON = "additions and concatenations stay real-valued unless a rule names op:add or op:cat"
 
 
-def decide(
-    quantize: QuantizeSpec, operation: Operation, operand: Operand, role: str
-) -> tuple[QuantizerSpec | None, str, list[int]]:
-    """The quantizer of one operand (None: real-valued), why, and the indices of the rules that matched."""
-    spec: QuantizerSpec | None = getattr(quantize, operand.kind)
-    reason = f"quantize.{operand.kind}" if spec is not None else f"no quantize.{operand.kind}"
-    if operation.operator in PASSIVE:
+@dataclass(frozen=True)
+class Verdict:
+    """What is decided of one operand.
+
+    spec: its quantizer; None where it stays real-valued. reason: the rule or default that decided.
+    matched: the rules that match its operation. sets: those that set something for this kind of operand.
+    kept: those of which something is left after the later ones.
+    passive: whether the defaults pass it over, as an addition's or a concatenation's.
+    problem: a rule that quantizes it without saying enough, by the rule's index: what it lacks.
+    """
+
+    spec: QuantizerSpec | None
+    reason: str
+    matched: tuple[int, ...]
+    sets: tuple[int, ...]
+    kept: frozenset[int]
+    passive: bool
+    problem: tuple[int, str] | None = None
+
+
+def decide(quantize: QuantizeSpec, operation: Operation, operand: Operand, role: str) -> Verdict:
+    """The quantizer of one operand, and why."""
+    default: QuantizerSpec | None = getattr(quantize, operand.kind)
+    spec, reason = default, default_reason(quantize, operand.kind)
+    passive = operation.operator in PASSIVE
+    if passive:
         spec, reason = None, PASSIVE_REASON
-    matched = []
+    matched, sets, problem = [], [], None
+    writers: dict[str, int] = {}
     for index, rule in enumerate(quantize.rules):
         if not matches(rule, operation, role):
             continue
         matched.append(index)
-        if operation.operator in PASSIVE and not any(pattern.startswith("op:") for pattern in rule.match):
+        if passive and not names_operator(rule):
             continue
         change: Mapping[str, Any] | str | None = "float" if rule.keep == "float" else getattr(rule, operand.kind)
         if change is None:
             continue
-        base = spec or getattr(quantize, operand.kind)
-        spec = None if isinstance(change, str) else _changed(base, change, operand, index)
-        reason = f"quantize.rules[{index}]: {', '.join(rule.match)}"
-    return spec, reason, matched
+        sets.append(index)
+        reason = rule_reason(quantize, index)
+        if isinstance(change, str):
+            spec, writers = None, {"float": index}
+            continue
+        missing = {"bits", "quantizer"} - change.keys()
+        if spec is None and default is None and missing:
+            problem = problem or (index, " and ".join(sorted(missing)))
+            continue
+        writers.pop("float", None)
+        spec, keys = _changed(spec or default, change, operand)
+        writers.update(dict.fromkeys(keys, index))
+    return Verdict(spec, reason, tuple(matched), tuple(sets), frozenset(writers.values()), passive, problem)
 
 
-def _changed(base: QuantizerSpec | None, change: Mapping[str, Any], operand: Operand, index: int) -> QuantizerSpec:
+def default_reason(quantize: QuantizeSpec, kind: str) -> str:
+    return f"no quantize.{kind}" if getattr(quantize, kind) is None else f"quantize.{kind}"
+
+
+def rule_reason(quantize: QuantizeSpec, index: int) -> str:
+    return f"quantize.rules[{index}]: {', '.join(quantize.rules[index].match)}"
+
+
+def names_operator(rule: Rule) -> bool:
+    """Whether a rule may set additions and concatenations."""
+    return any(pattern.startswith("op:") for pattern in rule.match)
+
+
+def _changed(base: QuantizerSpec | None, change: Mapping[str, Any], operand: Operand) -> tuple[QuantizerSpec, set[str]]:
+    """The quantizer after a rule, and the keys that are the rule's."""
     if "quantizer" in change and "offset" not in change:
         change = {**change, "offset": default_offset(operand.kind, str(change["quantizer"]))}
     if base is not None:
-        return dataclasses.replace(base, **change)
-    missing = {"bits", "quantizer"} - change.keys()
-    if missing:
-        raise PlanError(
-            f"the rule quantizes {operand.site}, for which quantize.{operand.kind} gives no default, without "
-            f"{' and '.join(sorted(missing))}",
-            where=f"quantize.rules[{index}]",
-            remedy="name them in the rule",
-        )
+        return dataclasses.replace(base, **change), set(change)
     per = "channel" if operand.kind == "weight" else "tensor"
-    return QuantizerSpec(**{"per": per, **change})
+    return QuantizerSpec(**{"per": per, **change}), set(change)
 
 
 def matches(rule: Rule, operation: Operation, role: str) -> bool:
@@ -78,43 +113,22 @@ def pattern_matches(pattern: str, module: str, operator: str, role: str) -> bool
     return any(fnmatch.fnmatchcase(".".join(parts[:length]), pattern) for length in range(1, len(parts) + 1))
 
 
-def check_patterns(recipe: Recipe) -> None:
-    """Refuse rules with a regular expression that is none.
-
-    Raises:
-        PlanError: names the first, and its place.
-    """
-    for rule in recipe.quantize.rules:
-        for pattern in rule.match:
-            if pattern.startswith("re:"):
-                try:
-                    re.compile(pattern.removeprefix("re:"))
-                except re.error as error:
-                    raise PlanError(
-                        f"{pattern!r} is no regular expression: {error}", where=recipe.where((*rule.path, "match"))
-                    ) from error
+def pattern_path(recipe: Recipe, rule: Rule, index: int) -> KeyPath:
+    """Where one of a rule's patterns stands: an item of a list, or the one pattern that is no list."""
+    item = (*rule.path, "match", index)
+    return item if item in recipe.marks else (*rule.path, "match")
 
 
-def unmatched(recipe: Recipe, matched: set[int], operations: Iterable[Operation], roles: Iterable[str]) -> None:
-    """Refuse rules that matched nothing.
-
-    Raises:
-        PlanError: names each such rule, its place, and the nearest names there are.
-    """
-    known = {name for operation in operations for name in (operation.module, f"op:{operation.operator}")}
-    known |= {f"role:{role}" for role in roles}
+def pattern_problems(recipe: Recipe) -> list[PlanError]:
+    """Regular expressions in rules that are none, and so can be held against no model."""
     problems = []
-    for index, rule in enumerate(recipe.quantize.rules):
-        if index in matched:
-            continue
-        near = [
-            name
-            for pattern in rule.match
-            for name in difflib.get_close_matches(pattern, sorted(known), n=3, cutoff=0.4)
-        ]
-        problems.append(
-            f"{recipe.where(rule.path)}: {', '.join(rule.match)!r} matches nothing in the model"
-            + (f"; the closest are {', '.join(near)}" if near else "")
-        )
-    if problems:
-        raise PlanError("\n".join(problems), remedy="mend or remove the rule" + ("s" if len(problems) > 1 else ""))
+    for rule in recipe.quantize.rules:
+        for index, pattern in enumerate(rule.match):
+            if not pattern.startswith("re:"):
+                continue
+            try:
+                re.compile(pattern.removeprefix("re:"))
+            except re.error as error:
+                what = f"{pattern!r} is no regular expression: {error}"
+                problems.append(PlanError(what, where=recipe.where(pattern_path(recipe, rule, index))))
+    return problems

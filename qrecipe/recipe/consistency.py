@@ -145,7 +145,7 @@ def _check_rules(data: Any) -> Iterator[Finding]:
             for operand in given:
                 what = f"keep: float leaves everything real-valued, {operand} says otherwise"
                 yield (*path, operand), what, "remove one of the two"
-        elif not given and set(rule) <= {"match", "keep", *OPERANDS}:
+        elif not given and rule.get("keep") is None and set(rule) <= {"match", "keep", *OPERANDS}:
             yield path, "the rule sets nothing", f"give keep: float, or one of {', '.join(OPERANDS)}"
 
 

@@ -11,10 +11,12 @@ from ..errors import RecipeError
 
 KeyPath = tuple[str | int, ...]
 
+OVERRIDE = "--set "
+
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value stands: file, line and column, both from 1. ``--set`` values name their argument as the file."""
+    """Where a value stands: file, line and column, both from 1. A ``--set`` is ``OVERRIDE`` and its text as a file."""
 
     file: str
     line: int
@@ -22,6 +24,18 @@ class Mark:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
+
+
+class Spot(str):
+    """A place as messages name it, ``file:line:column: dotted.path``, that still knows its mark and its path."""
+
+    mark: Mark | None
+    path: KeyPath | None
+
+    def __new__(cls, text: str, mark: Mark | None = None, path: KeyPath | None = None) -> Spot:
+        made = super().__new__(cls, text)
+        made.mark, made.path = mark, path
+        return made
 
 
 @dataclass(frozen=True)
@@ -237,7 +251,7 @@ class SplitSpec:
 @dataclass(frozen=True)
 class TransformSpec:
     """Training transforms. flip: probability. multiscale: shortest sides to draw from (DETR: 480..800 in steps of 32).
-    crop: DETR's random size crop. scale: fixed-size inputs: zoom range (low, high) of a random crop or pad."""
+    crop: DETR's random size crop."""
 
     flip: float = 0.5
     multiscale: tuple[int, ...] = ()
@@ -284,13 +298,13 @@ class Recipe:
     source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict, repr=False, compare=False)
 
-    def where(self, path: KeyPath) -> str:
+    def where(self, path: KeyPath) -> Spot:
         """``file:line:column: dotted.path`` of the value at ``path``, or of its nearest parent in a file."""
         for length in range(len(path), -1, -1):
             mark = self.marks.get(path[:length])
             if mark is not None:
-                return f"{mark}: {dotted(path)}"
-        return dotted(path)
+                return Spot(f"{mark}: {dotted(path)}", mark, path)
+        return Spot(dotted(path), None, path)
 
     def error(self, path: KeyPath, what: str, remedy: str | None = None) -> RecipeError:
         """An error located at a value of this recipe."""
@@ -301,5 +315,9 @@ def dotted(path: KeyPath) -> str:
     """``quantize.rules[2].match`` of a key path."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            word = part if part.isprintable() else ascii(part)[1:-1]  # a line break or an escape in a quoted key
+            text += f".{word}" if text else word
     return text or "recipe"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import RecipeError
-from .definition import KeyPath, Mark, dotted
+from .definition import KeyPath, Mark, Spot, dotted
 
 
 class LocatedError(RecipeError):
@@ -31,7 +31,7 @@ class LocatedError(RecipeError):
     ) -> None:
         parts = [str(mark)] if mark else []
         parts += [dotted(path)] if path is not None else []
-        super().__init__(what, where=where or ": ".join(parts) or "recipe", remedy=remedy)
+        super().__init__(what, where=Spot(where or ": ".join(parts) or "recipe", mark, path), remedy=remedy)
         self.mark = mark
         self.path = path
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ..errors import RecipeErrors
 from .definition import KeyPath, Mark
 from .document import Document, LocatedError, merged, shown
-from .files import UnreadableError, read_text
+from .files import UnreadableError, at_home, read_text
 from .names import VERSION
 from .reader import read_yaml
+from .shape import takes_null
 
 MAX_CHAIN = 16
 _BEGINS = f"a recipe begins with version: {VERSION}"
@@ -62,7 +64,8 @@ class Sources:
             place: KeyPath = ("extends", index) if listed else ("extends",)
             other = None
             if isinstance(name, str) and name:
-                other = self.read(Path(os.path.normpath(folder / name)), document.problem(place, "cannot be read"))
+                file = Path(os.path.normpath(folder / at_home(name)))
+                other = self.read(file, document.problem(place, "cannot be read"))
             else:
                 what = f"expected a recipe file, found {shown(name)}"
                 self.problems.append(document.problem(place, what, "one file, or a list of files"))
@@ -71,6 +74,7 @@ class Sources:
             else:
                 base = merged(base, other)
         document.forget(("extends",))
+        _take_back(base, document, document.data, (), blind=self.incomplete)
         return merged(base, document)
 
     def finish(self) -> None:
@@ -129,6 +133,27 @@ class Sources:
             what = f"version {shown(version)} is of a later qrecipe; this one reads version {VERSION}"
             self.problems.append(document.problem(("version",), what, "install a newer qrecipe"))
             document.data["version"] = VERSION  # once said is enough
+
+
+def _take_back(base: Document, document: Document, over: dict[str, Any], path: KeyPath, *, blind: bool) -> None:
+    """Null over a key of a base removes the key from both, where null is no value of it. Mutates both documents.
+
+    over: the mapping at ``path`` of the document. blind: a base could not be read, so that any key may be one of its.
+    """
+    under: Any = base.data
+    for part in path:
+        under = under.get(part) if isinstance(under, dict) else None
+    for key, value in list(over.items()):
+        place = (*path, key)
+        known = isinstance(under, dict) and key in under
+        if value is None and (known or blind) and not takes_null(place):
+            del over[key]
+            document.forget(place)
+            if isinstance(under, dict) and known:
+                del under[key]
+                base.forget(place)
+        elif isinstance(value, dict):
+            _take_back(base, document, value, place, blind=blind)
 
 
 def _mark(path: Path, line: int, column: int) -> Mark:

@@ -17,13 +17,15 @@ from .plain import plain_document
 from .shape import shape_problems
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data: bool = True) -> Recipe:
     """Read a recipe, with the recipes that it extends.
 
     Args:
         path: the YAML file; its name without ending is the recipe's name where it gives none.
         overrides: ``key.path=value``, applied in order over everything else; the value is YAML, and a relative path in
             it starts from the current folder.
+        data: whether the data will be read; without it, an environment variable in its paths need not be set, and
+            stays there by its name.
 
     Raises:
         RecipeErrors: with every problem found, each a ``LocatedError`` with its ``mark``.
@@ -33,7 +35,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     document = sources.read(file)
     changes = [read_override(text, sources) for text in overrides]
     if document is not None:
-        return _checked(document, changes, file.stem, sources)
+        return _checked(document, changes, file.stem, sources, data=data)
     sources.finish()
     raise AssertionError("a recipe that cannot be read leaves a problem")
 
@@ -64,7 +66,9 @@ def recipe_from_mapping(
     raise AssertionError("data that is no recipe leaves a problem")
 
 
-def _checked(document: Document, changes: Sequence[Override | None], name: str, sources: Sources) -> Recipe:
+def _checked(
+    document: Document, changes: Sequence[Override | None], name: str, sources: Sources, *, data: bool = True
+) -> Recipe:
     """The recipe of a document with changes, once everything about it is in order.
 
     Raises: RecipeErrors.
@@ -82,6 +86,6 @@ def _checked(document: Document, changes: Sequence[Override | None], name: str, 
     wrong |= {problem.path for problem in shape if problem.path}
     if not sources.incomplete:
         sources.problems += consistency_problems(document, wrong)
-    resolve_paths(document, sources, wrong)
+    resolve_paths(document, sources, wrong, data=data)
     sources.finish()
     return build_recipe(document)

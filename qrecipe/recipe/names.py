@@ -14,6 +14,35 @@ INITIALISERS = ("lsq", "lsq+", "minmax", "mse")
 LOSSES = ("l2",)
 SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 
+MATCHERS = ("foreground", "all")
+
+#: What ``model.roles`` may name: every role that is discovered, or the whole backbone.
+ROLES = (
+    "backbone",
+    "backbone.stem",
+    "backbone.body",
+    "encoder.attention",
+    "encoder.feed_forward",
+    "encoder.convolution",
+    "decoder.self_attention",
+    "decoder.cross_attention",
+    "decoder.feed_forward",
+    "decoder.position",
+    "head.class",
+    "head.box",
+    "head.proposal",
+)
+
+#: What can be compared with the teacher, and what can be aligned: once per decoder layer.
+TAPS = (
+    "decoder.cross_attention.query",
+    "decoder.cross_attention.key",
+    "decoder.cross_attention.logits",
+    "decoder.cross_attention.output",
+    "decoder.layer.output",
+)
+ALIGNABLE = ("decoder.cross_attention.query",)
+
 #: Quantizers with a zero point; LSQ is symmetric.
 OFFSET_QUANTIZERS = ("lsq+", "minmax", "mse")
 

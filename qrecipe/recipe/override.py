@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .definition import KeyPath, Mark, dotted
+from .definition import OVERRIDE, KeyPath, Mark, dotted
 from .document import Document, LocatedError, shown
 from .extend import Sources
 from .reader import read_yaml
+from .shape import takes_null
 
 _KEYS = re.compile(r"[A-Za-z_][\w-]*(?:\[[0-9]{1,6}\])*(?:\.[A-Za-z_][\w-]*(?:\[[0-9]{1,6}\])*)*")
 _PART = re.compile(r"[A-Za-z_][\w-]*|[0-9]+")
@@ -27,7 +28,7 @@ class Override:
 
 def read_override(text: str, sources: Sources) -> Override | None:
     """Read ``key.path=value``, the value being YAML; None, and a problem in ``sources``, where it cannot be read."""
-    file = f"--set {text}"
+    file = f"{OVERRIDE}{text}"
     sources.folders[file] = Path.cwd()
     keys, equals, value = text.partition("=")
     if not equals or not _KEYS.fullmatch(keys):
@@ -65,8 +66,11 @@ def apply_override(document: Document, override: Override, sources: Sources) -> 
             sources.problems.append(LocatedError(what, mark=start, path=path, remedy="indices count from 0"))
             return
         if depth == len(override.path) - 1:
-            here[part] = override.value.data
             document.forget(path)
+            if override.value.data is None and isinstance(here, dict) and part in here and not takes_null(path):
+                del here[part]  # null takes a key back
+                return
+            here[part] = override.value.data
             document.adopt(path, override.value)
             document.keys[path] = start
             return

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .definition import KeyPath
-from .document import Document
+from .document import Document, LocatedError
 from .extend import Sources
+from .files import at_home
 
 _MODELS = ("model", "teacher")
 FACTORIES: tuple[KeyPath, ...] = tuple((model, "factory") for model in _MODELS)
@@ -23,14 +24,17 @@ EXPANDED: tuple[KeyPath, ...] = tuple(
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 
 
-def resolve_paths(document: Document, sources: Sources, wrong: set[KeyPath]) -> None:
-    """Make paths absolute, and expand ``$VAR`` and ``${VAR}`` in those of the data. Mutates the document.
+def resolve_paths(document: Document, sources: Sources, wrong: set[KeyPath], *, data: bool = True) -> None:
+    """Make paths absolute, ``~`` the home folder, and expand ``$VAR`` and ``${VAR}`` in those of the data.
+
+    Mutates the document.
 
     A dollar sign of a name is written ``$$``, before and after, so that a resolved recipe reads as itself.
 
     Args:
         document: any mapping; values that are not text are passed over.
         wrong: paths that have a problem and stay as they are.
+        data: whether a variable must be set; else a path with one that is not stays as it is, from its own folder.
     """
     for path in (*FACTORIES, *PLAIN, *EXPANDED):
         parent: Any = document.data
@@ -47,9 +51,14 @@ def resolve_paths(document: Document, sources: Sources, wrong: set[KeyPath]) -> 
         elif path in PLAIN:
             parent[path[-1]] = _absolute(folder, value)
         else:
-            expanded = _expanded(document, sources, path, value)
-            if expanded:
-                parent[path[-1]] = _absolute(folder, expanded).replace("$", "$$")
+            expanded, missing = _expanded(value)
+            if missing and data:
+                sources.problems += [_unset(document, path, name) for name in missing]
+            elif missing:
+                parent[path[-1]] = os.path.normpath(folder.absolute() / value)
+            else:
+                expanded = at_home(expanded) if value.startswith("~") else expanded
+                parent[path[-1]] = os.path.normpath(folder.absolute() / expanded).replace("$", "$$")
 
 
 def unescaped(text: str) -> str:
@@ -57,8 +66,8 @@ def unescaped(text: str) -> str:
     return text.replace("$$", "$")
 
 
-def _expanded(document: Document, sources: Sources, path: KeyPath, text: str) -> str:
-    """The text with variables replaced; empty, with a problem, where one is not set."""
+def _expanded(text: str) -> tuple[str, list[str]]:
+    """The text with variables replaced, and the variables that are not set, or empty."""
     missing: list[str] = []
 
     def replace(found: re.Match[str]) -> str:
@@ -70,13 +79,14 @@ def _expanded(document: Document, sources: Sources, path: KeyPath, text: str) ->
             missing.append(name)
         return value
 
-    expanded = _VARIABLE.sub(replace, text)
-    for name in missing:
-        state = "is empty" if name in os.environ else "is not set"
-        what = f"the environment variable {name} {state}"
-        sources.problems.append(document.problem(path, what, f"export {name}=..., or write the path out"))
-    return "" if missing else expanded
+    return _VARIABLE.sub(replace, text), missing
+
+
+def _unset(document: Document, path: KeyPath, name: str) -> LocatedError:
+    state = "is empty" if name in os.environ else "is not set"
+    what = f"the environment variable {name} {state}"
+    return document.problem(path, what, f"export {name}=..., or write the path out")
 
 
 def _absolute(folder: Path, path: str) -> str:
-    return os.path.normpath(folder.absolute() / path)
+    return os.path.normpath(folder.absolute() / at_home(path))

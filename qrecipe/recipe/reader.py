@@ -9,6 +9,7 @@ import yaml
 
 from .definition import KeyPath, Mark
 from .document import Document, LocatedError, shown
+from .files import end_of, lines_of
 from .scalars import INT, STR, scalar, tag_of
 
 MAX_DEPTH = 40
@@ -16,6 +17,23 @@ MAX_VALUES = 20_000
 
 MarkOf = Callable[[int, int], Mark]
 _MAP, _SEQ, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "<<"
+
+_TOKENS = {
+    "<stream end>": "the end",
+    "<block end>": "the end of the block",
+    "<block mapping start>": "an indented key",
+    "<block sequence start>": "an indented item",
+    "<document start>": "---",
+    "<document end>": "...",
+    "<scalar>": "a value",
+    "?": "a key",
+    "but found another document": "another document",
+    "<anchor>": "an anchor",
+    "<alias>": "an alias",
+    "<tag>": "a tag",
+    "the node content": "a value",
+}
+"""PyYAML's names of what it reads, and ours."""
 
 
 class _TooMuchError(Exception):
@@ -78,21 +96,24 @@ def _composed(text: str, mark_of: MarkOf, problems: list[LocatedError]) -> yaml.
     try:
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        line, column = before.count("\n"), error.position - (before.rfind("\n") + 1)
-        wrong(f"character U+{ord(text[error.position]):04X} is not allowed in YAML", line, column)
+        what = f"character U+{ord(text[error.position]):04X} is not allowed in YAML"
+        wrong(what, *end_of(text[: error.position]))
         return None
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if "could not find expected ':'" in (error.problem or ""):
+            mark = error.context_mark or mark  # where the key begins; the problem is seen only on the next line
         line, column = (mark.line, mark.column) if mark else (0, 0)
-        lines = text.splitlines()
+        lines = lines_of(text)
         source = lines[line] if line < len(lines) else ""
         if "\t" in source[: len(source) - len(source.lstrip())] or "'\\t'" in (error.problem or ""):
             wrong("a tab in the indentation", line, source.find("\t"), "YAML is indented with spaces")
         else:
-            wrong(f"not valid YAML: {error.problem or error.context}", line, column, _syntax_remedy(error))
+            wrong(
+                f"not valid YAML: {_plainly(error.problem or error.context or '')}", line, column, _syntax_remedy(error)
+            )
         return None
     except _TooMuchError as error:
         wrong(error.what, error.mark.line, error.mark.column)
@@ -107,14 +128,36 @@ def _composed(text: str, mark_of: MarkOf, problems: list[LocatedError]) -> yaml.
 
 
 def _syntax_remedy(error: yaml.MarkedYAMLError) -> str | None:
-    problem = error.problem or ""
+    problem, context = error.problem or "", error.context or ""
     if "mapping values are not allowed" in problem:
         return "quote text that holds a colon, and indent the keys of one mapping alike"
     if "undefined alias" in problem:
         return "name an anchor that stands earlier in the file, or quote text that begins with *"
-    if "single document" in (error.context or "") + problem:
+    if "single document" in context + problem:
         return "one recipe per file: remove the --- lines"
+    if "incompatible YAML" in problem:
+        return "remove the line; recipes are YAML 1.2, and need none"
+    if "cannot start any token" in problem:
+        return "quote text that begins with @, `, % or another sign that YAML keeps for itself"
+    start = error.context_mark
+    if start and ("flow sequence" in context or "flow mapping" in context):
+        opened = "list [" if "sequence" in context else "mapping {"
+        return f"the {opened} that begins on line {start.line + 1}, column {start.column + 1} is not closed"
+    if start and "quoted scalar" in context and "end of stream" in problem:
+        return f"the quote that begins on line {start.line + 1}, column {start.column + 1} is not closed"
+    if "block mapping" in context or "block collection" in context:
+        return "indent the keys of one mapping alike, and the items of one list"
+    if "could not find expected ':'" in problem:
+        return "a key is followed by a colon and a space"
     return None
+
+
+def _plainly(problem: str) -> str:
+    """PyYAML's words without its names of tokens."""
+    for token, words in _TOKENS.items():
+        problem = problem.replace(f"'{token}'", words)
+        problem = problem.replace(token, words) if len(token) > 1 else problem
+    return problem
 
 
 class _Walk:
@@ -161,7 +204,7 @@ class _Walk:
                 self._wrong(key, path, "<< is not part of recipes", "write the keys out, or extend another recipe")
             elif key.value in entries:
                 first = self.keys[(*path, key.value)].line
-                self._wrong(key, (*path, key.value), f"duplicate key (first on line {first})", "keep one of the two")
+                self._wrong(key, (*path, key.value), f"duplicate key, first on line {first}", "keep one of the two")
             else:
                 entries[key.value] = value
                 self.keys[(*path, key.value)] = self._mark_of(key.start_mark.line, key.start_mark.column)

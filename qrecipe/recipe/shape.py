@@ -31,12 +31,21 @@ _BOUNDS = {
     "exclusiveMinimum": "more than",
     "exclusiveMaximum": "less than",
 }
+_NEEDED = ("required", "x-required")
+"""The second: what the whole recipe needs, though one file of several may leave it to another; editors pass over it."""
+_FLOAT = "^float"
+"""How the pattern begins that admits the word float alone, beside a mapping."""
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a recipe; a copy of one's own."""
-    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = json.loads(schema_text())
     return loaded
+
+
+def schema_text() -> str:
+    """The schema as it stands in the package."""
+    return Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
 
 
 def shape_problems(document: Document, *, complete: bool = True) -> list[LocatedError]:
@@ -47,13 +56,27 @@ def shape_problems(document: Document, *, complete: bool = True) -> list[Located
     problems: list[LocatedError] = []
     judged: set[KeyPath] = set()
     for error in _validator().iter_errors(document.data):
-        if error.validator in ("additionalProperties", "required"):
-            if complete or error.validator != "required":
+        if error.validator in ("additionalProperties", *_NEEDED):
+            if complete or error.validator not in _NEEDED:
                 problems += _translated(document, error)
         elif (path := tuple(error.absolute_path)) not in judged:  # of one value, the first is enough: its type
             judged.add(path)
             problems += _translated(document, error)
     return problems
+
+
+def takes_null(path: KeyPath) -> bool:
+    """Whether null is a value at a place of a recipe: it is within mappings of free keys, and at unknown keys."""
+    part = cast("Mapping[str, Any]", _validator().schema)
+    for name in path:
+        part = _resolved(part)
+        inner = part.get("items") if isinstance(name, int) else part.get("properties", {}).get(name)
+        if not isinstance(inner, Mapping):
+            return True
+        part = inner
+    part = _resolved(part)
+    types = part.get("type", ())
+    return None in part.get("enum", ()) or "null" in ([types] if isinstance(types, str) else types)
 
 
 def close_match(word: object, words: Sequence[str]) -> str | None:
@@ -67,7 +90,8 @@ def _validator() -> Validator:
     base = Draft202012Validator
     # Python's True is an int, and JSON Schema's 1.0 an integer; neither may pass for a number of bits.
     checker = base.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
-    kind = cast("type[Validator]", extend(base, type_checker=checker))  # type: ignore[no-untyped-call]
+    words = {"x-required": base.VALIDATORS["required"]}
+    kind = cast("type[Validator]", extend(base, words, type_checker=checker))  # type: ignore[no-untyped-call]
     return kind(schema())
 
 
@@ -91,7 +115,7 @@ def _translated(document: Document, error: ValidationError) -> Iterator[LocatedE
                 near = close_match(key, [known for known in allowed if known not in value]) or close_match(key, allowed)
                 remedy = near or f"{dotted(path)} has {', '.join(allowed)}"
                 yield document.problem((*path, key), "unknown key", remedy, at_key=True)
-        case "required":
+        case "required" | "x-required":
             for key in [key for key in rule if key not in value]:
                 yield document.problem((*path, key), "missing", _remedy(_resolved(part["properties"][key])))
         case "type":
@@ -114,7 +138,7 @@ def _translated(document: Document, error: ValidationError) -> Iterator[LocatedE
             yield document.problem(path, "expected keys, found none", _remedy(part, ranges=False))
         case "uniqueItems":
             yield document.problem(path, "has an item twice", _remedy(part, ranges=False))
-        case "pattern" if rule.startswith("^float"):
+        case "pattern" if rule.startswith(_FLOAT):
             yield document.problem(
                 path, f"must be float or a mapping; found {shown(value)}", close_match(value, ["float"])
             )
@@ -130,6 +154,8 @@ def expected(part: Mapping[str, Any]) -> str:
         return _one_of(part["enum"])
     names = part.get("type", [])
     words = [_TYPES[name] for name in ([names] if isinstance(names, str) else names)]
+    if part.get("pattern", "").startswith(_FLOAT):
+        words[words.index("text")] = "float"
     low, high = part.get("minimum"), part.get("maximum")
     above, below = part.get("exclusiveMinimum"), part.get("exclusiveMaximum")
     bounds = f" from {low} to {high}" if low is not None and high is not None else ""

@@ -1,92 +1,166 @@
-"""The plan in a terminal: by role, by rule, what stays real-valued, and what it costs."""
+"""The plan in a terminal: by role, module or rule, what stays real-valued, and what it costs."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
+from typing import Literal
 
 from rich.table import Table
 
-from ..plan import Plan, Site, cost_of
+from ..plan import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, real_macs, real_valued, whole
+from .amounts import BIT_OPERATIONS, OPERATIONS, amount, bits_text, size, tight
 from .table import compact
 
-OPERATIONS = """\
-operations: multiply-accumulates (MACs) of one image, each counted as b/32,
-  where b is the number of bits of its wider operand"""
-"""What the word means in every table."""
+By = Literal["role", "module", "rule"]
+Kind = Literal["weight", "activation", "attention"]
+KINDS: tuple[Kind, ...] = ("weight", "activation", "attention")
+BY: tuple[By, ...] = ("role", "module", "rule")
+
+WORDS = f"""\
+sites: operands with a quantizer / operands of operations that multiply
+  (additions and concatenations count where they are quantized)
+bytes: weights packed at their bits, 4 bytes for each scale, offset and the rest
+share: of all MACs
+{OPERATIONS}
+{BIT_OPERATIONS}
+W-A-Att: bits of weights, activations, attention operands; 32 is real-valued"""
+RULE_WORDS = """\
+weights, activ., atten.: weights, activations and attention operands that it
+  decides / that it is about; the last rule that matches decides
+W-A-Att: the bits of those that it decides, 32 for real-valued"""
+IN_PART = "in part: operands that a later rule decides, but not in all their keys"
 
 
-def plan_tables(plan: Plan, sites: bool = False) -> Iterator[Table | str]:
-    """The tables of ``qrecipe plan`` and what their words mean; ``sites`` adds one line per site."""
+def plan_tables(
+    plan: Plan, by: By = "role", depth: int = DEPTH, sites: bool = False, wide: bool = True
+) -> Iterator[Table | str]:
+    """The parts of what ``qrecipe plan`` prints, and what their words mean.
+
+    Args:
+        by: what the main table has a row for. depth: levels of module paths.
+        sites: add one line per site. wide: whether there is room for 100 columns.
+    """
     if sites:
         yield _sites(plan)
-    yield _roles(plan)
-    yield _reasons(plan)
+    at = f"costs of one image of {plan.image_size[0]}x{plan.image_size[1]}"
+    if by == "rule":
+        yield _rules(plan)
+    else:
+        rows = by_role(plan) if by == "role" else by_module(plan, depth)
+        yield _parts(f"By {by}, {at}", by, [*rows, whole(plan)], wide)
+    yield _real_valued(plan)
     yield _costs(plan)
-    yield OPERATIONS + "\nfewer: MACs per operation\nW-A-Att: bits of weights, activations, attention operands"
+    in_part = [IN_PART] if any(decision.in_part for decision in plan.decisions) else []
+    yield WORDS if by != "rule" else "\n".join([RULE_WORDS, *in_part, OPERATIONS, BIT_OPERATIONS])
+    said = [*(f"note: {note}" for note in _notes(plan)), *(f"warning: {warning}" for warning in plan.warnings)]
+    if said:
+        yield "\n".join(said)
 
 
-def bits_text(weight: str, activation: str, attention: str) -> str:
-    """Bits as in the papers: W-A-Attention."""
-    return f"{weight}-{activation}-{attention}"
-
-
-def _bits(sites: list[Site], kind: str) -> str:
-    found = sorted({site.spec.bits if site.spec else 32 for site in sites if site.kind == kind})
-    return "/".join("real" if bits == 32 else str(bits) for bits in found) or "."
-
-
-def _roles(plan: Plan) -> Table:
-    heads = ("quantized", "params", "MACs", "share", "fewer")
-    title = f"By role, costs of one image of {plan.image_size[0]}x{plan.image_size[1]}"
-    table = compact(title, "role", "W-A-Att", figures=heads)
-    total = cost_of(plan)
-    for role in dict.fromkeys(site.role for site in plan.sites.values()):
-        sites = [site for site in plan.sites.values() if site.role == role and site.operator not in ("add", "cat")]
-        if not sites:
-            continue
-        cost = cost_of(plan, [operation for operation in plan.operations if operation.role == role])
-        parameters = sum(plan.parameters.get(site.name, 0) for site in sites if site.kind == "weight")
+def _parts(title: str, head: str, rows: list[Part], wide: bool) -> Table:
+    """A row for each part, the last of them the sum."""
+    costs = ("operations", "bit operations") if wide else ("ops", "bit ops")
+    table = compact(title, head, figures=("W-A-Att", "sites", "params", "bytes", "MACs", "share", *costs))
+    total = max(rows[-1].cost.macs, 1)
+    for row in rows:
+        cost = row.cost
+        bits = bits_text(row.bits["weight"], row.bits["activation"], row.bits["attention"])
+        last = row is rows[-1]
+        if last:
+            table.add_section()
         table.add_row(
-            role,
-            bits_text(_bits(sites, "weight"), _bits(sites, "activation"), _bits(sites, "attention")),
-            f"{sum(site.quantizer is not None for site in sites)}/{len(sites)}",
-            amount(parameters),
-            amount(cost.macs),
-            f"{cost.macs / max(total.macs, 1):.1%}",
-            f"{cost.macs / cost.operations:.2f}x" if cost.operations else ".",
+            row.name,
+            "" if last else bits if row.sites else ".",
+            f"{row.quantized}/{row.sites}" if row.sites else ".",
+            *map(tight, (cost.parameters, cost.bytes, cost.macs)),
+            f"{cost.macs / total:.1%}",
+            *map(tight, (cost.operations, cost.bit_operations)),
         )
+    return table if wide else _dense(table)
+
+
+def _dense(table: Table) -> Table:
+    """One space between columns instead of two, and no figure broken. Mutates the table."""
+    table.padding = (0, 0, 0, 0)
+    for column in table.columns[1:]:
+        column.no_wrap = True
     return table
 
 
-def _reasons(plan: Plan) -> Table:
-    table = compact("By rule", "decided by", figures=("sites", "W-A-Att"))
-    counts = Counter(site.reason for site in plan.sites.values())
-    for reason, count in counts.items():
-        sites = [site for site in plan.sites.values() if site.reason == reason]
-        kinds = (_bits(sites, kind) for kind in ("weight", "activation", "attention"))
-        table.add_row(reason, str(count), bits_text(*kinds))
-    for note in sorted({site.note for site in plan.sites.values() if site.note}):
-        table.add_row(f"note: {note}", str(sum(site.note == note for site in plan.sites.values())), "")
-    for note in plan.notes:
-        table.add_row(f"note: {note}", "", "")
+def _rules(plan: Plan) -> Table:
+    parts = any(decision.in_part for decision in plan.decisions)
+    heads = ("W-A-Att", "weights", "activ.", "atten.", *(("in part",) if parts else ()))
+    table = compact("By rule, in the recipe's order", "decided by", figures=heads)
+    for decision in plan.decisions:
+        sites = [site for site in plan.sites.values() if site.reason == decision.reason]
+        bits = ([plan.bits(site.name) for site in sites if site.kind == kind] for kind in KINDS)
+        name = f"{decision.reason}\n  {decision.place}" if decision.place else decision.reason
+        cells = [_share(decision, kind) for kind in KINDS]
+        if parts:
+            cells.append(str(sum(decision.in_part.values()) or "."))
+        table.add_row(name, bits_text(*bits) if sites else "-", *cells)
     return table
+
+
+def _share(decision: Decision, kind: Kind) -> str:
+    return f"{decision.decided.get(kind, 0)}/{decision.matched[kind]}" if kind in decision.matched else "."
+
+
+def _real_valued(plan: Plan) -> str:
+    """What has no quantizer: each reason with its place, and below it roles, operators and their share of the MACs."""
+    listed = real_valued(plan)
+    macs = max(cost_of(plan).macs, 1)
+    count = sum(sum(one.operators.values()) for one in listed)
+    lines = [f"Real-valued: {count} of {len(plan.sites)} operands, in {real_macs(plan) / macs:.1%} of the MACs"]
+    width = max((len(one.role) for one in listed), default=0)
+    reason = None
+    for one in listed:
+        if one.reason != reason:
+            lines.append(f"  {one.reason}" + (f" ({one.place})" if one.place else ""))
+            reason = one.reason
+        operators = ", ".join(f"{name} {count}" for name, count in one.operators.items())
+        share = f"{one.macs / macs:.1%}" if one.macs else "no MACs"
+        lines.append(f"    {one.role or 'everywhere':<{max(width, 10)}}  {share:>7}  {operators}")
+    if plan.unsupported:
+        lines.append("  no recipe quantizes these, and their cost is not counted")
+        lines += _filled([f"{name} {count}" for name, count in plan.unsupported.items()])
+    return "\n".join(lines)
+
+
+def _filled(words: list[str], indent: str = "    ", width: int = 80) -> list[str]:
+    """Words with commas between them, in lines of ``width``."""
+    lines = [indent]
+    for number, word in enumerate(words):
+        text = word if number == len(words) - 1 else f"{word}, "
+        if len(lines[-1]) + len(text.rstrip()) > width:
+            lines.append(indent)
+        lines[-1] += text
+    return [line.rstrip() for line in lines]
 
 
 def _costs(plan: Plan) -> Table:
     cost = cost_of(plan)
     fewer = cost.macs / cost.operations if cost.operations else 1.0
+    real = cost.macs * 32 * 32
     table = compact("In all", "", "", show_header=False)
     table.add_row("parameters", amount(cost.parameters))
     table.add_row("weights, scales, offsets", f"{size(cost.bytes)} (real-valued {size(cost.float_bytes)})")
     table.add_row("multiply-accumulates", amount(cost.macs))
     table.add_row("operations", f"{amount(cost.operations)} ({fewer:.2f}x fewer)")
-    table.add_row("bit operations", f"{amount(cost.bit_operations)} (a MAC counts the product of its operands' bits)")
+    bit_fewer = real / cost.bit_operations if cost.bit_operations else 1.0
+    table.add_row("bit operations", f"{amount(cost.bit_operations)} ({bit_fewer:.1f}x fewer)")
     table.add_row(
         "aligned queries", f"in {len(plan.alignments)} of the decoder's layers" if plan.alignments else "none"
     )
     table.add_row("taps", "\n".join(tap.name for tap in plan.taps) or "none")
     return table
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    """What holds of some sites, and what the family leaves out."""
+    for note in sorted({site.note for site in plan.sites.values() if site.note}):
+        yield f"{note} ({sum(site.note == note for site in plan.sites.values())} sites)"
+    yield from plan.notes
 
 
 def _sites(plan: Plan) -> str:
@@ -98,17 +172,3 @@ def _sites(plan: Plan) -> str:
         rows.append((site.name, site.operator, site.role, site.shape, text, site.reason))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def amount(value: float) -> str:
-    """A count with three digits and its unit: 81.2 G."""
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
-
-
-def size(count: float) -> str:
-    """Bytes with three digits and their unit: 2.89 MB."""
-    text = amount(count)
-    return f"{text}B" if text[-1].isalpha() else f"{text} B"

@@ -9,7 +9,7 @@ from rich.table import Table
 from ..evaluate.coco import NUMBERS, Evaluation
 from ..run.summary import ROWS, Summary, SummaryRow
 from ..train.optimizer import ParameterGroup
-from .plan import OPERATIONS, amount, size
+from .amounts import OPERATIONS, amount, size
 from .table import compact
 
 ABSENT = "-"

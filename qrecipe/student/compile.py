@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from ..errors import CaptureError
 from ..graph import Captured, capture, verify
 from ..models.families import Family, build_family
 from ..passes import run_passes
-from ..plan import Plan, build_plan
+from ..plan import Plan, WhichModel, build_plan
 from ..recipe.definition import DistillSpec, InputSpec, QuantizeSpec, Recipe
 from .student import Student
 
@@ -41,7 +42,10 @@ def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = No
         PlanError: the recipe does not fit the model.
     """
     family = build_family(model, recipe.train.loss, recipe.model.family)
-    return make_student(capture_source(model, family, family.input(recipe.model.input), example_inputs), recipe)
+    source = capture_source(model, family, family.input(recipe.model.input), example_inputs)
+    for warning in source.captured.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return make_student(source, recipe)
 
 
 def capture_source(
@@ -110,14 +114,17 @@ def _near(extent: int, step: int) -> int:
     return max(64, (extent + step) // 32 * 32)
 
 
-def make_student(source: Source, recipe: Recipe) -> Student:
+def make_student(source: Source, recipe: Recipe, part: WhichModel = "model") -> Student:
     """Plan and rewrite a copy of a captured source.
+
+    Args:
+        part: which of the recipe's models the source is; its own ``roles`` are read.
 
     Raises:
         PlanError: the recipe does not fit the model.
     """
     captured = source.captured.copy()
-    plan = make_plan(source, recipe, captured)
+    plan = make_plan(source, recipe, captured, part=part)
     run_passes(captured, plan)
     student = Student(captured.root, captured.faces, recipe, plan, source.family, source.input, source.label_map)
     for planned in plan.alignments:
@@ -127,15 +134,24 @@ def make_student(source: Source, recipe: Recipe) -> Student:
 
 
 def make_plan(
-    source: Source, recipe: Recipe, captured: Captured | None = None, image_size: tuple[int, int] | None = None
+    source: Source,
+    recipe: Recipe,
+    captured: Captured | None = None,
+    image_size: tuple[int, int] | None = None,
+    part: WhichModel = "model",
 ) -> Plan:
     """The plan alone, on a copy of the source unless one is given; costs are counted at ``image_size``."""
+    if recipe.teacher is None:
+        part = "model"  # the model is its own teacher
+    spec = recipe.teacher if part == "teacher" else recipe.model
+    assert spec is not None
     return build_plan(
         captured or source.captured.copy(),
         recipe,
         image_size or plan_size(source.input),
-        recipe.model.roles,
-        source.family.notes,
+        spec.roles,
+        (*source.family.notes, *source.captured.warnings),
+        part,
     )
 
 

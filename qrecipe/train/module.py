@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..data.batch import Batch
 from ..distill import Match, check_widths, distill_loss, global_mean, match_queries
-from ..errors import PlanError, TrainError
+from ..errors import PlanError, PlanErrors, TrainError
 from ..models.prediction import Prediction
 from ..recipe.definition import TargetSpec
 from ..student import Student
@@ -37,7 +37,7 @@ class TrainingModule(nn.Module):
         if self.targets:
             if teacher is None:
                 raise PlanError("the recipe distils, so a teacher is needed", where="distill.targets")
-            self._pairs = [_pair_taps(student, teacher, target, index) for index, target in enumerate(self.targets)]
+            self._pairs = _pairs(student, teacher, self.targets)
             teacher.requires_grad_(False)
             teacher.eval()
 
@@ -102,6 +102,19 @@ def _not_finite(prediction: Prediction, batch: Batch) -> list[str]:
     return [str(image) for image, whole in zip(batch.image_ids, fine.tolist(), strict=True) if not whole]
 
 
+def _pairs(student: Student, teacher: Student, targets: Sequence[TargetSpec]) -> list[list[tuple[str, str]]]:
+    """The paired taps of every target. Raises: PlanErrors: all that do not fit."""
+    pairs, problems = [], []
+    for index, target in enumerate(targets):
+        try:
+            pairs.append(_pair_taps(student, teacher, target, index))
+        except PlanError as problem:
+            problems.append(problem)
+    if problems:
+        raise PlanErrors(problems)
+    return pairs
+
+
 def _pair_taps(student: Student, teacher: Student, target: TargetSpec, index: int) -> list[tuple[str, str]]:
     """The student's taps of one target with the teacher's that correspond: the last with the last, and so on back."""
     mine, his = ([tap for tap in model.plan.taps if tap.role == target.at] for model in (student, teacher))
@@ -116,5 +129,8 @@ def _pair_taps(student: Student, teacher: Student, target: TargetSpec, index: in
         )
     his = his[-len(mine) :]
     for a, b in zip(mine, his, strict=True):
-        check_widths(a.width, b.width, f"{where}: {a.name}")
+        try:
+            check_widths(a.width, b.width, a.name)
+        except PlanError as problem:
+            raise PlanError(f"{problem.where}: {problem.what}", where=where, remedy=problem.remedy) from None
     return [(a.name, b.name) for a, b in zip(mine, his, strict=True)]

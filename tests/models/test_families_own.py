@@ -7,7 +7,22 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_detectors import some_images, some_labels, tiny_deimv2, tiny_detr
+from tiny_detectors import (
+    some_images,
+    some_labels,
+    tiny_conditional_detr,
+    tiny_d_fine,
+    tiny_dab_detr,
+    tiny_deformable_detr,
+    tiny_deimv2,
+    tiny_detr,
+    tiny_lw_detr,
+    tiny_rf_detr,
+    tiny_rt_detr,
+    tiny_rt_detr_v2,
+    tiny_table_transformer,
+    tiny_yolos,
+)
 from torch import Tensor, nn
 
 from qrecipe.errors import ModelError
@@ -149,7 +164,17 @@ class TestTable:
     def test_every_row_reads_a_model_of_its_own(self) -> None:
         models = {
             "detr": tiny_detr(),
+            "conditional_detr": tiny_conditional_detr(),
+            "dab-detr": tiny_dab_detr(),
+            "table-transformer": tiny_table_transformer(),
+            "deformable_detr": tiny_deformable_detr(),
+            "yolos": tiny_yolos(),
+            "rt_detr": tiny_rt_detr(),
+            "rt_detr_v2": tiny_rt_detr_v2(),
+            "d_fine": tiny_d_fine(),
             "deimv2": tiny_deimv2(),
+            "lw_detr": tiny_lw_detr(),
+            "rf_detr": tiny_rf_detr(),
             "generic": Own(),
             "demo": DemoDetector(3, width=8, queries=4, heads=2),
         }
@@ -179,8 +204,8 @@ class TestTable:
         with pytest.raises(ModelError, match="OddForObjectDetection") as caught:
             find_family(model)
         assert "model.family: generic" in str(caught.value)
-        with pytest.raises(ModelError, match="rt_detr"):
-            family_of_type("rt_detr")
+        with pytest.raises(ModelError, match="pp_doclayout_v2"):
+            family_of_type("pp_doclayout_v2")
 
     def test_unknown_name(self) -> None:
         with pytest.raises(ModelError, match='did you mean "deimv2"'):

@@ -117,15 +117,16 @@ class TestFolder:
         assert not (tmp_path / "ran").exists()
 
     def test_another_detector_of_transformers(self, tmp_path: Path) -> None:
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": "yolos"}))
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "pp_doclayout_v2"}))
         with pytest.raises(ModelError, match=r"model\.family: generic"):
             build_model(folder_spec(tmp_path), PETS, random_weights=True)
 
     def test_a_backbone_of_timm(self, tmp_path: Path) -> None:
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": "detr", "backbone": "resnet50"}))
-        with pytest.raises(ModelError, match="needs timm") as caught:
-            build_model(folder_spec(tmp_path), PETS, random_weights=True)
-        assert "no_timm" in str(caught.value)
+        for stored in ({"backbone": "resnet50d"}, {"backbone": "resnet50", "dilation": True}):
+            (tmp_path / "config.json").write_text(json.dumps({"model_type": "detr", **stored}))
+            with pytest.raises(ModelError, match="needs timm") as caught:
+                build_model(folder_spec(tmp_path), PETS, random_weights=True)
+            assert "resnet101" in str(caught.value)
 
     def test_no_detector(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
@@ -213,8 +214,10 @@ class TestArchitecture:
         built = build_model(ModelSpec(architecture="detr", config={**small, "backbone": "resnet101"}), PETS)
         assert built.model.config.backbone_config.model_type == "resnet"
         assert built.model.config.backbone_config.depths == [3, 4, 23, 3]
-        with pytest.raises(ModelError, match='no backbone "resnet18"'):
-            build_model(ModelSpec(architecture="detr", config={**small, "backbone": "resnet18"}), PETS)
+        with pytest.raises(ModelError, match='no backbone "resnet51"'):
+            build_model(ModelSpec(architecture="detr", config={**small, "backbone": "resnet51"}), PETS)
+        with pytest.raises(ModelError, match="dilation needs a backbone of timm"):
+            build_model(ModelSpec(architecture="detr", config={**small, "dilation": True}), PETS)
 
     @pytest.mark.parametrize(
         ("config", "where", "message"),
@@ -238,8 +241,10 @@ class TestArchitecture:
     def test_unknown_architectures(self) -> None:
         with pytest.raises(ModelError, match='did you mean "detr"'):
             build_model(ModelSpec(architecture="dert"), PETS)
-        with pytest.raises(ModelError, match="rt_detr"):
-            build_model(ModelSpec(architecture="rt_detr"), PETS)
+        with pytest.raises(ModelError, match='did you mean "table-transformer"'):
+            build_model(ModelSpec(architecture="table_transformer"), PETS)
+        with pytest.raises(ModelError, match="pp_doclayout_v2"):
+            build_model(ModelSpec(architecture="pp_doclayout_v2"), PETS)
         with pytest.raises(ModelError, match="nothing says what to build"):
             build_model(ModelSpec(), PETS)
         with pytest.raises(ModelError, match='did you mean "detr"'):

@@ -24,6 +24,23 @@ DETR = {
     "decoder_ffn_dim": 16,
     "num_queries": 6,
 }
+DAB_DETR = {("hidden_size" if key == "d_model" else key): value for key, value in DETR.items()}
+DEFORMABLE_DETR = {
+    **DETR,
+    "backbone_config": {**RESNET, "out_features": ["stage2", "stage3", "stage4"]},
+    "d_model": 32,
+    "encoder_n_points": 2,
+    "decoder_n_points": 2,
+    "two_stage_num_proposals": 6,
+}
+YOLOS = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": [64, 96],
+    "num_detection_tokens": 6,
+}
 HGNET = {
     "model_type": "hgnet_v2",
     "stem_channels": [3, 8, 8],
@@ -60,6 +77,93 @@ DEIMV2 = {
     "encoder_layers": 0,
     "freeze_backbone_batch_norms": False,
 }
+RT_DETR = {
+    "backbone_config": {
+        "model_type": "rt_detr_resnet",
+        "embedding_size": 8,
+        "hidden_sizes": [8, 16, 16, 16],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
+        "out_features": ["stage2", "stage3", "stage4"],
+    },
+    "encoder_hidden_dim": 16,
+    "encoder_in_channels": [16, 16, 16],
+    "encoder_ffn_dim": 16,
+    "encoder_attention_heads": 2,
+    "d_model": 16,
+    "num_queries": 7,
+    "decoder_in_channels": [16, 16, 16],
+    "decoder_ffn_dim": 16,
+    "decoder_n_points": 2,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "freeze_backbone_batch_norms": False,
+}
+D_FINE = {
+    **RT_DETR,
+    "backbone_config": {
+        "model_type": "hgnet_v2",
+        "stem_channels": [3, 8, 8],
+        "stage_in_channels": [8, 8, 16, 16],
+        "stage_mid_channels": [4, 4, 8, 8],
+        "stage_out_channels": [8, 16, 16, 16],
+        "stage_num_blocks": [1, 1, 1, 1],
+        "stage_downsample": [False, True, True, True],
+        "stage_light_block": [False, False, True, True],
+        "stage_kernel_size": [3, 3, 3, 3],
+        "stage_numb_of_layers": [1, 1, 1, 1],
+        "embedding_size": 8,
+        "hidden_sizes": [8, 16, 16, 16],
+        "depths": [1, 1, 1, 1],
+        "out_features": ["stage2", "stage3", "stage4"],
+    },
+    "hidden_expansion": 0.5,
+    "depth_mult": 0.34,
+    "decoder_n_points": [2, 1, 2],
+    "max_num_bins": 8,
+}
+GROUPED = {
+    "d_model": 16,
+    "decoder_layers": 2,
+    "decoder_self_attention_heads": 2,
+    "decoder_cross_attention_heads": 2,
+    "decoder_ffn_dim": 16,
+    "decoder_n_points": 2,
+    "num_queries": 5,
+    "group_detr": 2,
+    "c2f_num_blocks": 1,
+}
+LW_DETR = {
+    **GROUPED,
+    "backbone_config": {
+        "model_type": "lw_detr_vit",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "pretrain_image_size": 64,
+        "window_block_indices": [0],
+        "num_windows": 4,
+        "out_indices": [1, 2],
+        "mlp_ratio": 2,
+    },
+    "projector_scale_factors": [1.0],
+}
+RF_DETR = {
+    **GROUPED,
+    "backbone_config": {
+        "model_type": "rf_detr_dinov2",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
+        "num_windows": 2,
+        "mlp_ratio": 2,
+        "out_features": ["stage1", "stage2"],
+    },
+    "dropout": 0.0,
+}
 
 
 def stir(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -79,11 +183,84 @@ def tiny_detr(labels: int = 3, **changes: object) -> nn.Module:
     return DetrForObjectDetection(DetrConfig(**{**DETR, "num_labels": labels, "dropout": 0.0, **changes}))
 
 
+def tiny_conditional_detr(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection
+
+    torch.manual_seed(0)
+    given = {**DETR, "num_labels": labels, "dropout": 0.0, **changes}
+    return ConditionalDetrForObjectDetection(ConditionalDetrConfig(**given))
+
+
+def tiny_dab_detr(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import DabDetrConfig, DabDetrForObjectDetection
+
+    torch.manual_seed(0)
+    return DabDetrForObjectDetection(DabDetrConfig(**{**DAB_DETR, "num_labels": labels, "dropout": 0.0, **changes}))
+
+
+def tiny_table_transformer(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import TableTransformerConfig, TableTransformerForObjectDetection
+
+    torch.manual_seed(0)
+    given = {**DETR, "num_labels": labels, "dropout": 0.0, **changes}
+    return TableTransformerForObjectDetection(TableTransformerConfig(**given))
+
+
+def tiny_deformable_detr(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection
+
+    torch.manual_seed(0)
+    given = {**DEFORMABLE_DETR, "num_labels": labels, "dropout": 0.0, **changes}
+    return DeformableDetrForObjectDetection(DeformableDetrConfig(**given))
+
+
+def tiny_yolos(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import YolosConfig, YolosForObjectDetection
+
+    torch.manual_seed(0)
+    return YolosForObjectDetection(YolosConfig(**{**YOLOS, "num_labels": labels, **changes}))
+
+
 def tiny_deimv2(labels: int = 3, **changes: object) -> nn.Module:
     from transformers import Deimv2Config, Deimv2ForObjectDetection
 
     torch.manual_seed(0)
     return Deimv2ForObjectDetection(Deimv2Config(**{**DEIMV2, "num_labels": labels, **changes}))
+
+
+def tiny_rt_detr(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import RTDetrConfig, RTDetrForObjectDetection
+
+    torch.manual_seed(0)
+    return RTDetrForObjectDetection(RTDetrConfig(**{**RT_DETR, "num_labels": labels, **changes}))
+
+
+def tiny_rt_detr_v2(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection
+
+    torch.manual_seed(0)
+    return RTDetrV2ForObjectDetection(RTDetrV2Config(**{**RT_DETR, "num_labels": labels, **changes}))
+
+
+def tiny_d_fine(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import DFineConfig, DFineForObjectDetection
+
+    torch.manual_seed(0)
+    return DFineForObjectDetection(DFineConfig(**{**D_FINE, "num_labels": labels, **changes}))
+
+
+def tiny_lw_detr(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import LwDetrConfig, LwDetrForObjectDetection
+
+    torch.manual_seed(0)
+    return LwDetrForObjectDetection(LwDetrConfig(**{**LW_DETR, "num_labels": labels, **changes}))
+
+
+def tiny_rf_detr(labels: int = 3, **changes: object) -> nn.Module:
+    from transformers import RfDetrConfig, RfDetrForObjectDetection
+
+    torch.manual_seed(0)
+    return RfDetrForObjectDetection(RfDetrConfig(**{**RF_DETR, "num_labels": labels, **changes}))
 
 
 def some_labels(counts: tuple[int, ...], classes: int = 3, seed: int = 1) -> list[dict[str, Tensor]]:

@@ -138,10 +138,10 @@ def test_a_rule_that_matches_nothing_is_named_with_its_place_and_what_is_near(to
     with pytest.raises(PlanError) as caught:
         planned(toy, load_recipe(file))
     first, second = str(caught.value).split("\n")
-    assert f"{file}:6:7: quantize.rules[0]: 'role:head.klass' matches nothing in the model" in first
+    assert f"{file}:6:15: quantize.rules[0].match: 'role:head.klass' matches nothing in the model" in first
     assert "role:head.class" in first
-    assert f"{file}:8:7: quantize.rules[2]" in second
-    assert "layers.0.cross_attention" in second
+    assert f"{file}:8:15: quantize.rules[2]" in second
+    assert "layers.*.cross_attention" in second
 
 
 def test_additions_and_concatenations_only_by_operator(toy: Specimen, demo: Specimen) -> None:

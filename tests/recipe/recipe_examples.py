@@ -22,7 +22,7 @@ model:
   weights: {hub: facebook/detr-resnet-50, revision: no_timm}
   family: detr
   input: {shortest: 800, longest: 1333, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], mask: true}
-  roles: {decoder.cross_attention.query: "model.decoder.*.q"}
+  roles: {decoder.cross_attention: "model.decoder.*.q"}
 teacher:
   factory: models/mine.py:build
   arguments: {pretrained: true}

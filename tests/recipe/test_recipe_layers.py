@@ -191,3 +191,52 @@ def test_variables_are_expanded_in_data_only(tmp_path: Path, monkeypatch: pytest
     assert len(found) == 4
     assert "QR_ROOT is not set" in found[0]
     assert "QR_EMPTY is empty" in found[1]
+
+
+def test_null_takes_back_what_has_no_null_of_its_own(tmp_path: Path) -> None:
+    """As if nobody had written the key; twice over, and by ``--set``."""
+    base = "train: {epochs: 4, clip_norm: 2, optimizer: {lr: 1}}\nmodel: {architecture: a, config: {x: 1}}\nseed: 3\n"
+    write(tmp_path, base, "base.yaml")
+    middle = write(
+        tmp_path, "version: 1\nextends: base.yaml\ntrain: {epochs: null}\nmodel: {config: null}\n", "middle.yaml"
+    )
+    train = "{optimizer: null, stages: [{name: s, epochs: 1}], clip_norm: null}"
+    path = write(tmp_path, f"version: 1\nextends: middle.yaml\ntrain: {train}\nseed: ~\n")
+    recipe = load_recipe(path)
+    assert (recipe.model.config, recipe.seed, recipe.train.optimizer.lr) == ({}, 0, 1e-4)
+    assert recipe.train.stages == (StageSpec("s", 1),)
+    assert recipe.train.clip_norm is None  # a value of its own: no clipping
+    assert ("train", "optimizer") not in recipe.marks
+    assert recipe_from_mapping(recipe.source) == recipe
+    assert load_recipe(middle, ["seed=null", "train.clip_norm=null"]).seed == 0
+    assert load_recipe(middle, ["model.config.y=null"]).model.config == {"y": None}
+    assert load_recipe(middle).train.clip_norm == 2
+
+
+def test_null_over_nothing_is_a_mistake_unless_a_base_is_broken(tmp_path: Path) -> None:
+    write(tmp_path, "seed: 1\n", "base.yaml")
+    text = "version: 1\nextends: base.yaml\ntrain: {epochs: null}\nseed:\n"
+    assert [line.split(":")[3].strip() for line in problems(write(tmp_path, text))] == ["model", "train.epochs"]
+    write(tmp_path, "seed: [\n", "base.yaml")
+    assert [line.split(":")[0] for line in problems(write(tmp_path, text))] == ["base.yaml"]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "ho$me"
+    monkeypatch.setenv("HOME", str(home))
+    write(home, "seed: 5\n", "base.yaml")
+    text = (
+        "version: 1\nextends: ~/base.yaml\noutput: ~/runs\nmodel: {factory: ~/m.py:f, weights: {file: ~/w}}\n"
+        "data: {format: coco, train: {images: ~/a, annotations: ./~b}, val: {images: ~, annotations: $HOME/c}}\n"
+    )
+    found = problems(write(tmp_path, text))
+    assert [line.split(": ")[1] for line in found] == ["data.val.images"]  # a ~ alone is YAML's null
+    recipe = load_recipe(write(tmp_path, text.replace("images: ~,", "images: '~',")))
+    assert (recipe.seed, recipe.output, recipe.model.factory) == (5, home / "runs", f"{home}/m.py:f")
+    assert recipe.model.weights is not None
+    assert recipe.model.weights.file == home / "w"
+    assert recipe.data.train is not None
+    assert recipe.data.val is not None
+    assert (recipe.data.train.images, recipe.data.train.annotations) == (home / "a", tmp_path / "~b")
+    assert (recipe.data.val.images, recipe.data.val.annotations) == (home, home / "c")
+    assert recipe_from_mapping(recipe.source) == recipe

@@ -56,7 +56,7 @@ def full(folder: Path) -> Recipe:
             input=InputSpec(
                 shortest=800, longest=1333, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), mask=True
             ),
-            roles={query: "model.decoder.*.q"},
+            roles={"decoder.cross_attention": "model.decoder.*.q"},
         ),
         teacher=ModelSpec(
             factory=f"{folder}/models/mine.py:build",

@@ -77,7 +77,7 @@ CASES = {
         "",
     ),
     "unknown loss": ("distill: {targets: [{at: a, loss: l3}]}\n", "3:35: distill.targets[0].loss: must be l2", '"l2"?'),
-    "missing keys": ("distill: {align: [{per: head}]}\n", "3:19: distill.align[0].at: missing", "Role to align"),
+    "missing keys": ("distill: {align: [{per: head}]}\n", "3:19: distill.align[0].at: missing", "What is aligned"),
     "missing bits": (
         "quantize:\n  weight: {quantizer: lsq, per: channel}\n",
         "4:11: quantize.weight.bits: missing",

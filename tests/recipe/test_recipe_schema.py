@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -10,8 +11,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 from jsonschema import Draft202012Validator
 
+from qrecipe.distill.losses import LOSSES
+from qrecipe.distill.matching import MATCHERS
+from qrecipe.graph.attention import TAPS
+from qrecipe.graph.roles import OVERRIDABLE
+from qrecipe.models.families import FAMILIES, FAMILY_OF_TYPE
+from qrecipe.quantizers.kinds import QUANTIZERS
+from qrecipe.quantizers.ranges import INITIALISERS
 from qrecipe.recipe import OptimizerSpec, QuantizerSpec, Recipe, Rule, definition, schema
 from qrecipe.recipe import names as recipe_names
+from qrecipe.train.schedule import SHAPES
 
 #: Fields that come from no key, and keys that become another field.
 NOT_KEYS = {Recipe: {"source", "marks"}, Rule: {"path"}}
@@ -27,6 +36,12 @@ def resolved(part: Mapping[str, Any]) -> dict[str, Any]:
             found = found[step]
         part = {**found, **{key: value for key, value in part.items() if key != "$ref"}}
     return dict(part)
+
+
+def needed(part: Mapping[str, Any]) -> set[str]:
+    """Keys that a whole recipe must have there; items of lists are not merged, so they must have them in one file."""
+    assert not ("required" in part and "x-required" in part)
+    return {*part.get("required", ()), *part.get("x-required", ())}
 
 
 def members(hint: Any) -> tuple[Any, ...]:
@@ -110,18 +125,18 @@ def test_every_key_is_described_and_no_mapping_is_open() -> None:
         if "object" in ([kinds] if isinstance(kinds, str) else kinds):
             name = place.rsplit(".", 1)[-1]
             closed = whole.get("additionalProperties", True)
-            assert closed is False or name in FREE or (name == "roles" and closed is not True), place
-        for key in whole.get("required", ()):
+            assert closed is False or name in FREE, place
+        for key in needed(whole):
             assert key in whole["properties"], place
 
 
 def test_required_keys_are_the_fields_without_defaults() -> None:
-    seen: dict[Any, set[str]] = {Recipe: set(schema()["required"])}
+    seen: dict[Any, set[str]] = {Recipe: needed(schema())}
     for _place, hint, _field, part in ROWS:
         for member in members(hint):
             item = get_args(member)[0] if get_origin(member) is tuple else member
             if dataclasses.is_dataclass(item):
-                seen[item] = set((part if item is member else resolved(part["items"])).get("required", ()))
+                seen[item] = needed(part if item is member else resolved(part["items"]))
     kinds = {kind for kind in vars(definition).values() if dataclasses.is_dataclass(kind)}
     assert set(seen) == kinds - {definition.Mark}
     for kind, required in seen.items():
@@ -134,17 +149,66 @@ def test_required_keys_are_the_fields_without_defaults() -> None:
     assert {field.name for field in dataclasses.fields(QuantizerSpec)} == set(quantizer)
 
 
-def test_names_are_those_of_the_schema() -> None:
+def test_every_optional_key_says_its_default_and_every_number_its_unit() -> None:
+    """In words too, for editors show descriptions but not defaults. Sections have none but their keys'."""
+    counted = 0
+    for place, part in parts(schema()):
+        for name, inner in part.get("properties", {}).items():
+            whole = resolved(inner)
+            text = whole["description"]
+            default = whole.get("default")
+            if default is not None and not isinstance(default, dict):
+                counted += 1
+                assert text.endswith(f" Default: {default if isinstance(default, str) else json.dumps(default)}."), name
+            elif "default" in whole and "properties" not in whole:
+                absent = ".model" in place or ".teacher" in place or name == "keep"  # null is as good as leaving it out
+                assert "null" in text or isinstance(default, dict) or absent, f"{place}.{name}"
+            elif name not in needed(part) and "properties" not in whole:
+                assert (place, name) in NO_DEFAULT or place.endswith(".roles"), f"{place}.{name}"
+            for example in whole.get("examples", ()):
+                errors = list(Draft202012Validator({"$defs": schema()["$defs"], **inner}).iter_errors(example))
+                assert not errors, f"{place}.{name}: {errors}"
+    assert counted > 40
+
+
+NO_DEFAULT = {
+    ("", "version"),
+    ("", "name"),
+    ("", "extends"),
+    (".train", "epochs"),
+    (".quantizer", "bits"),
+    (".override", "bits"),
+    (".override", "quantizer"),
+    (".override", "per"),
+    (".override", "offset"),
+    (".override", "init"),
+    (".quantizer", "offset"),
+}
+"""Keys whose default depends on others, or that change only what they name."""
+
+
+def test_names_are_those_of_the_schema_and_of_the_tables() -> None:
     quantizer = schema()["$defs"]["quantizer"]["properties"]
-    assert tuple(quantizer["quantizer"]["enum"]) == recipe_names.QUANTIZERS
-    assert tuple(quantizer["init"]["enum"]) == (*recipe_names.INITIALISERS, None)
-    assert tuple(schema()["$defs"]["target"]["properties"]["loss"]["enum"]) == recipe_names.LOSSES
+    target = schema()["$defs"]["target"]["properties"]
     schedule = schema()["properties"]["train"]["properties"]["schedule"]["properties"]
-    assert tuple(schedule["name"]["enum"]) == recipe_names.SCHEDULES
+    model = schema()["$defs"]["model"]["properties"]
+    for offered, named, table in (
+        (quantizer["quantizer"]["enum"], recipe_names.QUANTIZERS, QUANTIZERS),
+        (quantizer["init"]["enum"], (*recipe_names.INITIALISERS, None), (*INITIALISERS, None)),
+        (target["loss"]["enum"], recipe_names.LOSSES, LOSSES),
+        (target["match"]["properties"]["kind"]["enum"], recipe_names.MATCHERS, MATCHERS),
+        (target["at"]["enum"], recipe_names.TAPS, TAPS),
+        (schema()["$defs"]["align"]["properties"]["at"]["enum"], recipe_names.ALIGNABLE, recipe_names.ALIGNABLE),
+        (schedule["name"]["enum"], recipe_names.SCHEDULES, SHAPES),
+        (model["roles"]["properties"], recipe_names.ROLES, OVERRIDABLE),
+    ):
+        assert list(offered) == list(named) == list(table)
+    assert set(recipe_names.ALIGNABLE) < set(recipe_names.TAPS)
+    assert set(model["family"]["examples"]) <= set(FAMILIES)
+    assert set(model["architecture"]["examples"]) <= {"demo", *FAMILY_OF_TYPE}
     assert {word for words in recipe_names.GRANULARITIES.values() for word in words} == set(quantizer["per"]["enum"])
     assert set(recipe_names.GRANULARITIES) == set(recipe_names.OPERANDS)
     assert set(recipe_names.OFFSET_QUANTIZERS) < set(recipe_names.QUANTIZERS)
     assert schema()["properties"]["version"]["enum"] == [recipe_names.VERSION]
-    assert (
-        OptimizerSpec().name in schema()["properties"]["train"]["properties"]["optimizer"]["properties"]["name"]["enum"]
-    )
+    kinds = schema()["properties"]["train"]["properties"]["optimizer"]["properties"]["name"]["enum"]
+    assert OptimizerSpec().name in kinds

@@ -30,7 +30,11 @@ MODELS = {
     ),
     "three sizes": ("{architecture: a, input: {size: [1, 2, 3]}}", "2:40: model.input.size: expected 2 items, found 3"),
     "pixel mean": ("{architecture: a, input: {mean: [123, 1, 1]}}", "2:41: model.input.mean[0]: must be at most 1"),
-    "roles": ("{architecture: a, roles: {query: 3}}", "2:41: model.roles.query: expected text, found 3"),
+    "roles": ("{architecture: a, roles: {head.box: 3}}", "2:44: model.roles.head.box: expected text, found 3"),
+    "no role": (
+        "{architecture: a, roles: {head.bix: b}}",
+        '2:34: model.roles.head.bix: unknown key (did you mean "head.box"?)',
+    ),
 }
 
 
@@ -83,7 +87,7 @@ def test_missing_file_folder_and_pipe(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert problems(tmp_path / "folder") == ["folder: is a folder (name the recipe file in it)"]
     os.mkfifo(tmp_path / "pipe")
-    assert problems(tmp_path / "pipe") == ["pipe: is not an ordinary file"]
+    assert problems(tmp_path / "pipe") == ["pipe: is not an ordinary file (name a file on disk)"]
     assert "null" in problems(tmp_path / "a\0b")[0]
 
 

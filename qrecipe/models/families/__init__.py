@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -10,25 +11,67 @@ from ...errors import ModelError
 from ...recipe.definition import LossSpec
 from ..place import did_you_mean
 from .base import Family, Labels
-from .deimv2 import Deimv2Family
+from .conditional_detr import ConditionalDetrFamily
+from .dab_detr import DabDetrFamily
+from .deformable_detr import DeformableDetrFamily
 from .detr import DetrFamily
 from .generic import GenericFamily
+from .grouped import GroupedFamily
+from .real_time import RealTimeFamily
+from .yolos import YolosFamily
 
 __all__ = ["FAMILIES", "Family", "Labels", "build_family", "family_of_type", "find_family", "known_family"]
 
 FAMILIES: dict[str, Callable[[nn.Module, LossSpec, int | None], Family]] = {
     "detr": DetrFamily.of,
-    "deimv2": Deimv2Family.of,
+    "conditional_detr": ConditionalDetrFamily.of,
+    "dab-detr": DabDetrFamily.of,
+    "table-transformer": DetrFamily.table_transformer,
+    "deformable_detr": DeformableDetrFamily.of,
+    "yolos": YolosFamily.of,
+    "rt_detr": partial(RealTimeFamily.of, "rt_detr"),
+    "rt_detr_v2": partial(RealTimeFamily.of, "rt_detr_v2"),
+    "d_fine": partial(RealTimeFamily.of, "d_fine"),
+    "deimv2": partial(RealTimeFamily.of, "deimv2"),
+    "lw_detr": partial(GroupedFamily.of, "lw_detr"),
+    "rf_detr": partial(GroupedFamily.of, "rf_detr"),
     "generic": GenericFamily.of,
     "demo": GenericFamily.demo,
 }
 # By module and name, so that transformers need not be imported to look.
 FAMILY_OF_CLASS: dict[str, str] = {
     "transformers.models.detr.modeling_detr.DetrForObjectDetection": "detr",
+    "transformers.models.conditional_detr.modeling_conditional_detr.ConditionalDetrForObjectDetection": (
+        "conditional_detr"
+    ),
+    "transformers.models.dab_detr.modeling_dab_detr.DabDetrForObjectDetection": "dab-detr",
+    "transformers.models.table_transformer.modeling_table_transformer.TableTransformerForObjectDetection": (
+        "table-transformer"
+    ),
+    "transformers.models.deformable_detr.modeling_deformable_detr.DeformableDetrForObjectDetection": "deformable_detr",
+    "transformers.models.yolos.modeling_yolos.YolosForObjectDetection": "yolos",
+    "transformers.models.rt_detr.modeling_rt_detr.RTDetrForObjectDetection": "rt_detr",
+    "transformers.models.rt_detr_v2.modeling_rt_detr_v2.RTDetrV2ForObjectDetection": "rt_detr_v2",
+    "transformers.models.d_fine.modeling_d_fine.DFineForObjectDetection": "d_fine",
     "transformers.models.deimv2.modeling_deimv2.Deimv2ForObjectDetection": "deimv2",
+    "transformers.models.lw_detr.modeling_lw_detr.LwDetrForObjectDetection": "lw_detr",
+    "transformers.models.rf_detr.modeling_rf_detr.RfDetrForObjectDetection": "rf_detr",
     "qrecipe.models.demo.DemoDetector": "demo",
 }
-FAMILY_OF_TYPE: dict[str, str] = {"detr": "detr", "deimv2": "deimv2"}
+FAMILY_OF_TYPE: dict[str, str] = {
+    "detr": "detr",
+    "conditional_detr": "conditional_detr",
+    "dab-detr": "dab-detr",
+    "table-transformer": "table-transformer",
+    "deformable_detr": "deformable_detr",
+    "yolos": "yolos",
+    "rt_detr": "rt_detr",
+    "rt_detr_v2": "rt_detr_v2",
+    "d_fine": "d_fine",
+    "deimv2": "deimv2",
+    "lw_detr": "lw_detr",
+    "rf_detr": "rf_detr",
+}
 TRANSFORMERS = "transformers.modeling_utils.PreTrainedModel"
 
 

@@ -15,6 +15,7 @@ from ...recipe.definition import InputSpec, LossSpec
 from ..criterion import Criterion
 from ..prediction import Prediction
 from .base import Family, Labels, full_mask, own_field
+from .nested import ADAPTER, asks_for_nested, nested_type
 
 LOGITS = ("logits", "pred_logits")
 BOXES = ("pred_boxes", "boxes")
@@ -33,7 +34,9 @@ class GenericFamily(Family):
     logits: ``logits`` or ``pred_logits``. boxes: ``pred_boxes`` or ``boxes``. Earlier layers, where there are any:
     ``aux_outputs`` or ``auxiliary_outputs``, a sequence of dicts with the same names, or ``auxiliary``, a sequence
     of (logits, boxes). Images go to the parameter ``pixel_values``, or to the first one; a parameter ``pixel_mask``
-    gets the mask.
+    gets the mask. Where the first one wants both in one object, as a NestedTensor, such an object is made.
+
+    nested: its class, or None.
     """
 
     def __init__(
@@ -44,9 +47,11 @@ class GenericFamily(Family):
         loss_spec: LossSpec,
         classes: int,
         parameter: str,
+        nested: type | None = None,
     ) -> None:
         super().__init__(name, scores, default_input, loss_spec, classes)
         self.parameter = parameter
+        self.nested = nested
         self._criterion = Criterion(classes, loss_spec, scores)
 
     @classmethod
@@ -61,13 +66,15 @@ class GenericFamily(Family):
             ModelError: the forward or its output cannot be read.
         """
         parameter, masked = _parameters(model)
-        shown = InputSpec(size=(640, 640), mask=masked)
-        columns = _columns(model, parameter, masked)
+        nested = None if masked else nested_type(model, parameter)
+        shown = InputSpec(size=(640, 640), mask=masked or nested is not None)
+        family = cls("generic", "sigmoid", shown, loss_spec, 1, parameter, nested)
+        columns = _columns(model, family)
         if loss_spec.classification is not None:
             scores = SCORES[loss_spec.classification]
         else:
             scores = "softmax" if classes is not None and columns == classes + 1 else "sigmoid"
-        return cls("generic", scores, shown, loss_spec, columns - (scores == "softmax"), parameter)
+        return cls("generic", scores, shown, loss_spec, columns - (scores == "softmax"), parameter, nested)
 
     @classmethod
     def demo(cls, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> GenericFamily:
@@ -78,14 +85,17 @@ class GenericFamily(Family):
         )
 
     def inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> dict[str, Tensor]:
-        given = {self.parameter: pixel_values}
+        given = {"pixel_values" if self.nested else self.parameter: pixel_values}
         if self.default_input.mask:
             given["pixel_mask"] = full_mask(pixel_values) if pixel_mask is None else pixel_mask
         return given
 
     def forward(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """No extras: what the loss needs is in the model's own output."""
-        return model(**inputs), {}
+        if self.nested is None:
+            return model(**inputs), {}
+        both = self.nested(tensors=inputs["pixel_values"], mask=inputs["pixel_mask"] == 0)
+        return model(**{self.parameter: both}), {}
 
     def read(self, outputs: Any, extras: Mapping[str, Tensor]) -> Prediction:
         logits, boxes = _heads(outputs)
@@ -116,18 +126,19 @@ def _parameters(model: nn.Module) -> tuple[str, bool]:
 
 
 @torch.no_grad()
-def _columns(model: nn.Module, parameter: str, masked: bool) -> int:
+def _columns(model: nn.Module, family: GenericFamily) -> int:
     """The number of logits, from one forward in eval mode over a blank 256x256 image."""
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     blank = torch.zeros(1, 3, 256, 256, dtype=first.dtype, device=first.device)
-    given = {parameter: blank, "pixel_mask": full_mask(blank)} if masked else {parameter: blank}
     training = model.training
     model.eval()
     try:
-        outputs = model(**given)
+        outputs, _ = family.forward(model, family.inputs(blank, None))
     except (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError) as error:
         raise ModelError(
-            f"it fails on a blank (1, 3, 256, 256) image: {type(error).__name__}: {error}", where=type(model).__name__
+            f"it fails on a blank (1, 3, 256, 256) image: {type(error).__name__}: {error}",
+            where=type(model).__name__,
+            remedy=ADAPTER if asks_for_nested(error) else None,
         ) from error
     finally:
         model.train(training)

@@ -1,0 +1,62 @@
+"""``qrecipe inspect``: what a model is made of."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from .command import Command
+from .console import say, sayer, show
+from .options import TARGET, add_recipe_options, size
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="TARGET", help=TARGET)
+    parser.add_argument("--tree", action="store_true", help="the modules as a tree, repeated ones as one")
+    parser.add_argument("--image-size", type=size, metavar="HxW", help="count costs at this size")
+    parser.add_argument("--json", action="store_true", help="all of it as JSON, the tree too")
+    add_recipe_options(parser)
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> None:
+    from ..commands.inspect import inspect
+    from ..report.anatomy import TREE_WORDS, anatomy_tables, module_tree
+
+    speak = sayer(Console(stderr=True) if arguments.json else console)
+    found = inspect(arguments.target, speak, arguments.set, arguments.random_weights, arguments.image_size)
+    if arguments.json:
+        sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
+        return
+    console.print()
+    say(console, f"{found.name}: {found.model}, family {found.family}")
+    say(console, f"input: {_input(found.input)}")
+    say(console, f"head: {found.classes} classes, {found.scores} scores")
+    for note in found.notes:
+        say(console, f"note: {note}")
+    if arguments.tree:
+        console.print()
+        console.print(module_tree(found.anatomy), highlight=False)
+        show(console, [TREE_WORDS])
+    else:
+        show(console, anatomy_tables(found.anatomy))
+
+
+def _input(spec: dict[str, object]) -> str:
+    """The prepared image in words."""
+    if isinstance(spec["size"], tuple):
+        height, width = spec["size"]
+        text = f"{height}x{width} pixels"
+    else:
+        text = f"the shorter side {spec['shortest']} pixels"
+        text += f", the longer at most {spec['longest']}" if spec["longest"] else ""
+    text += ", values in 0..1" if spec["mean"] is None else f", mean {spec['mean']}, std {spec['std']}"
+    return text + (", with a mask" if spec["mask"] else "")
+
+
+COMMAND = Command(
+    "show what a model is made of: roles, modules, taps, queries, and their share of the cost", _options, _run
+)

@@ -1,0 +1,55 @@
+"""``qrecipe diff``: which keys of two recipes differ, and which sites of their models."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..plan import Comparison, compare
+from ..recipe.definition import Recipe
+from ..student import make_plan
+from .target import find_target
+from .workshop import Say, Workshop
+
+
+def diff(
+    a: Path,
+    b: Path,
+    say: Say,
+    *,
+    overrides: Sequence[str] = (),
+    random_weights: bool = False,
+    keys_only: bool = False,
+    image_size: tuple[int, int] | None = None,
+) -> Comparison:
+    """Compare two recipes, run folders or students' folders.
+
+    Args:
+        overrides, random_weights: of both, as ``find_target`` takes them.
+        keys_only: build no model. image_size: (height, width) at which costs are counted.
+
+    Raises:
+        QRecipeError: one of them is none, or its model or plan cannot be made.
+    """
+    one, other = (find_target(path, "real", overrides, random_weights, data=False).recipe for path in (a, b))
+    same = same_model(one, other)
+    found = Comparison(str(a), str(b), same, tuple(compare.key_changes(one, other)))
+    if keys_only:
+        return found
+    first = Workshop(one, ("train",), say, placeholder=True)
+    second = first if same else Workshop(other, ("train",), say, placeholder=True)
+    if same:
+        say("capture: one for both, as their models are the same")
+    plans = [make_plan(own.source, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]
+    sites, totals = compare.site_changes(*plans), compare.totals(*plans)
+    return dataclasses.replace(found, sites=tuple(sites), totals=tuple(totals))
+
+
+def same_model(a: Recipe, b: Recipe) -> bool:
+    """Whether two recipes build a model of the same structure, for the same input and categories."""
+    parts = [
+        (dataclasses.replace(recipe.model, roles={}), recipe.train.loss, recipe.data.format, recipe.data.train)
+        for recipe in (a, b)
+    ]
+    return parts[0] == parts[1]

@@ -1,0 +1,233 @@
+"""``qrecipe init``: look at a model and at data, and write a commented recipe that fits both."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import ModelError, PlanError, PlanErrors, QRecipeError, RecipeErrors, RunError
+from ..models.sources import Built
+from ..plan import Plan
+from ..recipe import load_recipe, recipe_from_mapping
+from .bind import bound
+from .starter.data import StarterData, starter_data
+from .starter.facts import facts_of
+from .starter.model import StarterModel, starter_model
+from .starter.sections import data_section, model_section
+from .starter.text import Content, recipe_text, teacher_text
+from .starter.training import training_for
+from .workshop import Say, Workshop
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was typed. data None: every split is in ``splits`` (``IMAGES:ANNOTATIONS`` by name)."""
+
+    model: str
+    data: str | None
+    splits: Mapping[str, str] = field(default_factory=dict)
+    teacher: str | None = None
+    output: Path | None = None
+    bits: tuple[int, int, int] = (4, 4, 8)
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """What was written. tuning: the recipe of the fine-tuning that comes first, where the model does not know the
+    data's categories yet; fresh: why it does not. next: commands and what they do, in the order in which to type them.
+    """
+
+    recipe: Path
+    tuning: Path | None
+    fresh: str
+    plan: Plan
+    next: tuple[tuple[str, str], ...]
+
+
+def init(request: Request, say: Say) -> Started:
+    """Write a recipe, and where the model does not know the data's categories yet, one that teaches it first.
+
+    Nothing is put in place unless the recipes are valid and bind, and no file is ever overwritten.
+
+    Raises:
+        RunError: a file is there already, or its folder is not.
+        QRecipeError: whatever the model or the data has wrong with it.
+    """
+    model, data = starter_model(request.model), _data(request)
+    teacher = None if request.teacher is None else starter_model(request.teacher, "--teacher")
+    file = request.output or Path(f"{model.name}_{data.name}.yaml")
+    tuning = file.with_name(f"{file.stem}_teacher{file.suffix}")
+    _check_free(file)
+    workshop = _workshop(request, model, data, say)
+    built = _built(workshop, model)
+    fresh = _fresh(model, data, built)
+    if fresh:
+        _check_free(tuning)
+    _say_input(built, request, say)
+    facts = facts_of(workshop.source, workshop.recipe)
+    weights = Path("runs") / tuning.stem / "student" / "weights.safetensors"
+    base = file.absolute().parent
+    content = Content(
+        title=f"{request.model} on {data.name}",
+        categories=[name for _, name in sorted(workshop.categories)],
+        model=model_section(model, base),
+        teacher=None if teacher is None else model_section(teacher, base),
+        data=data_section(data, base),
+        input=built.input,
+        given_size=request.size is not None,
+        bits=request.bits,
+        facts=facts,
+        training=training_for(model.section.get("architecture") == "demo", facts.parameters),
+        fresh=fresh,
+        tuned=f"--set {shlex.quote(_weights(model, weights))}",
+    )
+    with _aside(file, recipe_text(content, file.name, tuning.name)) as written:
+        plan = _held(written, file, workshop)
+        if not fresh:
+            _place(written, file)
+        else:
+            with _aside(tuning, teacher_text(content, written.name, tuning.name)) as other:
+                _held(other, tuning, workshop)
+                other.write_text(teacher_text(content, file.name, tuning.name), encoding="utf-8")
+                _place(written, file)
+                _place(other, tuning)
+    commands = _next(file, tuning if fresh else None, content)
+    return Started(file, tuning if fresh else None, fresh, plan, tuple(commands))
+
+
+def _data(request: Request) -> StarterData:
+    if request.data == "synthetic":
+        if request.splits:
+            raise RunError("synthetic data brings its own splits", where=f"--{next(iter(request.splits))}")
+        return StarterData("synthetic", None)
+    return starter_data(None if request.data is None else Path(request.data).expanduser(), request.splits)
+
+
+def _check_free(file: Path) -> None:
+    if file.exists() or file.is_symlink():
+        raise RunError("is there already, and is not overwritten", where=str(file), remedy="choose another --output")
+    if not file.absolute().parent.is_dir():
+        raise RunError("there is no such folder", where=str(file.parent), remedy="make it first")
+
+
+def _workshop(request: Request, model: StarterModel, data: StarterData, say: Say) -> Workshop:
+    """The model and the data with a recipe that quantizes nothing."""
+    section = model_section(model, None) | ({"input": {"size": list(request.size)}} if request.size else {})
+    draft = recipe_from_mapping({"version": 1, "model": section, "data": data_section(data, None)}, "draft")
+    return Workshop(draft, tuple(data.splits or ("train", "val", "test")), say)
+
+
+def _built(workshop: Workshop, model: StarterModel) -> Built:
+    _ = workshop.data  # what is wrong with it is said first, and not under the model's name
+    workshop.say(f"model: building {model.typed}, then capturing it: seconds for a small one, minutes for a large one")
+    if model.random:
+        workshop.say("model: its weights are random; a folder or a hub id brings trained ones")
+    try:
+        return workshop.built
+    except ModelError as problem:
+        remedy = problem.remedy
+        if "cannot be mapped" in problem.what and "labels_argument" not in model.section:
+            remedy = "give the factory a parameter num_labels, the number of classes of its head: it is told the data's"
+        raise ModelError(problem.what, where=f"--model {model.typed}", remedy=remedy) from problem
+
+
+def _say_input(built: Built, request: Request, say: Say) -> None:
+    if request.size is None and built.input.size is not None:
+        height, width = built.input.size
+        say(f"input: images are resized to {height}x{width}, the default of this kind of model")
+        say("input: if yours was trained at another size, start again with --input-size HxW")
+
+
+def _fresh(model: StarterModel, data: StarterData, built: Built) -> str:
+    """Why the model cannot know the data's categories; "" where it may."""
+    needed = built.label_map.classes
+    if model.random:
+        return "its weights are random"
+    if "builtin" in model.section.get("weights", {}) and data.splits is not None:
+        return "it was trained on synthetic shapes"
+    if model.labels is not None and model.labels != needed:
+        return f"its factory makes {model.labels} classes unless told otherwise, so a head of {needed} starts afresh"
+    return "its class head starts afresh" if built.messages else ""
+
+
+def _weights(model: StarterModel, file: Path) -> str:
+    """The override that puts a file of weights in the place of those that the model's section names."""
+    if model.section.get("weights"):
+        return f"model.weights={{file: {file}}}"
+    return f"model.weights.file={file}"
+
+
+@contextmanager
+def _aside(file: Path, text: str) -> Iterator[Path]:
+    """The text in a file of another name beside the one that it is for; gone afterwards, unless it was moved."""
+    try:
+        handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.stem}-", suffix=".yaml")
+    except OSError as error:
+        raise RunError(f"cannot be written: {error.strerror}", where=str(file)) from error
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    path = Path(name)
+    path.chmod(0o666 & ~_umask())
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _held(written: Path, file: Path, workshop: Workshop) -> Plan:
+    """Load and bind what was written, with the capture that is there.
+
+    Raises:
+        AssertionError: it is no recipe, or says something else than was meant: a fault of ours.
+        QRecipeError: the model or its teacher does not fit it.
+    """
+    draft = workshop.recipe
+    try:
+        recipe = load_recipe(written, ["name=started"])  # a hidden file's own name is no recipe's
+    except RecipeErrors as errors:
+        raise AssertionError(f"the recipe that init wrote is not valid:\n{errors}") from errors
+    assert (recipe.model.factory, recipe.model.weights, recipe.model.config) == (
+        draft.model.factory,
+        draft.model.weights,
+        draft.model.config,
+    )
+    assert recipe.data.train == draft.data.train
+    assert workshop.built.family.input(recipe.model.input) == workshop.built.input
+    workshop.recipe = recipe
+    try:
+        return bound(workshop)
+    except QRecipeError as problem:
+        found = problem.problems if isinstance(problem, RecipeErrors) else (problem,)
+        said = [str(one).replace(str(written), str(file)) for one in found]  # that file will be gone
+        raise PlanErrors([PlanError(text) for text in said]) from problem
+
+
+def _place(written: Path, file: Path) -> None:
+    _check_free(file)
+    written.replace(file)
+
+
+def _next(file: Path, tuning: Path | None, content: Content) -> Iterator[tuple[str, str]]:
+    recipe, run = shlex.quote(str(file)), f"runs/{file.stem}"
+    split = "test" if "test" in content.data or content.data["format"] == "synthetic" else "val"
+    yield f"qrecipe plan {recipe}", "what is quantized, why, and what it saves"
+    if tuning is None:
+        yield f"qrecipe apply {recipe} --set train.epochs=1 --output {shlex.quote(run + '_try')}", "a first short run"
+        yield f"qrecipe apply {recipe}", "calibrate, train, evaluate"
+    else:
+        yield f"qrecipe apply {shlex.quote(str(tuning))}", f"step 1, real-valued: {content.fresh}"
+        yield f"qrecipe apply {recipe} {content.tuned}", "step 2: quantize what step 1 made"
+    yield f"qrecipe evaluate {shlex.quote(run)} --split {split}", "COCO AP, category by category"
+    yield f"qrecipe predict {shlex.quote(run)} IMAGE", "boxes drawn into a picture of yours"

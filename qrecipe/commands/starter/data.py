@@ -1,0 +1,157 @@
+"""The data of a new recipe: which COCO jsons in a folder are which split, and where their images are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...data.coco import read_json
+from ...errors import DataError
+from .model import plain_name
+
+SPLITS = ("train", "val", "test")
+WORDS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+OTHER = ("captions", "person", "stuff", "panoptic", "image_info")
+"""How COCO's files begin that are about something else."""
+DEPTH = 3
+PROBES = 3
+OPTIONS = "--train IMAGES:ANNOTATIONS --val IMAGES:ANNOTATIONS [--test IMAGES:ANNOTATIONS]"
+
+
+@dataclass(frozen=True)
+class StarterSplit:
+    """A folder of images and a COCO json, as typed or found below what was typed."""
+
+    images: Path
+    annotations: Path
+
+
+@dataclass(frozen=True)
+class StarterData:
+    """name: for files. splits: None is the synthetic set."""
+
+    name: str
+    splits: Mapping[str, StarterSplit] | None
+
+
+def starter_data(folder: Path | None, named: Mapping[str, str]) -> StarterData:
+    """Find the splits of a folder; those in ``named`` (``IMAGES:ANNOTATIONS`` by split) are taken as they are.
+
+    Raises:
+        DataError: no train or no val split, or several that might be meant; says what was found.
+    """
+    splits = {name: _named(name, text) for name, text in named.items()}
+    if folder is None and not splits:
+        raise DataError("is missing", where="--data", remedy=f"name the data set's folder, or synthetic, or {OPTIONS}")
+    if folder is not None and not folder.is_dir():
+        raise DataError(
+            "no such folder" if not folder.exists() else "is a file",
+            where=f"--data {folder}",
+            remedy=f"name the data set's folder, or its splits: {OPTIONS}; or --data synthetic",
+        )
+    found = _candidates(folder) if folder is not None else {}
+    for name in SPLITS:
+        if name in splits or not found.get(name):
+            continue
+        if len(found[name]) > 1:
+            listed = ", ".join(str(file.relative_to(folder or "")) for file in found[name])
+            remedy = f"name the one that is meant: --{name} IMAGES:ANNOTATIONS"
+            raise DataError(f"several files may be the {name} split: {listed}", where=f"--data {folder}", remedy=remedy)
+        assert folder is not None
+        splits[name] = StarterSplit(_images(folder, found[name][0], name), found[name][0])
+    _check_complete(folder, found, splits)
+    base = folder.absolute() if folder is not None else splits["train"].annotations.absolute().parent
+    ordered = {name: splits[name] for name in SPLITS if name in splits}
+    return StarterData(plain_name(base.name), ordered)
+
+
+def _named(name: str, text: str) -> StarterSplit:
+    """``IMAGES:ANNOTATIONS``; a colon may be part of either."""
+    places = [place for place, letter in enumerate(text) if letter == ":"]
+    for place in places:
+        split = StarterSplit(Path(text[:place]).expanduser(), Path(text[place + 1 :]).expanduser())
+        if split.images.is_dir() and split.annotations.is_file():
+            return split
+    where = f"--{name} {text}"
+    if not places:
+        raise DataError("no colon", where=where, remedy="write IMAGES:ANNOTATIONS, a folder and a COCO json")
+    images, _, annotations = text.rpartition(":")
+    missing = f"no folder {images}" if not Path(images).expanduser().is_dir() else f"no file {annotations}"
+    raise DataError(missing, where=where, remedy="write IMAGES:ANNOTATIONS, a folder and a COCO json")
+
+
+def _candidates(folder: Path) -> dict[str, list[Path]]:
+    """The jsons of each split by their names, or else their folder's; under ``""`` those that name none."""
+    found: dict[str, list[Path]] = {}
+    for place in _folders(folder):
+        for file in sorted(place.glob("*.json")):
+            if not file.name.startswith(OTHER) and not file.name.startswith("."):
+                found.setdefault(_split_of(file, folder), []).append(file)
+    return found
+
+
+def _split_of(file: Path, folder: Path) -> str:
+    for name in (file.stem, *reversed(file.parent.relative_to(folder).parts)):
+        named = {WORDS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in WORDS}
+        if named:
+            return named.pop() if len(named) == 1 else ""
+    return ""
+
+
+def _folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """The folder, and those below it, hidden ones left out."""
+    yield folder
+    if depth:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield from _folders(Path(entry.path), depth - 1)
+
+
+def _images(folder: Path, annotations: Path, split: str) -> Path:
+    """The folder below which the json's images are: a few of their names are looked up."""
+    entries = read_json(annotations)["images"]
+    names = [entry.get("file_name") for entry in entries]
+    texts = [name for name in names if isinstance(name, str) and name]
+    if not texts:
+        remedy = f"name another file: --{split} IMAGES:ANNOTATIONS"
+        raise DataError("the json names no images", where=str(annotations), remedy=remedy)
+    probes = [texts[index * (len(texts) - 1) // max(PROBES - 1, 1)] for index in range(PROBES)]
+    places = [place for place in _folders(folder) if all((place / name).is_file() for name in probes)]
+    own = [place for place in places if _split_of(place / "-", folder) == split]
+    beside = [place for place in places if place == annotations.parent]
+    chosen = own if len(own) == 1 else beside or places
+    if len(chosen) == 1:
+        return chosen[0]
+    what = (
+        f"no folder here holds its image {probes[0]}"
+        if not places
+        else f"several folders hold its images: {', '.join(str(place) for place in places)}"
+    )
+    raise DataError(what, where=str(annotations), remedy=f"name the right one: --{split} IMAGES:{annotations}")
+
+
+def _check_complete(folder: Path | None, found: Mapping[str, list[Path]], splits: Mapping[str, StarterSplit]) -> None:
+    missing = [name for name in ("train", "val") if name not in splits]
+    if not missing:
+        return
+    where = f"--data {folder}" if folder is not None else None
+    known = [f"{name}: {split.annotations}" for name, split in splits.items()]
+    others = [str(file) for file in found.get("", [])]
+    listed = "; ".join([*known, *([f"of no split by their names: {', '.join(others)}"] if others else [])])
+    what = f"no {' and no '.join(missing)} split was found ({listed or 'no COCO json at all'})"
+    remedy = f"name {'it' if len(missing) == 1 else 'them'}: " + " ".join(
+        f"--{name} IMAGES:ANNOTATIONS" for name in missing
+    )
+    if missing == ["val"]:
+        remedy += (
+            "; the best epoch is chosen on val, so take images that are neither for training nor for the final test: "
+            "split some off the training json"
+        )
+    raise DataError(what, where=where, remedy=remedy)

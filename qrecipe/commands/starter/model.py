@@ -1,0 +1,148 @@
+"""The model of a new recipe: from what was typed to the recipe's section."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ...errors import ModelError
+from ...models.factories import factory_parameters
+from ...models.families import FAMILY_OF_TYPE
+from ...models.place import Place
+from ...models.stored import stored_architecture
+from ...models.weight_files import PICKLES
+from ...recipe.definition import KeyPath, WeightsSource
+
+LABELS_ARGUMENTS = ("num_labels", "num_classes", "n_labels", "n_classes", "nb_classes", "number_of_classes", "classes")
+"""Under what names a factory may be given the number of labels."""
+
+DULL = ("build", "model", "models", "main", "factory", "detector", "__init__")
+"""File names that say nothing: the folder's is taken instead."""
+
+_FACTORY = re.compile(r"(.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+_HUB = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
+FORMS = (
+    f"demo; an architecture ({', '.join(FAMILY_OF_TYPE)}); org/name or org/name@revision of the hub; a folder with "
+    "config.json and model.safetensors; path/to/file.py:function; package.module:function"
+)
+
+
+@dataclass(frozen=True)
+class StarterModel:
+    """A model as a recipe names it.
+
+    typed: what the user wrote. name: for files. section: the keys under ``model``, paths absolute.
+    paths: the keys in it that are paths, each with the path as it was typed.
+    labels: the number of labels that a factory makes by itself; None where it does not say, or is none.
+    random: nothing fills it.
+    """
+
+    typed: str
+    name: str
+    section: Mapping[str, Any]
+    paths: Mapping[KeyPath, str] = field(default_factory=dict)
+    labels: int | None = None
+    random: bool = False
+
+
+def starter_model(typed: str, option: str = "--model") -> StarterModel:
+    """Tell the forms of a model apart.
+
+    Args:
+        option: what it was typed behind, for messages.
+
+    Raises:
+        ModelError: it is none of them, or what it names is not there.
+    """
+    where = f"{option} {typed}"
+
+    def located(path: KeyPath, what: str, remedy: str | None = None) -> ModelError:
+        return ModelError(what, where=where, remedy=remedy)
+
+    place = Place(located)
+    if typed == "demo":
+        return StarterModel(typed, "demo", {"architecture": "demo", "weights": {"builtin": "demo"}})
+    if typed in FAMILY_OF_TYPE:
+        return StarterModel(typed, typed, {"architecture": typed}, random=True)
+    if found := _FACTORY.fullmatch(typed):
+        return _factory(typed, found[1], found[2], place)
+    path = Path(typed).expanduser()
+    if path.is_dir():
+        source = WeightsSource(folder=path.absolute())
+        architecture, config = stored_architecture(source, place)
+        section = {"architecture": architecture, "config": config, "weights": {"folder": str(path.absolute())}}
+        return StarterModel(typed, plain_name(path.absolute().name), section, {("weights", "folder"): str(path)})
+    _refuse_file(path, where)
+    if (named := _HUB.fullmatch(typed)) and not typed.startswith("."):
+        return _hub(typed, named[1], named[2], place)
+    near = get_close_matches(typed, ["demo", *FAMILY_OF_TYPE], n=1)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    raise ModelError("there is no such folder, and it is no other kind of model", where=where, remedy=hint + FORMS)
+
+
+def plain_name(text: str) -> str:
+    """A name as a file may have it everywhere: letters, digits, ``_`` and ``-``."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_-") or "model"
+
+
+def _hub(typed: str, name: str, revision: str | None, place: Place) -> StarterModel:
+    weights = {"hub": name} | ({"revision": revision} if revision else {})
+    try:
+        architecture, config = stored_architecture(WeightsSource(hub=name, revision=revision), place)
+    except ModelError as problem:
+        if "cannot be downloaded" not in problem.what:
+            raise
+        remedy = (
+            f"there is no folder {name} here either. Where there is a network: "
+            f"`hf download {name}{f' --revision {revision}' if revision else ''} --local-dir FOLDER`, then name FOLDER"
+        )
+        raise ModelError(problem.what, where=problem.where, remedy=remedy) from problem
+    section = {"architecture": architecture, "config": config, "weights": weights}
+    return StarterModel(typed, plain_name(name.rpartition("/")[2]), section)
+
+
+def _factory(typed: str, source: str, function: str, place: Place) -> StarterModel:
+    is_file = source.endswith(".py")
+    parts = Path(source).expanduser().absolute().with_suffix("").parts[-2:] if is_file else source.split(".")[-2:]
+    name = next((part for part in reversed(parts) if part not in DULL), parts[-1])
+    absolute = f"{Path(source).expanduser().absolute()}:{function}" if is_file else typed
+    section: dict[str, Any] = {"factory": absolute}
+    parameters = factory_parameters(absolute, place)
+    needed = [
+        key
+        for key, own in parameters.items()
+        if own.default is own.empty and own.kind not in (own.VAR_POSITIONAL, own.VAR_KEYWORD)
+    ]
+    argument = next((key for key in LABELS_ARGUMENTS if key in parameters and _counts(parameters[key])), None)
+    if others := [key for key in needed if key != argument]:
+        what = f"the factory needs {', '.join(others)}, which a new recipe cannot know"
+        raise ModelError(what, where=f"--model {typed}", remedy="give them defaults, or write a factory that does")
+    labels = None
+    if argument is not None:
+        section["labels_argument"] = argument
+        default = parameters[argument].default
+        labels = default if isinstance(default, int) else None
+    return StarterModel(typed, plain_name(name), section, {("factory",): typed} if is_file else {}, labels)
+
+
+def _counts(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter may be a number of labels: by its default, or else its annotation, or else its name."""
+    if isinstance(parameter.default, bool) or parameter.kind is parameter.POSITIONAL_ONLY:
+        return False
+    if parameter.default is not parameter.empty and parameter.default is not None:
+        return isinstance(parameter.default, int)
+    return parameter.annotation in (parameter.empty, int, "int", "int | None", "Optional[int]")
+
+
+def _refuse_file(path: Path, where: str) -> None:
+    if path.suffix == ".py":
+        what = "the function is missing" if path.is_file() else "no such file, and the function is missing"
+        raise ModelError(what, where=where, remedy=f"write {path}:FUNCTION; it returns the detector, a torch.nn.Module")
+    if path.suffix in (".safetensors", *PICKLES):
+        what = "weights alone do not say what to build"
+        raise ModelError(what, where=where, remedy=f"name what builds the model: {FORMS}")

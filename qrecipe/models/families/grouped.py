@@ -1,0 +1,178 @@
+"""transformers' LW-DETR and RF-DETR: several groups of queries in training, of which evaluation uses the first."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...recipe.definition import InputSpec, LossSpec
+from ..prediction import Prediction
+from .base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Family,
+    Labels,
+    fitted_labels,
+    full_mask,
+    named_parts,
+    own_field,
+)
+
+HEADS = re.compile(r"(class_embed|model\.enc_out_class_embed\.\d+)\.(weight|bias)$")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """loss: its row of transformers' ``LOSS_MAPPING``. size: side of its square images; None is the backbone's own."""
+
+    loss: str
+    size: int | None
+
+
+KINDS: dict[str, Kind] = {
+    # Its backbone's image_size is 1024 in the published configurations, all of which were trained at 640.
+    "lw_detr": Kind("LwDetrForObjectDetection", 640),
+    "rf_detr": Kind("RfDetrForObjectDetection", None),
+}
+
+
+@final
+class GroupedFamily(Family):
+    """Sigmoid scores, normalised images of one fixed square size, transformers' own loss with its own coefficients.
+
+    Training: ``group_detr`` groups (13 in the published models) of ``num_queries`` queries share the decoder, and each
+    group is matched with all objects. Evaluation has the first group alone: the two structures differ in the number
+    of queries.
+
+    Sizes: the backbone attends in windows, so height and width must be multiples of patch size times windows per side.
+    Any other size is padded to the next one, right and below, and masked. The backbone adds its position embedding as
+    stored to a square image of its pre-training size, and resized to any other. Both are one graph: a capture takes
+    an image that is not square, and resizing to the same size changes nothing, so that the graph is right there too.
+    """
+
+    def __init__(self, name: str, config: Any, loss_spec: LossSpec) -> None:
+        self.kind = KINDS[name]
+        backbone = config.backbone_config
+        side = self.kind.size or _side(backbone.image_size)
+        shown = InputSpec(size=(side, side), mean=IMAGENET_MEAN, std=IMAGENET_STD, mask=False)
+        super().__init__(name, "sigmoid", shown, loss_spec, int(config.num_labels))
+        # RF-DETR counts the windows of a side, LW-DETR those of an image.
+        windows = getattr(backbone, "num_windows_side", backbone.num_windows)
+        self.stride = _side(backbone.patch_size) * int(windows)
+        self._config = copy.deepcopy(config)
+        self._config.auxiliary_loss = loss_spec.auxiliary
+
+    @classmethod
+    def of(cls, name: str, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> GroupedFamily:
+        """From a detector of the kind ``name``; the number of classes is its configuration's."""
+        return cls(name, model.config, loss_spec)
+
+    def inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> dict[str, Tensor]:
+        """Images and masks, padded to multiples of the windows. Boxes stay relative to the image without padding."""
+        mask = full_mask(pixel_values) if pixel_mask is None else pixel_mask
+        height, width = pixel_values.shape[-2:]
+        room = (0, -width % self.stride, 0, -height % self.stride)
+        if any(room):
+            pixel_values, mask = F.pad(pixel_values, room), F.pad(mask, room)
+        return {"pixel_values": pixel_values, "pixel_mask": mask}
+
+    def forward(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """Extras in training: ``aux_logits`` (layers - 1, B, groups * Q, C), ``aux_boxes`` (layers - 1, B, ..., 4)."""
+        if not model.training or not self.loss_spec.auxiliary or self._config.decoder_layers < 2:
+            return model(**inputs), {}
+        with _every_layer(model) as read:
+            outputs = model(**inputs)
+        (logits, deltas), reference = read, outputs.intermediate_reference_points
+        # As the model decodes its last layer's: a shift in units of the reference box, and a log scale.
+        centre = deltas[:-1, ..., :2] * reference[..., 2:] + reference[..., :2]
+        boxes = torch.cat((centre, deltas[:-1, ..., 2:].exp() * reference[..., 2:]), -1)
+        return outputs, {"aux_logits": logits[:-1], "aux_boxes": boxes}
+
+    def read(self, outputs: Any, extras: Mapping[str, Tensor]) -> Prediction:
+        """In training the queries of all groups, one group after the other."""
+        earlier: tuple[tuple[Tensor, Tensor], ...] = ()
+        if extras:
+            earlier = tuple(zip(extras["aux_logits"].unbind(), extras["aux_boxes"].unbind(), strict=True))
+        return Prediction(own_field(outputs, "logits"), own_field(outputs, "pred_boxes"), earlier)
+
+    def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
+        """Equal to the eager model's: every group matched on its own, the encoder's proposals always included.
+
+        The proposals are counted as ``auxiliary``. Meant for outputs in train mode. In float32 whatever the model
+        computes in: transformers' losses are.
+        """
+        from transformers.loss.loss_utils import LOSS_MAPPING
+
+        def own(name: str) -> Tensor:
+            value: Tensor = own_field(outputs, name)
+            return value.float()
+
+        logits, boxes = own("logits"), own("pred_boxes")
+        config = copy.copy(self._config)
+        config.auxiliary_loss = bool(extras)
+        classes, coordinates = None, None
+        if extras:
+            classes = torch.cat((extras["aux_logits"].float(), logits[None]))
+            coordinates = torch.cat((extras["aux_boxes"].float(), boxes[None]))
+        total, named, _ = LOSS_MAPPING[self.kind.loss](
+            logits,
+            fitted_labels(labels, boxes),
+            logits.device,
+            boxes,
+            config,
+            classes,
+            coordinates,
+            own("enc_outputs_class"),
+            own("enc_outputs_coord_logits"),
+        )
+        last = {
+            "class": named["loss_ce"] * config.class_loss_coefficient,
+            "l1": named["loss_bbox"] * config.bbox_loss_coefficient,
+            "giou": named["loss_giou"] * config.giou_loss_coefficient,
+        }
+        return total, named_parts(total, last, True)
+
+    def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:
+        return HEADS.match(key) is not None
+
+
+@contextmanager
+def _every_layer(model: Any) -> Iterator[list[Tensor]]:
+    """While it is entered, the heads read the states of all decoder layers, and the model goes on with the last one's.
+
+    One call, not two: in evaluation there is one as well, and a call must have its counterpart there to be quantized
+    alike. Yields a list that gets what the class head, then what the box head gave: (layers, B, queries, width).
+    """
+    states: list[Tensor] = []
+    read: list[Tensor] = []
+
+    def keep(_module: nn.Module, _arguments: Any, output: Any) -> None:
+        states.append(output.intermediate_hidden_states)
+
+    def widen(_module: nn.Module, _arguments: Any) -> Tensor:
+        return states[-1]
+
+    def narrow(_module: nn.Module, _arguments: Any, output: Tensor) -> Tensor:
+        read.append(output)
+        return output[-1]
+
+    hooks = [model.model.decoder.register_forward_hook(keep)]
+    for head in (model.class_embed, model.bbox_embed):
+        hooks += [head.register_forward_pre_hook(widen), head.register_forward_hook(narrow)]
+    try:
+        yield read
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _side(size: Any) -> int:
+    return int(size if isinstance(size, int) else size[0])

@@ -1,0 +1,191 @@
+"""transformers' real-time detectors: RT-DETR, RT-DETRv2, D-FINE, DEIMv2."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ModelError
+from ...recipe.definition import InputSpec, LossSpec
+from ..prediction import Prediction
+from .base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Family,
+    Labels,
+    fitted_labels,
+    named_parts,
+    own_field,
+)
+
+HEADS = re.compile(
+    r"((model\.decoder\.)?class_embed(\.\d+)?|model\.enc_score_head|model\.denoising_class_embed)\.(weight|bias)$"
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """title: as people write it. criterion: transformers' class. class_loss: its part there."""
+
+    title: str
+    criterion: str
+    class_loss: str = "loss_vfl"
+
+
+KINDS: dict[str, Kind] = {
+    "rt_detr": Kind("RT-DETR", "transformers.loss.loss_rt_detr.RTDetrLoss"),
+    "rt_detr_v2": Kind("RT-DETRv2", "transformers.loss.loss_rt_detr.RTDetrLoss"),
+    "d_fine": Kind("D-FINE", "transformers.loss.loss_d_fine.DFineLoss"),
+    "deimv2": Kind("DEIMv2", "transformers.loss.loss_deimv2.Deimv2Loss", "loss_mal"),
+}
+
+
+@final
+class RealTimeFamily(Family):
+    """Sigmoid scores, images of one fixed size in 0..1, transformers' own loss with its own coefficients.
+
+    The size is the configuration's ``anchor_image_size`` or ``eval_size`` where it has one, else 640x640; any other of
+    which height and width are multiples of the coarsest stride may be chosen. Images are not normalised, but for
+    backbones of DINOv3.
+    """
+
+    notes: ClassVar[tuple[str, ...]] = (
+        "the denoising branch is not used in training: it would need the labels inside the network",
+    )
+
+    def __init__(self, name: str, config: Any, loss_spec: LossSpec) -> None:
+        size = config.anchor_image_size or config.eval_size or (640, 640)
+        height, width = (size, size) if isinstance(size, int) else size
+        normalised = getattr(config.backbone_config, "model_type", None) == "dinov3_vit"
+        shown = InputSpec(
+            size=(int(height), int(width)),
+            mean=IMAGENET_MEAN if normalised else None,
+            std=IMAGENET_STD if normalised else None,
+            mask=False,
+        )
+        super().__init__(name, "sigmoid", shown, loss_spec, int(config.num_labels))
+        self.kind = KINDS[name]
+        self.stride = int(max(config.feat_strides))
+        self._config = copy.deepcopy(config)
+        self._config.auxiliary_loss = loss_spec.auxiliary
+
+    @classmethod
+    def of(cls, name: str, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> RealTimeFamily:
+        """From a detector of the kind ``name``; the number of classes is its configuration's."""
+        return cls(name, model.config, loss_spec)
+
+    def inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> dict[str, Tensor]:
+        """The images alone: these detectors know no padding.
+
+        Raises:
+            ModelError: height or width is no multiple of the coarsest stride, so that the levels would not align.
+        """
+        height, width = pixel_values.shape[-2:]
+        if height % self.stride or width % self.stride:
+            raise ModelError(
+                f"{self.kind.title} takes images whose height and width are multiples of {self.stride}, "
+                f"not {height}x{width}",
+                where="model.input.size",
+                remedy="set model.input.size to such a size",
+            )
+        return {"pixel_values": pixel_values}
+
+    def forward(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """No extras: the model's own output holds every layer's logits, boxes and corners."""
+        with any_size(model):
+            return model(**inputs), {}
+
+    def read(self, outputs: Any, extras: Mapping[str, Tensor]) -> Prediction:
+        """Auxiliary are the earlier decoder layers alone; in evaluation only DEIMv2 and D-FINE leave them out.
+
+        A first guess before the first layer's refinement, which D-FINE and DEIMv2 put first in training, and the
+        encoder's proposals belong to the loss only.
+        """
+        logits = own_field(outputs, "intermediate_logits")
+        boxes = own_field(outputs, "intermediate_reference_points")
+        layers = list(zip(logits.unbind(1), boxes.unbind(1), strict=True))
+        earlier = tuple(layers[-self._config.decoder_layers : -1])
+        return Prediction(own_field(outputs, "logits"), own_field(outputs, "pred_boxes"), earlier)
+
+    def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
+        """transformers' own criterion on the last layer, and where asked for on what comes before it.
+
+        RT-DETR's equals the eager model's with ``config.num_denoising = 0``. D-FINE and DEIMv2 put their first guess
+        before the layers' logits and boxes, but not before their corners: transformers pairs each layer's corners with
+        the logits and boxes of the one before, and leaves the last but one out. Here each layer has its own corners,
+        and the first guess, which has none, is trained as the encoder's proposals are; so does the published code.
+
+        Meant for outputs in train mode. In float32 whatever the model computes in: transformers' losses are.
+        """
+        logits, boxes = own_field(outputs, "logits").float(), _inside(own_field(outputs, "pred_boxes"))
+        given: dict[str, Any] = {"logits": logits, "pred_boxes": boxes}
+        if self._config.auxiliary_loss:
+            given["auxiliary_outputs"] = self._earlier(outputs)
+        module, _, name = self.kind.criterion.rpartition(".")
+        criterion = getattr(importlib.import_module(module), name)(self._config).to(logits.device)
+        named = criterion(given, fitted_labels(labels, boxes))
+        total = torch.stack([value.sum() for value in named.values()]).sum()
+        last = {"class": named[self.kind.class_loss], "l1": named["loss_bbox"], "giou": named["loss_giou"]}
+        return total, named_parts(total, last, self._config.auxiliary_loss)
+
+    def _earlier(self, outputs: Any) -> list[dict[str, Tensor]]:
+        """The earlier layers, then a first guess where there is one, then the encoder's proposals."""
+        logits = list(own_field(outputs, "intermediate_logits").float().unbind(1))
+        boxes = list(_inside(own_field(outputs, "intermediate_reference_points")).unbind(1))
+        first = len(logits) - self._config.decoder_layers
+        found = [{"logits": a, "pred_boxes": b} for a, b in zip(logits, boxes, strict=True)]
+        guess, layers = found[:first], found[first:-1]
+        corners = own_field(outputs, "intermediate_predicted_corners")
+        if corners is not None:
+            references = own_field(outputs, "initial_reference_points").float().unbind(1)
+            fine = corners.float().unbind(1)
+            for index, layer in enumerate(layers):
+                layer |= {"pred_corners": fine[index], "ref_points": references[index]}
+                layer |= {"teacher_corners": fine[-1], "teacher_logits": logits[-1]}
+        proposals = own_field(outputs, "enc_topk_bboxes")
+        return [
+            *layers,
+            *guess,
+            {"logits": own_field(outputs, "enc_topk_logits").float(), "pred_boxes": _inside(proposals)},
+        ]
+
+    def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:
+        return HEADS.match(key) is not None
+
+
+def _inside(boxes: Tensor) -> Tensor:
+    """In float32 and in 0..1: those that are decoded from corners can pass the image's edge."""
+    return boxes.float().clamp(0, 1)
+
+
+@contextmanager
+def any_size(model: nn.Module) -> Iterator[None]:
+    """While it is entered, anchors and position embeddings are computed from the image, in evaluation as in training.
+
+    With ``config.anchor_image_size`` the model would use anchors that were computed for that size when it was built,
+    and fail at another; at that size both are the same numbers. With ``config.eval_size`` transformers leaves the
+    encoder's position embedding out in evaluation altogether, where the published code uses the one of that size:
+    here it is always added. The model is left as it was.
+    """
+    settings = [(part, "eval_size") for part in model.modules()]
+    settings += [(config, "anchor_image_size") for config in {id(c): c for c in _configs(model)}.values()]
+    kept = [(owner, name, getattr(owner, name)) for owner, name in settings if getattr(owner, name, None) is not None]
+    for owner, name, _ in kept:
+        setattr(owner, name, None)
+    try:
+        yield
+    finally:
+        for owner, name, value in kept:
+            setattr(owner, name, value)
+
+
+def _configs(model: nn.Module) -> list[Any]:
+    return [part.config for part in model.modules() if hasattr(part, "config")]

@@ -1,0 +1,89 @@
+"""The names of a model that come closest to one that is not there."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from ..errors import PlanError
+from ..graph.operations import Operation
+from ..graph.roles import role_matches
+from ..recipe.definition import Recipe
+from .collapse import collapse
+from .rules import pattern_matches, pattern_path
+
+COUNT = 3
+RANGE = re.compile(r"(?<![^.])\d+[-,][\d,-]+(?![^.])")
+"""A range of numbers between dots, for which a pattern has a star."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = COUNT) -> list[str]:
+    """Up to ``count`` of the known names, the closest first."""
+    return difflib.get_close_matches(name, sorted(known), n=count, cutoff=0.4)
+
+
+def unmatched_problems(
+    recipe: Recipe, matched: set[int], operations: Iterable[Operation], roles: dict[str, str]
+) -> list[PlanError]:
+    """Rules that matched nothing, each at the pattern that matches nothing alone, if there is one.
+
+    Args:
+        matched: indices of the rules that matched. roles: by operation name.
+    """
+    operations = list(operations)
+    problems = []
+    for index, rule in enumerate(recipe.quantize.rules):
+        if index in matched:
+            continue
+        alone = [
+            not any(pattern_matches(pattern, one.module, one.operator, roles[one.name]) for one in operations)
+            for pattern in rule.match
+        ]
+        if not any(alone):
+            what = f"no operation matches all of {', '.join(map(repr, rule.match))}, though each matches some"
+            problems.append(
+                PlanError(what, where=recipe.where((*rule.path, "match")), remedy="mend or remove the rule")
+            )
+        for place, pattern in enumerate(rule.match):
+            if alone[place]:
+                near = _near(pattern, operations, set(roles.values()))
+                what = f"{pattern!r} matches nothing in the model"
+                remedy = f"the closest are {', '.join(near)}" if near else "mend or remove the rule"
+                problems.append(PlanError(what, where=recipe.where(pattern_path(recipe, rule, place)), remedy=remedy))
+    return problems
+
+
+def _near(pattern: str, operations: list[Operation], roles: set[str]) -> list[str]:
+    """Names of the pattern's own kind, repeated modules as one."""
+    kind, colon, rest = pattern.partition(":")
+    if colon and kind == "role":
+        parts = {role.partition(".")[0] for role in roles}
+        return [f"role:{role}" for role in nearest(rest, roles | parts)]
+    if colon and kind == "op":
+        return [f"op:{name}" for name in nearest(rest, {one.operator for one in operations})]
+    names = {one.module for one in operations if one.module}
+    names |= {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 1)}
+    words = rest if colon and kind == "re" else pattern
+    close = difflib.get_close_matches(words, sorted(names), n=4 * COUNT, cutoff=0.4)
+    labels = [RANGE.sub("*", group.label) for group in collapse(dict.fromkeys(close, ""))]
+    return (labels or _heads(names))[:COUNT]
+
+
+def _heads(names: set[str]) -> list[str]:
+    """What there is at the top, where nothing comes close."""
+    return sorted({name.partition(".")[0] for name in names})
+
+
+def missing_role_problems(recipe: Recipe, roles: set[str], part: str) -> list[PlanError]:
+    """Roles that a stage of training quantizes, and that the model does not have. A teacher has no stages."""
+    problems = []
+    for number, stage in enumerate(recipe.train.stages if part == "model" else ()):
+        for index, pattern in enumerate(stage.quantize or ()):
+            if any(role_matches(pattern, role) for role in roles):
+                continue
+            near = nearest(pattern, roles | {role.partition(".")[0] for role in roles})
+            remedy = f"the closest are {', '.join(near)}" if near else f"it has {', '.join(sorted(roles))}"
+            where = recipe.where(("train", "stages", number, "quantize", index))
+            problems.append(PlanError(f"the model has no role {pattern!r}", where=where, remedy=remedy))
+    return problems

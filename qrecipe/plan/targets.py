@@ -1,0 +1,93 @@
+"""What a recipe aligns and taps in a model, and what of it the model does not have."""
+
+from __future__ import annotations
+
+from ..errors import PlanError
+from ..graph.attention import TAPS
+from ..graph.capture import Captured
+from ..graph.face import QueryPoint
+from ..graph.operands import OPERANDS
+from ..graph.shapes import is_number, shape_of
+from ..recipe.definition import Recipe
+from .decisions import place_in_words
+from .plan import Plan, PlannedAlignment, PlannedTap
+
+LOGITS = "decoder.cross_attention.logits"
+QUERY = "decoder.cross_attention.query"
+_NAME_THEM = "name the modules under {part}.roles: {{decoder.cross_attention: GLOB}}"
+
+
+def plan_alignments(captured: Captured, recipe: Recipe, part: str) -> tuple[list[PlannedAlignment], list[PlanError]]:
+    """One alignment per decoder layer with a query, and what is wrong. part: ``model`` or ``teacher``."""
+    found: list[PlannedAlignment] = []
+    problems = []
+    queries = captured.faces["train"].queries
+    for index, spec in enumerate(recipe.distill.align):
+        place = recipe.where(("distill", "align", index, "at"))
+        if spec.at != QUERY:
+            problems.append(PlanError(f"alignment is defined for {QUERY}, not for {spec.at!r}", where=place))
+        elif not queries:
+            what = f"no cross-attention query was found in the {part}"
+            problems.append(PlanError(what, where=place, remedy=_NAME_THEM.format(part=part)))
+        else:
+            found += [
+                PlannedAlignment(f"layer{layer}", layer, point.heads, point.head_dim, spec.per, point.layout, spec.init)
+                for layer, point in sorted(queries.items())
+            ]
+    return found, problems
+
+
+def plan_taps(captured: Captured, recipe: Recipe, part: str) -> tuple[list[PlannedTap], list[PlanError]]:
+    """The taps that the recipe's distillation targets name, those that an alignment's report reads, and what is wrong.
+
+    part: ``model`` or ``teacher``.
+    """
+    face = captured.faces["train"]
+    found: dict[str, PlannedTap] = {}
+    problems = []
+    for index, target in enumerate(recipe.distill.targets):
+        place = recipe.where(("distill", "targets", index, "at"))
+        layers = sorted(layer for role, layer in face.taps if role == target.at)
+        if target.at not in TAPS:
+            what, remedy = f"{target.at!r} cannot be tapped", f"one of {', '.join(TAPS)}"
+            problems.append(PlanError(what, where=place, remedy=remedy))
+            continue
+        if not layers:
+            what = f"the {part} has no {target.at} that could be tapped"
+            problems.append(PlanError(what, where=place, remedy=_NAME_THEM.format(part=part)))
+            continue
+        for layer in layers[-1:] if target.layers == "last" else layers:
+            tap = tap_at(captured, target.at, layer)
+            if not tap.per_query:
+                what = f"{target.at} is no feature per query here, so it cannot be distilled"
+                remedy = "distil decoder.cross_attention.output or decoder.layer.output"
+                problems.append(PlanError(what, where=place, remedy=remedy))
+                break
+            found[tap.name] = tap
+    if recipe.distill.align:  # what calibration reports of an alignment: how far it moves the attention logits
+        for layer in face.queries:
+            found.setdefault(f"{LOGITS}.{layer}", PlannedTap(f"{LOGITS}.{layer}", LOGITS, layer, 0))
+    return sorted(found.values(), key=lambda tap: (tap.role, tap.layer)), problems
+
+
+def tap_at(captured: Captured, role: str, layer: int) -> PlannedTap:
+    """One of the training graph's taps."""
+    shape = shape_of(captured.faces["train"].taps[role, layer]) or ()
+    width = int(shape[-1]) if shape and is_number(shape[-1]) else 0
+    return PlannedTap(f"{role}.{layer}", role, layer, width, len(shape) == 3)
+
+
+def alignment_warnings(captured: Captured, recipe: Recipe, plan: Plan) -> list[str]:
+    """Alignments that rectify a query which stays real-valued."""
+    queries = captured.faces["train"].queries
+    real = [layer for layer, point in sorted(queries.items()) if not _is_quantized(point, plan)]
+    if not real or not recipe.distill.align:
+        return []
+    where = place_in_words(recipe, ("distill", "align", 0, "at"))
+    layers = f"decoder layer{'s'[: len(real) != 1]} {', '.join(map(str, real))}"
+    return [f"{where}: the query that is aligned stays real-valued in {layers}, so that there is nothing to rectify"]
+
+
+def _is_quantized(point: QueryPoint, plan: Plan) -> bool:
+    sites = [node.meta.get(OPERANDS, {}).get(slot) for node, slot in point.users]
+    return any(plan.sites[site].spec is not None for site in sites if site in plan.sites)

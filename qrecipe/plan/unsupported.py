@@ -1,0 +1,60 @@
+"""Operations that no recipe quantizes: they have no sites, and their cost is not counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import fx
+
+from ..graph.face import Face
+from ..graph.operands import OPERATORS, WEIGHTED
+from ..graph.shapes import shape_of
+
+aten = torch.ops.aten
+
+UNSUPPORTED: dict[Any, str] = {
+    aten.softmax.int: "softmax",
+    aten._softmax.default: "softmax",
+    aten.layer_norm.default: "layer_norm",
+    aten.native_layer_norm.default: "layer_norm",
+    aten.group_norm.default: "group_norm",
+    aten.rms_norm.default: "rms_norm",
+    aten.gelu.default: "gelu",
+    aten.silu.default: "silu",
+    aten.silu_.default: "silu",
+    aten.sigmoid.default: "sigmoid",
+    aten.tanh.default: "tanh",
+    aten.embedding.default: "embedding",
+    aten.grid_sampler.default: "grid_sampler",
+    aten.upsample_nearest2d.vec: "upsample",
+    aten.upsample_bilinear2d.vec: "upsample",
+    aten.upsample_bicubic2d.vec: "upsample",
+    aten.avg_pool2d.default: "avg_pool",
+    aten.adaptive_avg_pool2d.default: "avg_pool",
+    aten.einsum.default: "einsum",
+    aten.mm.default: "mm",
+    aten.addmm.default: "addmm",
+    aten.conv3d.default: "conv3d",
+    aten.conv_transpose1d.default: "conv_transpose1d",
+}
+"""What is named: normalization, activation functions that change the range, sampling, and products without sites.
+Reshaping, masks, ReLU and max-pooling lose nothing; box arithmetic and positions are too small to name."""
+
+
+def count_unsupported(face: Face) -> dict[str, int]:
+    """How many of them a graph has, by operator, the most frequent first."""
+    counts = Counter(name for node in face.graph.nodes if (name := _name(node)))
+    return dict(counts.most_common())
+
+
+def _name(node: fx.Node) -> str:
+    if node.op != "call_function":
+        return ""
+    operator = OPERATORS.get(node.target)
+    if operator in WEIGHTED and len(shape_of(node.args[1]) or ()) < 2:
+        return "product with a vector"
+    if operator == "attention":
+        return "softmax"  # the one within it
+    return UNSUPPORTED.get(node.target, "") if operator is None else ""
