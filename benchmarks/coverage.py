@@ -84,8 +84,15 @@ def family_recipes() -> list[Path]:
     return [path for path in sorted(RECIPES.glob("*_w4a4.yaml")) if load_recipe(path, data=False).model.architecture]
 
 
-def measure(name: str, model: nn.Module, family: Family, recipe: Recipe, input_size: tuple[int, int, int]) -> Row:
-    """Everything of one model. ``input_size``: (batch, height, width) to capture at."""
+def measure(
+    name: str,
+    model: nn.Module,
+    family: Family,
+    recipe: Recipe,
+    input_size: tuple[int, int, int] = EXAMPLE,
+    shapes: Sequence[tuple[int, int, int]] = SHAPES,
+) -> Row:
+    """Everything of one model. ``input_size``: (batch, height, width) to capture at; ``shapes``: to compare at."""
     stir(model).double().eval()
     batch, height, width = input_size
     image_input = replace(family.input(recipe.model.input), size=(height, width), shortest=None, longest=None)
@@ -94,7 +101,7 @@ def measure(name: str, model: nn.Module, family: Family, recipe: Recipe, input_s
     seconds = time.perf_counter() - start
     student = make_student(source, recipe)
     plan = student.plan
-    differences = compare(student, model, family)
+    differences = compare(student, model, family, shapes)
     losses, without = train(source, recipe, batch, height, width)
     quantizers = len(plan.quantizers)
     pixels, mask = images(2, height, width)
@@ -150,7 +157,9 @@ def images(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     return pixels, mask
 
 
-def compare(student: Student, model: nn.Module, family: Family) -> dict[str, tuple[float, float] | None]:
+def compare(
+    student: Student, model: nn.Module, family: Family, shapes: Sequence[tuple[int, int, int]]
+) -> dict[str, tuple[float, float] | None]:
     """Student with quantizers off against the model, its BatchNorms frozen, in both modes and at every shape."""
     student.switch_off()
     eager = copy.deepcopy(model)
@@ -161,14 +170,14 @@ def compare(student: Student, model: nn.Module, family: Family) -> dict[str, tup
         for part in eager.modules():
             if isinstance(part, _BatchNorm):
                 part.eval()
-        for shape in SHAPES:
-            inputs = family.inputs(*images(*shape))
+        for shape in shapes:
             key = f"{'train' if training else 'eval'} {'x'.join(map(str, shape))}"
             eager.zero_grad(set_to_none=True)
             student.zero_grad(set_to_none=True)
             try:
+                inputs = family.inputs(*images(*shape))
                 theirs = seeded(lambda inputs=inputs: family.forward(eager, inputs))
-            except Exception:  # the model refuses this size, in whatever way
+            except Exception:  # family or model refuse this size, in whatever way
                 found[key] = None
                 continue
             mine = seeded(lambda inputs=inputs: student.run(inputs)[:2])
@@ -304,7 +313,7 @@ def one(path: Path) -> Row:
     categories = [(number, f"category {number}") for number in range(CLASSES)]
     torch.manual_seed(0)
     built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
-    return measure(path.stem, built.model, built.family, recipe, EXAMPLE)
+    return measure(path.stem, built.model, built.family, recipe)
 
 
 def main(paths: Sequence[Path], output: Path) -> int:

@@ -6,6 +6,7 @@ pred_boxes and aux_outputs. ``original_detr.yaml`` beside this file trains and q
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -122,7 +123,7 @@ class MLP(nn.Module):
     def __init__(self, width: int, out: int, count: int) -> None:
         super().__init__()
         sizes = [width] * count + [out]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         for index, layer in enumerate(self.layers):

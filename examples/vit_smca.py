@@ -1,8 +1,8 @@
 """A detector on a vision transformer, in one file, in another style than DETR's own code.
 
 Patch embedding and blocks with one Linear for query, key and value; a decoder whose cross-attention adds a Gaussian map
-around each query's reference point to its logits, one per head (SMCA, Gao et al., ICCV 2021); one pair of heads that all
-decoder layers share; images and mask as two arguments, a dataclass as the output, sigmoid scores.
+around each query's reference point to its logits, one per head (SMCA, Gao et al., ICCV 2021); the same heads for all
+decoder layers; images and mask as two arguments, a dataclass as the output, sigmoid scores.
 ``vit_smca.yaml`` beside this file trains and quantizes it.
 """
 

@@ -32,12 +32,11 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     recipe = typed_recipe(arguments, data=False)
     from ..commands.bind import plan
-    from ..plan import describe
-    from ..report.plan import plan_tables
+    from ..report.plan import plan_data, plan_tables
 
     found = plan(recipe, sayer(Console(stderr=True) if arguments.json else console), arguments.image_size)
     if arguments.json:
-        sys.stdout.write(json.dumps(describe(found, arguments.depth), indent=1) + "\n")
+        sys.stdout.write(json.dumps(plan_data(found, arguments.depth), indent=1) + "\n")
         return
     wide = console.width >= 100
     show(console, plan_tables(found, arguments.by, arguments.depth, arguments.sites, wide))

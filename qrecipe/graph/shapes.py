@@ -59,6 +59,13 @@ class Symbols:
             isinstance(extent, sympy.Expr) and self.batch in extent.free_symbols for extent in shape or ()
         )
 
+    def per_image(self, extent: Extent) -> int | None:
+        """How many times the batch an extent is; None where it is no whole multiple of it."""
+        if self.batch is None or not isinstance(extent, sympy.Expr):
+            return None
+        count = sympy.simplify(extent / self.batch)
+        return int(count) if count.is_Integer else None
+
     def at(self, shape: tuple[Extent, ...], batch: int, height: int, width: int) -> tuple[int, ...]:
         """The shape's numbers at one input size."""
         values = {

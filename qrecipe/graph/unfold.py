@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import sympy
 import torch
 from torch import fx
 
@@ -35,10 +34,8 @@ def unfold_heads(graph: fx.Graph) -> int:
 
 def _heads(shape: tuple[Extent, ...] | None, symbols: Symbols) -> int:
     """How many heads are folded into the first extent; 0 where it is no multiple of the batch."""
-    if not shape or symbols.batch is None or not isinstance(shape[0], sympy.Expr):
-        return 0
-    count = sympy.simplify(shape[0] / symbols.batch)
-    return int(count) if count.is_Integer and int(count) > 1 else 0
+    count = symbols.per_image(shape[0]) if shape else None
+    return count if count is not None and count > 1 else 0
 
 
 def _unfold(graph: fx.Graph, node: fx.Node, heads: int) -> None:

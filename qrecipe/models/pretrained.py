@@ -16,6 +16,7 @@ from ..recipe.definition import KeyPath, ModelSpec
 from .families import FAMILY_OF_TYPE, family_of_type
 from .label_mapping import classes_needed, map_labels, names_of_classes
 from .place import Place, did_you_mean
+from .prompt import PROMPTED, set_prompt
 from .quiet import quiet_transformers
 from .resnets import DEFAULT, own_names, resnet_values, thaw_resnet, without_timm
 from .state_dicts import Mismatch, restore_tied
@@ -55,7 +56,10 @@ def load_pretrained(
     import transformers
     from transformers.models.auto import modeling_auto
 
-    detectors: Mapping[str, str] = modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
+    detectors: Mapping[str, str] = {
+        **modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,
+        **{kind: modeling_auto.MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES[kind] for kind in PROMPTED},
+    }
     with quiet_transformers():
         folder = None
         if spec.architecture is None:
@@ -66,7 +70,11 @@ def load_pretrained(
         stored = None if folder is None else stored_config(folder, place)
         config = _config(spec, detectors, place) if spec.architecture is not None else _overridden(stored, spec, place)
         check_type(config, spec, detectors, place)
-        label_map, messages = _fit_head(config, stored, spec, categories, place, known)
+        messages: tuple[str, ...] = ()
+        if config.model_type in PROMPTED:
+            label_map = set_prompt(config, folder, spec, categories, place, known)
+        else:
+            label_map, messages = _fit_head(config, stored, spec, categories, place, known)
         model_class = getattr(transformers, detectors[config.model_type])
         filled = spec.weights is not None and not random_weights
         try:
@@ -161,6 +169,8 @@ def _check_keys(config_class: type, values: Mapping[str, Any], path: KeyPath, pl
     allowed = {field.name.removeprefix("_") for field in dataclasses.fields(config_class)}
     allowed |= {"num_labels", *config_class.attribute_map}  # type: ignore[attr-defined]
     allowed -= {"transformers_version", "architectures", "return_dict", "output_hidden_states", "problem_type", "dtype"}
+    if path == ("config",) and getattr(config_class, "model_type", None) in PROMPTED:
+        allowed |= {"prompt_ids"}
     if path != ("config",):
         allowed |= {"model_type", "out_features", "out_indices"}
     for key, value in values.items():

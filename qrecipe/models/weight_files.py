@@ -12,6 +12,8 @@ from .place import Place, did_you_mean
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 BUILTIN = Path(__file__).with_name("weights")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+"""Beside the weights of a model that reads a prompt."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 REFUSED = "only .safetensors is read: a pickle can run code. Convert it with safetensors.torch.save_file"
 
@@ -93,7 +95,7 @@ def _no_weights(folder: Path, path: str, place: Place) -> Exception:
 def _download(hub: str, revision: str | None, place: Place, with_weights: bool) -> Path:
     from huggingface_hub import constants, snapshot_download
 
-    files = ["config.json", *([WEIGHTS, INDEX, "model-*.safetensors"] if with_weights else [])]
+    files = ["config.json", *TOKENIZER, *([WEIGHTS, INDEX, "model-*.safetensors"] if with_weights else [])]
     try:
         return Path(snapshot_download(hub, revision=revision, allow_patterns=files))
     except (OSError, ValueError) as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from rich.table import Table
 
-from ..plan import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, real_macs, real_valued, whole
+from ..plan import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, describe, real_macs, real_valued, whole
 from .amounts import BIT_OPERATIONS, OPERATIONS, amount, bits_text, size, tight
 from .table import compact
 
@@ -55,6 +55,11 @@ def plan_tables(
     said = [*(f"note: {note}" for note in _notes(plan)), *(f"warning: {warning}" for warning in plan.warnings)]
     if said:
         yield "\n".join(said)
+
+
+def plan_data(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
+    """The same for machines; the keys are in docs/plan.md."""
+    return describe(plan, depth)
 
 
 def _parts(title: str, head: str, rows: list[Part], wide: bool) -> Table:

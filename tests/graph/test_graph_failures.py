@@ -1,4 +1,4 @@
-"""What a failed capture says: the kind of failure, the user's own line, the part of the model; and what comes before."""
+"""What a failed capture says: the kind of failure, the user's own line, the part of the model; what is tried first."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from tiny_detectors import (
     tiny_deformable_detr,
     tiny_deimv2,
     tiny_detr,
+    tiny_grounding_dino,
     tiny_lw_detr,
     tiny_rf_detr,
     tiny_rt_detr,
@@ -160,6 +161,79 @@ class TestGeneric:
         assert int(model.norm.num_batches_tracked) == 0
 
 
+class Pair:
+    """As the original DETR's NestedTensor."""
+
+    def __init__(self, tensors: Tensor, mask: Tensor | None) -> None:
+        self.tensors = tensors
+        self.mask = mask
+
+
+NestedPair = Pair  # what forwards of this file know under a name with "nested" in it
+
+
+class TestNested:
+    @pytest.mark.parametrize("spelling", ["class", "text", "optional", "name"])
+    def test_one_object_for_images_and_mask(self, spelling: str) -> None:
+        class Annotated(Own):
+            def forward(self, things: Pair) -> Any:
+                assert things.mask is not None
+                assert things.mask.dtype == torch.bool
+                self.padding = things.mask
+                return super().forward(things.tensors)
+
+        class Text(Annotated):
+            def forward(self, things: Pair | Nowhere) -> Any:  # type: ignore[name-defined]  # noqa: F821
+                return super().forward(things)
+
+        class Optional(Annotated):
+            def forward(self, things: Pair | list[Tensor]) -> Any:
+                return super().forward(things)
+
+        class Named(Annotated):
+            def forward(self, samples):  # type: ignore[no-untyped-def]
+                return super().forward(samples)
+
+        Text.forward.__annotations__["things"] = "elsewhere.Pair"
+        model = {"class": Annotated, "text": Text, "optional": Optional, "name": Named}[spelling]()
+        family = build_family(model, LossSpec())
+        assert isinstance(family, GenericFamily)
+        assert family.nested is Pair
+        mask = torch.ones(2, 96, 128, dtype=torch.int64)
+        mask[0, 40:] = 0
+        given = family.inputs(some_images(2), mask)
+        assert list(given) == ["pixel_values", "pixel_mask"]
+        family.forward(model, given)
+        assert torch.equal(model.padding, mask == 0)
+
+    def test_another_class_is_answered_with_an_adapter(self) -> None:
+        class Other(Own):
+            def forward(self, image: dataclass_of_theirs) -> Any:
+                return super().forward(image.pixels)
+
+        with pytest.raises(ModelError, match="forward takes image: Theirs") as caught:
+            build_family(Other(), LossSpec())
+        assert "class Adapter(nn.Module):" in str(caught.value)
+        assert "NestedTensor(pixel_values, pixel_mask == 0)" in str(caught.value)
+
+    def test_a_tensor_where_an_object_was_wanted_is_answered_with_an_adapter(self) -> None:
+        class Untold(Own):
+            def forward(self, image):  # type: ignore[no-untyped-def]
+                return super().forward(image.decompose()[0])
+
+        with pytest.raises(ModelError, match="no attribute 'decompose'") as caught:
+            build_family(Untold(), LossSpec())
+        assert "class Adapter(nn.Module):" in str(caught.value)
+
+
+class Theirs:
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels = pixels
+
+
+dataclass_of_theirs = Theirs
+
+
 class TestTable:
     def test_every_row_reads_a_model_of_its_own(self) -> None:
         models = {
@@ -175,6 +249,7 @@ class TestTable:
             "deimv2": tiny_deimv2(),
             "lw_detr": tiny_lw_detr(),
             "rf_detr": tiny_rf_detr(),
+            "grounding-dino": tiny_grounding_dino(),
             "generic": Own(),
             "demo": DemoDetector(3, width=8, queries=4, heads=2),
         }

@@ -165,6 +165,37 @@ RF_DETR = {
     "dropout": 0.0,
 }
 
+PROMPT = [101, 300, 1012, 400, 401, 1012, 500, 1012, 102]
+"""Three phrases of one, two and one tokens."""
+GROUNDING_DINO = {
+    "backbone_config": {**RESNET, "out_features": ["stage2", "stage3", "stage4"]},
+    "text_config": {
+        "model_type": "bert",
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "vocab_size": 1100,
+        "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
+    "num_queries": 6,
+    "encoder_n_points": 2,
+    "decoder_n_points": 2,
+    "max_text_len": 32,
+    "dropout": 0.0,
+    "fusion_droppath": 0.0,
+    "disable_custom_kernels": True,
+}
+
 
 def stir(model: nn.Module, seed: int = 0) -> nn.Module:
     """Move every parameter a little, so that no norm is the identity and no two scores tie."""
@@ -261,6 +292,13 @@ def tiny_rf_detr(labels: int = 3, **changes: object) -> nn.Module:
 
     torch.manual_seed(0)
     return RfDetrForObjectDetection(RfDetrConfig(**{**RF_DETR, "num_labels": labels, **changes}))
+
+
+def tiny_grounding_dino(**changes: object) -> nn.Module:
+    from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
+
+    torch.manual_seed(0)
+    return GroundingDinoForObjectDetection(GroundingDinoConfig(**{**GROUNDING_DINO, "prompt_ids": PROMPT, **changes}))
 
 
 def some_labels(counts: tuple[int, ...], classes: int = 3, seed: int = 1) -> list[dict[str, Tensor]]:

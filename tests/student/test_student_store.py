@@ -14,6 +14,7 @@ from toys import ToyDetector
 from qrecipe.data.labels import LabelMap
 from qrecipe.errors import ModelError, TrainError
 from qrecipe.models.sources import build_model
+from qrecipe.plan import describe
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.student import Student, calibrate, capture_source, make_student, real_valued
@@ -33,7 +34,7 @@ def assert_same(student: Student, other: Student) -> None:
         assert taps.keys() == other_taps.keys()
         assert all(torch.equal(taps[name], other_taps[name]) for name in taps)
     assert student.quantized_roles == other.quantized_roles
-    assert student.plan.to_json() == other.plan.to_json()
+    assert describe(student.plan) == describe(other.plan)
     assert (student.input, student.label_map) == (other.input, other.label_map)
     assert student.family.scores == other.family.scores
     modes = [{name: one.mode for name, one in model.quantizers.items()} for model in (student, other)]

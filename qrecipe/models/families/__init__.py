@@ -16,6 +16,7 @@ from .dab_detr import DabDetrFamily
 from .deformable_detr import DeformableDetrFamily
 from .detr import DetrFamily
 from .generic import GenericFamily
+from .grounding_dino import GroundingDinoFamily
 from .grouped import GroupedFamily
 from .real_time import RealTimeFamily
 from .yolos import YolosFamily
@@ -35,6 +36,7 @@ FAMILIES: dict[str, Callable[[nn.Module, LossSpec, int | None], Family]] = {
     "deimv2": partial(RealTimeFamily.of, "deimv2"),
     "lw_detr": partial(GroupedFamily.of, "lw_detr"),
     "rf_detr": partial(GroupedFamily.of, "rf_detr"),
+    "grounding-dino": GroundingDinoFamily.of,
     "generic": GenericFamily.of,
     "demo": GenericFamily.demo,
 }
@@ -56,6 +58,7 @@ FAMILY_OF_CLASS: dict[str, str] = {
     "transformers.models.deimv2.modeling_deimv2.Deimv2ForObjectDetection": "deimv2",
     "transformers.models.lw_detr.modeling_lw_detr.LwDetrForObjectDetection": "lw_detr",
     "transformers.models.rf_detr.modeling_rf_detr.RfDetrForObjectDetection": "rf_detr",
+    "transformers.models.grounding_dino.modeling_grounding_dino.GroundingDinoForObjectDetection": "grounding-dino",
     "qrecipe.models.demo.DemoDetector": "demo",
 }
 FAMILY_OF_TYPE: dict[str, str] = {
@@ -71,6 +74,7 @@ FAMILY_OF_TYPE: dict[str, str] = {
     "deimv2": "deimv2",
     "lw_detr": "lw_detr",
     "rf_detr": "rf_detr",
+    "grounding-dino": "grounding-dino",
 }
 TRANSFORMERS = "transformers.modeling_utils.PreTrainedModel"
 

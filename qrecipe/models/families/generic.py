@@ -16,6 +16,7 @@ from ..criterion import Criterion
 from ..prediction import Prediction
 from .base import Family, Labels, full_mask, own_field
 from .nested import ADAPTER, asks_for_nested, nested_type
+from .watch import repeated_calls
 
 LOGITS = ("logits", "pred_logits")
 BOXES = ("pred_boxes", "boxes")
@@ -68,13 +69,16 @@ class GenericFamily(Family):
         parameter, masked = _parameters(model)
         nested = None if masked else nested_type(model, parameter)
         shown = InputSpec(size=(640, 640), mask=masked or nested is not None)
-        family = cls("generic", "sigmoid", shown, loss_spec, 1, parameter, nested)
-        columns = _columns(model, family)
+        trial = cls("generic", "sigmoid", shown, LossSpec(), 1, parameter, nested)
+        with repeated_calls(model) as notes:
+            columns = _columns(model, trial)
         if loss_spec.classification is not None:
             scores = SCORES[loss_spec.classification]
         else:
             scores = "softmax" if classes is not None and columns == classes + 1 else "sigmoid"
-        return cls("generic", scores, shown, loss_spec, columns - (scores == "softmax"), parameter, nested)
+        family = cls("generic", scores, shown, loss_spec, columns - (scores == "softmax"), parameter, nested)
+        family.notes = tuple(notes)
+        return family
 
     @classmethod
     def demo(cls, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> GenericFamily:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class RealTimeFamily(Family):
     backbones of DINOv3.
     """
 
-    notes: ClassVar[tuple[str, ...]] = (
+    notes: tuple[str, ...] = (
         "the denoising branch is not used in training: it would need the labels inside the network",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,3 +34,32 @@ def outputs_of(modules: Iterable[nn.Module], keep: Callable[[Any], Any] = first_
     finally:
         for handle in hooks:
             handle.remove()
+
+
+@contextmanager
+def repeated_calls(model: nn.Module) -> Iterator[list[str]]:
+    """A list that on leaving holds a sentence for each layer with attention that was called several times inside.
+
+    Of such layers within each other only the outermost is named.
+    """
+    attentive = {
+        name: part
+        for name, part in model.named_modules()
+        if name and any("att" in type(inner).__name__.lower() for inner in part.modules())
+    }
+    calls: Counter[str] = Counter()
+    hooks = [part.register_forward_hook(lambda *_, name=name: calls.update([name])) for name, part in attentive.items()]
+    notes: list[str] = []
+    try:
+        yield notes
+    finally:
+        for handle in hooks:
+            handle.remove()
+    repeated = [name for name, count in calls.items() if count > 1]
+    for name in sorted(repeated):
+        if not any(name.startswith(f"{other}.") for other in repeated):
+            notes.append(
+                f"{name} is called {calls[name]} times in a forward: its weights have one quantizer, its activations "
+                "one for each call; a decoder layer so shared counts as one: the query and feature of its "
+                "first call are aligned and tapped, and the output of its last"
+            )

@@ -21,7 +21,7 @@ class YolosFamily(SetFamily):
     if it were there), and YOLOS was trained without: no layer but the last is read.
     """
 
-    notes: ClassVar[tuple[str, ...]] = (
+    notes: tuple[str, ...] = (
         "YOLOS has no decoder: no cross-attention query to align and no co-attended feature to distil; its detection "
         "tokens are rows of the encoder's self-attention",
         "YOLOS takes no mask: beside a larger image it sees an image's padding, as when it was trained",

@@ -1,0 +1,86 @@
+"""Every family, tiny: captured, planned, trained, saved, loaded and copied, as docs/coverage.md has it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+from specimens import ALIGN, TARGETS, W4A4, a_recipe
+from tiny_detectors import (
+    tiny_conditional_detr,
+    tiny_d_fine,
+    tiny_dab_detr,
+    tiny_deformable_detr,
+    tiny_lw_detr,
+    tiny_rf_detr,
+    tiny_rt_detr,
+    tiny_rt_detr_v2,
+    tiny_table_transformer,
+    tiny_yolos,
+)
+from torch import nn
+
+from qrecipe.models.families import FAMILIES, build_family
+from qrecipe.recipe.definition import LossSpec
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from coverage import CLASSES, Row, measure
+
+TINY: dict[str, Callable[[], nn.Module]] = {
+    "conditional_detr": partial(tiny_conditional_detr, CLASSES),
+    "dab-detr": partial(tiny_dab_detr, CLASSES),
+    "table-transformer": partial(tiny_table_transformer, CLASSES),
+    "deformable_detr": partial(tiny_deformable_detr, CLASSES, with_box_refine=True, two_stage=True),
+    "yolos": partial(tiny_yolos, CLASSES),
+    "rt_detr": partial(tiny_rt_detr, CLASSES),
+    "rt_detr_v2": partial(tiny_rt_detr_v2, CLASSES),
+    "d_fine": partial(tiny_d_fine, CLASSES),
+    "lw_detr": partial(tiny_lw_detr, CLASSES),
+    "rf_detr": partial(tiny_rf_detr, CLASSES),
+}
+ELSEWHERE = {"detr", "deimv2", "demo", "generic"}
+"""Families whose captures other tests share already: tests/specimens.py."""
+DECODER = {"decoder.self_attention", "decoder.cross_attention", "decoder.feed_forward"}
+WITHOUT_DECODER = {"yolos"}
+
+
+@cache
+def row(family: str) -> Row:
+    model = TINY[family]()
+    reads = build_family(model, LossSpec(), family)
+    queries = family not in WITHOUT_DECODER
+    recipe = a_recipe(
+        {**W4A4, "rules": [{"match": "role:head", "keep": "float"}]},
+        align=ALIGN if queries else (),
+        targets=TARGETS if queries else (),
+    )
+    return measure(family, model, reads, recipe, (2, 128, 160), shapes=((1, 160, 128), (3, 136, 170)))
+
+
+def test_every_family_is_tried() -> None:
+    assert {*TINY, *ELSEWHERE} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_a_family(family: str) -> None:
+    """One test per family: its capture is the slow part."""
+    found = row(family)
+    compared = [pair for pair in found.differences.values() if pair is not None]
+    assert len(compared) >= 2
+    assert max(outputs for outputs, _ in compared) < 1e-9
+    assert max(gradients for _, gradients in compared) < 1e-7
+    assert found.covered >= 0.99
+    assert "backbone.stem" in found.roles
+    assert {"head.class", "head.box"} <= set(found.roles)
+    assert (set(found.roles) >= DECODER) is (family not in WITHOUT_DECODER)
+    assert found.aligned == found.layers == (0 if family in WITHOUT_DECODER else found.aligned)
+    assert bool(found.aligned) is (family not in WITHOUT_DECODER)
+    assert all(0 < loss < float("inf") for loss in found.losses)
+    assert found.without_gradient == []
+    assert found.reloaded == found.copied == 0.0
+    assert all(found.targets.values())
+    assert bool(found.targets) is (family not in WITHOUT_DECODER)
