@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "run": {"errors"},
     "student": {"errors", "recipe", "quantizers", "distill", "data", "models", "graph", "plan", "passes", "run"},
     "evaluate": {"errors", "boxes", "data"},
-    "train": {"errors", "recipe", "distill", "data", "models", "run", "student"},
+    "train": {"errors", "recipe", "distill", "data", "models", "plan", "run", "student"},
     "report": {"data", "plan", "run", "evaluate", "train"},
     "commands": {"errors", "recipe", "data", "models", "plan", "run", "student", "evaluate", "train", "report"},
     "cli": {"errors", "recipe", "run", "report", "commands", "__init__"},

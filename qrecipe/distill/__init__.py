@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .alignment import AlignmentMode, QueryAlignment
+from .features import TapLayout, query_features
 from .losses import LOSSES, distill_loss
 from .matching import MATCHERS, Match, all_match, foreground_match, match_queries
 from .mean import global_divisor, global_mean
@@ -14,6 +15,7 @@ __all__ = [
     "AlignmentMode",
     "Match",
     "QueryAlignment",
+    "TapLayout",
     "all_match",
     "check_widths",
     "distill_loss",
@@ -21,4 +23,5 @@ __all__ = [
     "global_divisor",
     "global_mean",
     "match_queries",
+    "query_features",
 ]

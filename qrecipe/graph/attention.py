@@ -16,12 +16,13 @@ aten = torch.ops.aten
 
 TAPS = (
     "decoder.cross_attention.query",
-    "decoder.cross_attention.key",
     "decoder.cross_attention.logits",
     "decoder.cross_attention.output",
     "decoder.layer.output",
 )
 """What can be tapped, once per decoder layer."""
+KEY = "decoder.cross_attention.key"
+"""Noted where an attention is one operation still: its logits are there once it is decomposed."""
 
 _PRODUCT = {aten.scaled_dot_product_attention.default, aten.matmul.default, aten.bmm.default, aten.baddbmm.default}
 _SUMS = {aten.sum.dim_IntList, aten.sum.default}
@@ -115,7 +116,7 @@ def _dot_product(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPo
         if not isinstance(query, fx.Node) or shape is None or len(shape) != 4:
             return None
         if isinstance(key, fx.Node) and node.target is aten.scaled_dot_product_attention.default:
-            face.taps["decoder.cross_attention.key", layer] = key
+            face.taps[KEY, layer] = key
         elif isinstance(key, fx.Node):
             face.taps["decoder.cross_attention.logits", layer] = node
         merged = _projection_input(last) or _merged_heads(face, last)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, fx
 
 from ..errors import CaptureError
+from ..graph.attention import KEY
 from ..graph.capture import Captured
 from ..graph.clean import add_dropout
 from ..graph.face import Face
 from ..graph.operands import OPERANDS
 from ..plan.plan import Plan
+from ..plan.targets import LOGITS
 from .report import PassReport
 
 aten = torch.ops.aten
@@ -36,12 +38,14 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
-    """Decompose what has a quantized operand, an aligned query (its logits are reported), or dropout.
+    """Decompose what has a quantized operand, an aligned query (its logits are reported), tapped logits, or dropout.
 
     Dropout becomes a module, so that it follows train() and eval().
     """
     before = left = wanted = 0
     for face in captured.faces.values():
+        layers = {tap.layer for tap in plan.taps if tap.role == LOGITS}
+        tapped = {user for layer in layers & face.queries.keys() for user, _ in face.queries[layer].users}
         for node in list(face.graph.nodes):
             if node.target is not _ATTENTION:
                 continue
@@ -49,7 +53,7 @@ def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
             options = _options(node)
             quantized = any(plan.sites[site].quantizer for site in node.meta.get(OPERANDS, {}).values())
             aligned = plan.alignments and any((node, 0) in point.users for point in face.queries.values())
-            if quantized or aligned or options["dropout_p"]:
+            if quantized or aligned or node in tapped or options["dropout_p"]:
                 wanted += 1
                 _check(node, options)
                 _decompose(captured, face, node, options)
@@ -108,8 +112,8 @@ def _decompose(captured: Captured, face: Face, node: fx.Node, options: dict[str,
         users = tuple((product, 0) if user is node else (user, slot) for user, slot in point.users)
         face.queries[layer] = type(point)(point.node, users, point.layout, point.heads, point.head_dim)
     for key_, tap in list(face.taps.items()):
-        if key_[0] == "decoder.cross_attention.key" and tap is key:
-            face.taps["decoder.cross_attention.logits", key_[1]] = scores
+        if key_[0] == KEY and tap is key:
+            face.taps[LOGITS, key_[1]] = scores
     face.replace(node, output)
 
 

@@ -13,7 +13,7 @@ from ..graph.capture import Captured
 from .breakdown import by_role
 from .collapse import collapse, ranges
 from .plan import Plan
-from .targets import tap_at
+from .targets import tap_at, tapped_layers
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,12 @@ class RoleShare:
 
 @dataclass(frozen=True)
 class TapPoint:
-    """What can be tapped in which decoder layers. width: of its last dimension, 0 where that depends on the image.
-    distillable: whether it is one feature per query, as ``distill.targets`` needs it."""
+    """What can be tapped, and distilled, in which decoder layers. width: channels of one query's feature, 0 where that
+    depends on the image."""
 
     role: str
     layers: tuple[int, ...]
     width: int
-    distillable: bool
 
 
 @dataclass(frozen=True)
@@ -109,13 +108,11 @@ def anatomy(captured: Captured, plan: Plan) -> Anatomy:
 
 
 def _taps(captured: Captured) -> list[TapPoint]:
-    taps = captured.faces["train"].taps
     found = []
     for role in TAPS:
-        layers = tuple(sorted(layer for own, layer in taps if own == role))
+        layers = tuple(tapped_layers(captured, role))
         if layers:
-            tap = tap_at(captured, role, layers[-1])
-            found.append(TapPoint(role, layers, tap.width, tap.per_query))
+            found.append(TapPoint(role, layers, tap_at(captured, role, layers[-1]).width))
     return found
 
 

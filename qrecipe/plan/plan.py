@@ -99,14 +99,17 @@ class PlannedAlignment:
 
 @dataclass(frozen=True)
 class PlannedTap:
-    """One value that ``with_taps`` returns: ``name`` is role and layer; ``width`` its last extent, 0 where that
-    depends on the image; ``per_query``: whether it is (batch, queries, width)."""
+    """One value that ``with_taps`` returns.
+
+    name: role and layer. width: channels of one query's feature, all heads together; 0 where that depends on the image.
+    layout: its dimensions: batch, queries, heads, channels.
+    """
 
     name: str
     role: str
     layer: int
     width: int
-    per_query: bool = False
+    layout: Literal["bqc", "bhqc", "bqhc"] = "bqc"
 
 
 @dataclass(frozen=True)

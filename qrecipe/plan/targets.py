@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import PlanError
-from ..graph.attention import TAPS
+from ..graph.attention import KEY, TAPS
 from ..graph.capture import Captured
 from ..graph.face import QueryPoint
 from ..graph.operands import OPERANDS
@@ -47,7 +47,7 @@ def plan_taps(captured: Captured, recipe: Recipe, part: str) -> tuple[list[Plann
     problems = []
     for index, target in enumerate(recipe.distill.targets):
         place = recipe.where(("distill", "targets", index, "at"))
-        layers = sorted(layer for role, layer in face.taps if role == target.at)
+        layers = tapped_layers(captured, target.at)
         if target.at not in TAPS:
             what, remedy = f"{target.at!r} cannot be tapped", f"one of {', '.join(TAPS)}"
             problems.append(PlanError(what, where=place, remedy=remedy))
@@ -58,23 +58,30 @@ def plan_taps(captured: Captured, recipe: Recipe, part: str) -> tuple[list[Plann
             continue
         for layer in layers[-1:] if target.layers == "last" else layers:
             tap = tap_at(captured, target.at, layer)
-            if not tap.per_query:
-                what = f"{target.at} is no feature per query here, so it cannot be distilled"
-                remedy = "distil decoder.cross_attention.output or decoder.layer.output"
-                problems.append(PlanError(what, where=place, remedy=remedy))
-                break
             found[tap.name] = tap
     if recipe.distill.align:  # what calibration reports of an alignment: how far it moves the attention logits
         for layer in face.queries:
-            found.setdefault(f"{LOGITS}.{layer}", PlannedTap(f"{LOGITS}.{layer}", LOGITS, layer, 0))
+            found.setdefault(f"{LOGITS}.{layer}", tap_at(captured, LOGITS, layer))
     return sorted(found.values(), key=lambda tap: (tap.role, tap.layer)), problems
+
+
+def tapped_layers(captured: Captured, role: str) -> list[int]:
+    """The decoder layers that have a tap, in order. Logits are there where they can be computed."""
+    names = (LOGITS, KEY) if role == LOGITS else (role,)
+    return sorted({layer for own, layer in captured.faces["train"].taps if own in names})
 
 
 def tap_at(captured: Captured, role: str, layer: int) -> PlannedTap:
     """One of the training graph's taps."""
-    shape = shape_of(captured.faces["train"].taps[role, layer]) or ()
-    width = int(shape[-1]) if shape and is_number(shape[-1]) else 0
-    return PlannedTap(f"{role}.{layer}", role, layer, width, len(shape) == 3)
+    face = captured.faces["train"]
+    name, point = f"{role}.{layer}", face.queries.get(layer)
+    node = face.taps.get((role, layer))
+    shape = shape_of(node) or ()
+    if node is None or len(shape) == 4:
+        folded = point is not None and point.layout == "bld"
+        width = int(shape[1 if not folded else 2]) * int(shape[3]) if shape and is_number(shape[3]) else 0
+        return PlannedTap(name, role, layer, width, "bqhc" if folded else "bhqc")
+    return PlannedTap(name, role, layer, int(shape[-1]) if shape and is_number(shape[-1]) else 0)
 
 
 def alignment_warnings(captured: Captured, recipe: Recipe, plan: Plan) -> list[str]:

@@ -36,7 +36,6 @@ ROLES = (
 #: What can be compared with the teacher, and what can be aligned: once per decoder layer.
 TAPS = (
     "decoder.cross_attention.query",
-    "decoder.cross_attention.key",
     "decoder.cross_attention.logits",
     "decoder.cross_attention.output",
     "decoder.layer.output",

@@ -92,10 +92,10 @@ def _roles(anatomy: Anatomy) -> Table:
 def _taps(anatomy: Anatomy) -> Table | str:
     if not anatomy.taps:
         return "Taps: none; no decoder layer with cross-attention was found (model.roles can name it)"
-    table = compact("Taps", "distill.targets: at", "layers", "width", "can be distilled")
+    table = compact("Taps", "distill.targets: at", "layers", "width")
     for tap in anatomy.taps:
         width = str(tap.width) if tap.width else "by image"
-        table.add_row(tap.role, ranges(tap.layers), width, "yes" if tap.distillable else "no")
+        table.add_row(tap.role, ranges(tap.layers), width)
     return table
 
 

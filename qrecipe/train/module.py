@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batch import Batch
-from ..distill import Match, check_widths, distill_loss, global_mean, match_queries
+from ..distill import Match, check_widths, distill_loss, global_mean, match_queries, query_features
 from ..errors import PlanError, PlanErrors, TrainError
 from ..models.prediction import Prediction
+from ..plan import PlannedTap
 from ..recipe.definition import TargetSpec
 from ..student import Student
+
+_Pair = tuple[PlannedTap, PlannedTap]
 
 
 @final
@@ -90,7 +93,8 @@ class TrainingModule(nn.Module):
             if target.match not in matches:
                 matches[target.match] = match_queries(target.match, prediction.boxes, teacher_boxes, truth)
             for mine, his in pairs:
-                value, count = distill_loss(taps[mine], theirs[his], matches[target.match], target.loss)
+                features = query_features(taps[mine.name], mine.layout), query_features(theirs[his.name], his.layout)
+                value, count = distill_loss(*features, matches[target.match], target.loss)
                 total = total + target.weight / len(pairs) * global_mean(value, count)
         return total
 
@@ -102,7 +106,7 @@ def _not_finite(prediction: Prediction, batch: Batch) -> list[str]:
     return [str(image) for image, whole in zip(batch.image_ids, fine.tolist(), strict=True) if not whole]
 
 
-def _pairs(student: Student, teacher: Student, targets: Sequence[TargetSpec]) -> list[list[tuple[str, str]]]:
+def _pairs(student: Student, teacher: Student, targets: Sequence[TargetSpec]) -> list[list[_Pair]]:
     """The paired taps of every target. Raises: PlanErrors: all that do not fit."""
     pairs, problems = [], []
     for index, target in enumerate(targets):
@@ -115,7 +119,7 @@ def _pairs(student: Student, teacher: Student, targets: Sequence[TargetSpec]) ->
     return pairs
 
 
-def _pair_taps(student: Student, teacher: Student, target: TargetSpec, index: int) -> list[tuple[str, str]]:
+def _pair_taps(student: Student, teacher: Student, target: TargetSpec, index: int) -> list[_Pair]:
     """The student's taps of one target with the teacher's that correspond: the last with the last, and so on back."""
     mine, his = ([tap for tap in model.plan.taps if tap.role == target.at] for model in (student, teacher))
     if target.layers == "last":
@@ -133,4 +137,4 @@ def _pair_taps(student: Student, teacher: Student, target: TargetSpec, index: in
             check_widths(a.width, b.width, a.name)
         except PlanError as problem:
             raise PlanError(f"{problem.where}: {problem.what}", where=where, remedy=problem.remedy) from None
-    return [(a.name, b.name) for a, b in zip(mine, his, strict=True)]
+    return list(zip(mine, his, strict=True))

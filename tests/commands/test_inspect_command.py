@@ -9,6 +9,8 @@ import pytest
 import tiny_commands as tiny
 from tiny_commands import Finished
 
+from qrecipe.graph.attention import TAPS
+
 
 def test_a_recipe_a_run_and_a_student(finished: Finished) -> None:
     texts = []
@@ -41,10 +43,7 @@ def test_json_is_the_same_as_data(finished: Finished) -> None:
     assert data["image_size"] == [64, 96]
     assert data["queries"] == [{"layer": 0, "heads": 2, "head_dim": 8}]
     assert sum(role["macs"] for role in data["roles"]) == data["macs"] == data["tree"]["macs"]
-    assert {tap["role"] for tap in data["taps"] if tap["distillable"]} == {
-        "decoder.cross_attention.output",
-        "decoder.layer.output",
-    }
+    assert tuple(tap["role"] for tap in data["taps"]) == TAPS
     out = tiny.qrecipe("inspect", finished.recipe, "--tree").fine
     assert {child["name"] for child in data["tree"]["children"]} <= set(out.replace(".", " ").split())
 

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from qrecipe.distill import LOSSES, Match, check_widths, distill_loss, global_divisor, global_mean
+from qrecipe.distill import (
+    LOSSES,
+    Match,
+    check_widths,
+    distill_loss,
+    global_divisor,
+    global_mean,
+    query_features,
+)
 from qrecipe.errors import PlanError
 
 
@@ -146,3 +154,16 @@ def test_ddp_gradient_is_that_of_the_global_mean(tmp_path: Path) -> None:
             assert layer.module.weight.grad.any().item() is kept
     finally:
         dist.destroy_process_group()
+
+
+def test_features_of_queries() -> None:
+    """Each query's channels, head after head, whatever the order of a tap's dimensions."""
+    value = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    heads_first, heads_last = query_features(value, "bhqc"), query_features(value, "bqhc")
+    for image in range(2):
+        for query in range(4):
+            assert heads_first[image, query].tolist() == [x for h in range(3) for x in value[image, h, query].tolist()]
+        for query in range(3):
+            assert heads_last[image, query].tolist() == value[image, query].flatten().tolist()
+    assert query_features(value[0], "bqc") is not None
+    assert torch.equal(query_features(value[0], "bqc"), value[0])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from toys import captured_toy
 
 from qrecipe.errors import PlanError, RecipeErrors
+from qrecipe.graph.attention import TAPS
 from qrecipe.plan import Plan, build_plan, describe
 from qrecipe.student import real_valued
 
@@ -162,10 +163,13 @@ def test_taps_are_in_the_order_of_the_layers(toy: Specimen) -> None:
     ]
 
 
-@pytest.mark.parametrize("at", ["decoder.cross_attention.query", "decoder.cross_attention.key"])
-def test_what_is_no_feature_per_query_cannot_be_distilled(toy: Specimen, at: str) -> None:
-    with pytest.raises(PlanError, match=r"distill.targets\[0\].at: .* is no feature per query"):
-        planned(toy, targets=[{"at": at}])
+def test_everything_that_has_a_name_can_be_distilled(specimen: Specimen) -> None:
+    """Heads side by side where a tap has them: width is that of one query, 0 where it depends on the image."""
+    for at in TAPS:
+        for tap in planned(specimen, targets=[{"at": at, "layers": "all"}]).taps:
+            assert tap.role == at
+            assert (tap.layout == "bqc") is at.endswith("output") or specimen.family.name == "deimv2"
+            assert bool(tap.width) is not at.endswith("logits") or specimen.family.name == "deimv2"
 
 
 def test_alignments_of_anything_else_are_refused(toy: Specimen) -> None:

@@ -196,8 +196,8 @@ class Fussy(ToyDetector):
     """Takes images of one size alone."""
 
     def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
-        if tuple(pixel_values.shape[-2:]) not in ((256, 256), (64, 96)):
-            raise ValueError("64 by 96, please")
+        if tuple(pixel_values.shape[-2:]) not in ((256, 256), (128, 96)):
+            raise ValueError("128 by 96, please")
         return super().forward(pixel_values)
 
 
@@ -224,7 +224,7 @@ def test_compile_in_one_call(shape: tuple[int, ...]) -> None:
 
 def test_a_model_that_cannot_be_verified_is_refused() -> None:
     with pytest.raises(CaptureError, match=r"cannot be captured|at none of the sizes|fails at input"):
-        compile(float_toy(Fussy), a_recipe(W4A4), torch.rand(2, 3, 64, 96))
+        compile(float_toy(Fussy), a_recipe(W4A4), torch.rand(2, 3, 128, 96))
 
 
 class Reserved(ToyDetector):

@@ -219,10 +219,16 @@ def test_a_teacher_is_needed_and_must_fit(toy: Specimen) -> None:
         TrainingModule(student, toy.student(a_recipe()))
 
 
+def names(module: TrainingModule) -> list[tuple[str, str]]:
+    """The paired taps of the only target."""
+    (pairs,) = module._pairs
+    return [(mine.name, his.name) for mine, his in pairs]
+
+
 def test_a_teacher_may_have_other_layers_where_the_last_is_distilled(toy: Specimen) -> None:
     student = toy.student(a_recipe(targets=TARGETS))
     module = TrainingModule(student, other(toy, ToyDetector(layers=1), TARGETS))
-    assert module._pairs == [[(f"{OUTPUT}.1", f"{OUTPUT}.0")]]
+    assert names(module) == [(f"{OUTPUT}.1", f"{OUTPUT}.0")]
     assert module(toy.batch())[0].isfinite()
 
 
@@ -230,7 +236,7 @@ def test_the_last_layers_correspond(toy: Specimen) -> None:
     every = TARGET_SETS["all layers"]
     student = toy.student(a_recipe(targets=every))
     module = TrainingModule(student, other(toy, ToyDetector(layers=3), every))
-    assert module._pairs == [[(f"{OUTPUT}.0", f"{OUTPUT}.1"), (f"{OUTPUT}.1", f"{OUTPUT}.2")]]
+    assert names(module) == [(f"{OUTPUT}.0", f"{OUTPUT}.1"), (f"{OUTPUT}.1", f"{OUTPUT}.2")]
 
 
 def test_predictions_that_are_not_finite_name_their_images(toy: Specimen) -> None:
@@ -239,3 +245,37 @@ def test_predictions_that_are_not_finite_name_their_images(toy: Specimen) -> Non
     batch.pixel_values[1, 0, 0, 0] = torch.nan
     with pytest.raises(TrainError, match="images 1: the predictions are not finite"):
         module(dataclasses.replace(batch, image_ids=[5, 1]))
+
+
+@pytest.mark.parametrize("at", ["decoder.cross_attention.query", "decoder.cross_attention.logits"])
+def test_values_per_head_are_distilled(demo: Specimen, at: str) -> None:
+    """Every pair of matched queries adds the distance of their channels, of all heads together."""
+    match = {"kind": "all"}
+    module = pair(demo, targets=[{"at": at, "layers": "all", "weight": 1.0, "match": match}]).train()
+    assert module.teacher is not None
+    module.student.switch_off()
+    batch = demo.batch()
+    inputs = demo.family.inputs(batch.pixel_values, batch.pixel_mask)
+    torch.manual_seed(0)
+    loss, parts = module(batch)
+    loss.backward()
+    torch.manual_seed(0)
+    outputs, extras, mine = module.student.run(inputs, structure="train", taps=True)
+    boxes = demo.family.read(outputs, extras).boxes
+    with torch.no_grad():
+        outputs, extras, theirs = module.teacher.run(inputs, structure="eval", taps=True)
+        teacher_boxes = demo.family.read(outputs, extras).boxes
+    expected = []
+    for name in module.student.tap_names:
+        assert mine[name].ndim == 4
+        for image in range(len(batch)):
+            for query in range(boxes.shape[1]):
+                own = cxcywh_to_xyxy(boxes[image, query : query + 1])
+                giou = pairwise_giou(own, cxcywh_to_xyxy(teacher_boxes[image]))[0]
+                apart = (boxes[image, query] - teacher_boxes[image]).abs().sum(-1)
+                chosen = int((2 * giou - 5 * apart).argmax())
+                difference = mine[name][image, :, query] - theirs[name][image, :, chosen]
+                expected.append(difference.square().sum().sqrt())
+    torch.testing.assert_close(parts["distill"], torch.stack(expected).mean().detach())
+    slopes = [parameter.grad for parameter in module.student.parameters() if parameter.grad is not None]
+    assert all(bool(slope.isfinite().all()) for slope in slopes)
