@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-full lint clean
 
 setup: $(READY)
 
@@ -16,9 +16,13 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/qrecipe apply recipes/quickstart_w4a4.yaml
 
-# One thread: the models are tiny, and on a busy machine threads that wait for each other are a hundred times slower.
+# Two processes of one thread: the models are tiny, and threads that wait for each other are a hundred times slower.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+
+# The second tier: every family's recipe at its model's published size.
+test-full: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m full tests/full --durations=20
 
 lint: $(READY)
 	$(BIN)/ruff check .

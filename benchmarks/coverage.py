@@ -34,7 +34,7 @@ from qrecipe.models.families import Family
 from qrecipe.models.sources import build_model
 from qrecipe.plan import Plan
 from qrecipe.recipe import load_recipe
-from qrecipe.recipe.definition import Recipe, TargetSpec
+from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
 from qrecipe.run.checkpoint import load_weights
 from qrecipe.student import Source, Student, calibrate, capture_source, make_student, real_valued
 from qrecipe.student.store import save_student
@@ -69,6 +69,7 @@ class Row:
     covered: float
     kept: dict[str, int]
     roles: list[str]
+    dtype: str
     layers: int
     aligned: int
     losses: list[float]
@@ -94,18 +95,19 @@ def measure(
     shapes: Sequence[tuple[int, int, int]] = SHAPES,
 ) -> Row:
     """Everything of one model. ``input_size``: (batch, height, width) to capture at; ``shapes``: to compare at."""
-    stir(model).double().eval()
     batch, height, width = input_size
-    image_input = replace(family.input(recipe.model.input), size=(height, width), shortest=None, longest=None)
+    dtype = widest(stir(model).eval(), family, input_size)
+    image_input = at_size(family, recipe, height, width)
     start = time.perf_counter()
     source = capture_source(model, family, image_input)
     seconds = time.perf_counter() - start
     student = make_student(source, recipe)
     plan = student.plan
-    differences = compare(student, model, family, shapes)
-    losses, without = train(source, recipe, batch, height, width)
+    differences = compare(student, model, family, shapes, dtype)
+    data = labelled(batch, height, width, dtype)
+    losses, without = train(source, recipe, data)
     quantizers = len(plan.quantizers)
-    pixels, mask = images(2, height, width)
+    pixels, mask = images(2, height, width, dtype)
     student.switch_off()
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         before = leaves(student.eval().run(family.inputs(pixels, mask))[0])
@@ -127,6 +129,7 @@ def measure(
         covered=covered(plan),
         kept=kept(plan),
         roles=sorted({site.role for site in plan.sites.values()}),
+        dtype=str(dtype).removeprefix("torch."),
         layers=len({tap.layer for tap in plan.taps} | {one.layer for one in plan.alignments}),
         aligned=len(plan.alignments),
         losses=losses,
@@ -134,9 +137,26 @@ def measure(
         without_gradient=without,
         reloaded=reloaded,
         copied=copied,
-        targets=dict(every_target(source, recipe, batch, height, width)),
+        targets=dict(every_target(source, recipe, data)),
         notes=list(plan.notes),
     )
+
+
+def at_size(family: Family, recipe: Recipe, height: int, width: int) -> InputSpec:
+    """The recipe's input at one fixed size."""
+    return replace(family.input(recipe.model.input), size=(height, width), shortest=None, longest=None)
+
+
+def widest(model: nn.Module, family: Family, size: tuple[int, int, int]) -> torch.dtype:
+    """float64 where the model runs in it, else float32: some make float32 tables on the way. The model is left so."""
+    pixels, mask = images(*size)
+    try:
+        with torch.no_grad():
+            family.forward(model.double(), family.inputs(pixels, mask))
+        return torch.float64
+    except RuntimeError:
+        model.float()
+        return torch.float32
 
 
 def stir(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -149,17 +169,21 @@ def stir(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
-def images(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+def images(batch: int, height: int, width: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     """Noise, and a mask under which the first image is a quarter shorter."""
     generator = torch.Generator().manual_seed(height * 10_007 + width)
     pixels = torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float64)
     mask = torch.ones(batch, height, width, dtype=torch.int64)
     mask[0, height * 3 // 4 :] = 0
-    return pixels, mask
+    return pixels.to(dtype), mask
 
 
 def compare(
-    student: Student, model: nn.Module, family: Family, shapes: Sequence[tuple[int, int, int]]
+    student: Student,
+    model: nn.Module,
+    family: Family,
+    shapes: Sequence[tuple[int, int, int]],
+    dtype: torch.dtype,
 ) -> dict[str, tuple[float, float] | None]:
     """Student with quantizers off against the model, its BatchNorms frozen, in both modes and at every shape."""
     student.switch_off()
@@ -177,7 +201,7 @@ def compare(
             eager.zero_grad(set_to_none=True)
             student.zero_grad(set_to_none=True)
             try:
-                inputs = family.inputs(*images(*shape))
+                inputs = family.inputs(*images(*shape, dtype))
                 theirs = seeded(lambda inputs=inputs: family.forward(eager, inputs))
             except Exception:  # family or model refuse this size, in whatever way
                 found[key] = None
@@ -237,23 +261,22 @@ def worst(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     return found
 
 
-def labelled(batch: int, height: int, width: int) -> Batch:
+def labelled(batch: int, height: int, width: int, dtype: torch.dtype) -> Batch:
     """Noise with two objects in the first image, one in each other."""
-    pixels, mask = images(batch, height, width)
+    pixels, mask = images(batch, height, width, dtype)
     generator = torch.Generator().manual_seed(3)
     labels = []
     for index in range(batch):
         count = 2 if index == 0 else 1
         centre, extent = torch.rand(2, count, 2, generator=generator, dtype=torch.float64)
         boxes = torch.cat([0.3 + 0.4 * centre, 0.1 + 0.3 * extent], dim=1)
-        labels.append({"class_labels": torch.randint(CLASSES, (count,), generator=generator), "boxes": boxes})
+        labels.append({"class_labels": torch.randint(CLASSES, (count,), generator=generator), "boxes": boxes.to(dtype)})
     return Batch(pixels, mask, labels, list(range(batch)), torch.tensor([[height, width]] * batch))
 
 
-def train(source: Source, recipe: Recipe, batch: int, height: int, width: int) -> tuple[list[float], list[str]]:
+def train(source: Source, recipe: Recipe, data: Batch) -> tuple[list[float], list[str]]:
     """Losses of two optimizer steps after calibration, and the quantizers whose scale had no gradient in either."""
     student = make_student(source, recipe)
-    data = labelled(batch, height, width)
     calibrate(student, [data])
     targets = bool(recipe.distill.targets)
     teacher = make_student(source, real_valued(recipe, targets=True), "teacher") if targets else None
@@ -273,7 +296,7 @@ def train(source: Source, recipe: Recipe, batch: int, height: int, width: int) -
     return losses, sorted(set(student.quantizers) - reached)
 
 
-def every_target(source: Source, recipe: Recipe, batch: int, height: int, width: int) -> Iterator[tuple[str, bool]]:
+def every_target(source: Source, recipe: Recipe, data: Batch) -> Iterator[tuple[str, bool]]:
     """Whether each value that can be distilled is there, and gives a finite loss and gradient."""
     for role in TAPS:
         target = TargetSpec(at=role, layers="all")
@@ -282,7 +305,7 @@ def every_target(source: Source, recipe: Recipe, batch: int, height: int, width:
             student = make_student(source, chosen)
             teacher = make_student(source, real_valued(chosen, targets=True), "teacher")
             student.switch_off()
-            loss, parts = TrainingModule(student, teacher).train()(labelled(batch, height, width))
+            loss, parts = TrainingModule(student, teacher).train()(data)
         except QRecipeError:
             continue  # this model has none, or not per query: the plan says so to users
         loss.backward()
@@ -327,8 +350,12 @@ def one(path: Path) -> Row:
     return measure(path.stem, built.model, built.family, recipe)
 
 
-def in_a_process(path: Path) -> dict[str, Any] | str:
-    """A recipe's row, or the last line of what went wrong."""
+def in_a_process(path: Path, kept: Path | None = None) -> dict[str, Any] | str:
+    """A recipe's row, or the last line of what went wrong. kept: where rows are kept, and found again."""
+    file = None if kept is None else kept / f"{path.stem}.json"
+    if file is not None and file.exists():
+        row: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return row
     command = [sys.executable, __file__, str(path), "--row"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found: dict[str, Any] | str
@@ -336,15 +363,18 @@ def in_a_process(path: Path) -> dict[str, Any] | str:
         found = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}, without a message"])[-1]
     else:
         found = json.loads(done.stdout.splitlines()[-1])
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found), encoding="utf-8")
     print(f"{path.stem}: {found if isinstance(found, str) else 'done'}", flush=True)
     return found
 
 
-def main(paths: Sequence[Path], output: Path, jobs: int) -> int:
+def main(paths: Sequence[Path], output: Path, jobs: int, kept: Path | None) -> int:
     from coverage_document import document
 
     with ThreadPoolExecutor(jobs) as pool:
-        found = list(zip(paths, pool.map(in_a_process, paths), strict=True))
+        found = list(zip(paths, pool.map(lambda path: in_a_process(path, kept), paths), strict=True))
     rows = [row for _, row in found if not isinstance(row, str)]
     failures = {path.stem: row for path, row in found if isinstance(row, str)}
     output.write_text(document(rows, failures), encoding="utf-8")
@@ -357,9 +387,10 @@ if __name__ == "__main__":
     parser.add_argument("recipes", nargs="*", type=Path, help="recipes (default: every family's)")
     parser.add_argument("--output", type=Path, default=DOCUMENT, help="default: docs/coverage.md")
     parser.add_argument("--jobs", type=int, default=1, help="recipes at a time (default: 1)")
+    parser.add_argument("--keep", type=Path, help="a folder to keep rows in, so that a run that was cut off goes on")
     parser.add_argument("--row", action="store_true", help="print one recipe's row as JSON")
     arguments = parser.parse_args()
     if arguments.row:
         print(json.dumps(asdict(one(arguments.recipes[0]))))
     else:
-        sys.exit(main(arguments.recipes or family_recipes(), arguments.output, arguments.jobs))
+        sys.exit(main(arguments.recipes or family_recipes(), arguments.output, arguments.jobs, arguments.keep))

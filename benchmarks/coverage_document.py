@@ -9,7 +9,8 @@ HEAD = """\
 # Coverage
 
 Written by `python benchmarks/coverage.py`; no cell is made by hand. Each row is the family's shipped 4-4-8 recipe,
-with random weights, at the model's published size, in float64, captured at a small image and run at others.
+with random weights, at the model's published size, captured at a small image and run at others; in float64, or where
+the model itself makes float32 tables on the way, in float32.
 
 Simulated quantization throughout. What the recipes keep real-valued by a rule (`keep: float`) is left out of "MACs
 covered"; everything else without a quantizer is named in the last table.
@@ -22,8 +23,8 @@ this page. Differences between the student with its quantizers off (BatchNorm fo
 and the model, relative to the largest value: the worst of three shapes ({shapes}), in training and in
 evaluation mode. A shape that the model itself refuses is counted as refused.
 
-| recipe | model | parameters | nodes train, eval | seconds | outputs | gradients | refused |
-|---|---|---|---|---|---|---|---|
+| recipe | model | parameters | in | nodes train, eval | seconds | outputs | gradients | refused |
+|---|---|---|---|---|---|---|---|---|
 """
 STUDENT = """
 ## The student
@@ -89,6 +90,7 @@ def _capture(row: Mapping[str, Any]) -> str:
         row["recipe"],
         row["model"],
         f"{row['parameters'] / 1e6:.1f} M",
+        row["dtype"],
         f"{row['nodes']['train']}, {row['nodes']['eval']}",
         f"{row['seconds']:.0f}",
         f"{max(pair[0] for pair in found):.0e}" if found else "-",

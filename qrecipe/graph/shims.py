@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 dynamo: Any = importlib.import_module("torch._dynamo.config")
+FAKE_TENSOR_CACHE = False
+"""Looking up fake tensors of symbolic shapes takes torch longer than making them anew: benchmarks/capture.py."""
 _MISSING = object()
 
 
@@ -171,8 +173,7 @@ def symbolic_sizes(model: nn.Module) -> Iterator[None]:
             changed.append((space, name, space.get(name, _MISSING)))
             space[name] = stand_in
     try:
-        # Looking up fake tensors of symbolic shapes in torch's cache takes longer than making them anew.
-        with SymbolicSizes(), dynamo.patch(fake_tensor_cache_enabled=False):
+        with SymbolicSizes(), dynamo.patch(fake_tensor_cache_enabled=FAKE_TENSOR_CACHE):
             yield
     finally:
         for space, name, before in reversed(changed):

@@ -1,0 +1,73 @@
+"""Where the time goes between a model and its student, at published size.
+
+    python benchmarks/capture.py recipes/detr_r50_w4a4.yaml recipes/rt_detr_v2_r18_w4a4.yaml
+
+Prints a Markdown table: seconds of processor time (one thread, so that other work on the machine does not count) for
+building the model, torch.export in training and in evaluation mode with and without torch's cache of fake tensors, the
+whole capture, the comparison with the model at other sizes, and planning and rewriting. Random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from qrecipe.graph import Captured, capture, shims, verify
+from qrecipe.models.families import Family
+from qrecipe.models.sources import build_model
+from qrecipe.recipe import load_recipe
+from qrecipe.student import Source, make_student
+
+CLASSES = 80
+SIZE = (2, 256, 320)
+OTHERS = ((1, 288, 288), (3, 192, 384))
+T = TypeVar("T")
+
+
+def timed(run: Callable[[], T]) -> tuple[float, T]:
+    start = time.process_time()
+    result = run()
+    return time.process_time() - start, result
+
+
+def inputs(family: Family, batch: int, height: int, width: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(batch)
+    mask = torch.ones(batch, height, width, dtype=torch.int64)
+    mask[0, height * 3 // 4 :] = 0
+    return family.inputs(torch.rand(batch, 3, height, width, generator=generator), mask)
+
+
+def one(path: Path) -> list[float]:
+    """Seconds of every step."""
+    recipe = load_recipe(path, data=False)
+    torch.manual_seed(0)
+    categories = [(number, f"category {number}") for number in range(CLASSES)]
+    building, built = timed(lambda: build_model(recipe.model, categories, recipe.train.loss, random_weights=True))
+    model, family = built.model, built.family
+
+    def captured() -> Captured:
+        return capture(model, family.forward, inputs(family, *SIZE))
+
+    shims.FAKE_TENSOR_CACHE = True
+    cached, _ = timed(captured)
+    shims.FAKE_TENSOR_CACHE = False
+    capturing, found = timed(captured)
+    verifying, _ = timed(lambda: verify(found, model, family.forward, [inputs(family, *size) for size in OTHERS]))
+    source = Source(found, family, built.input, built.label_map)
+    rewriting, _ = timed(lambda: make_student(source, recipe))
+    return [building, cached, capturing, verifying, rewriting, capturing + verifying + rewriting]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="+", type=Path)
+    torch.set_num_threads(1)
+    print("| recipe | build | capture with torch's cache | capture | compare | plan and rewrite | compile in all |")
+    print("|---|---|---|---|---|---|---|")
+    for recipe in parser.parse_args().recipes:
+        print(f"| {recipe.stem} | {' | '.join(f'{seconds:.1f} s' for seconds in one(recipe))} |", flush=True)

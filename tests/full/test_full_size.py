@@ -1,0 +1,40 @@
+"""Every family's shipped recipe at its model's published size: built, captured, compared with itself, made a student.
+
+Slow, so a tier of its own: ``make test-full``. Random weights; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from qrecipe.models.sources import build_model
+from qrecipe.recipe import load_recipe
+from qrecipe.student import capture_source, make_student
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from coverage import CLASSES, at_size, covered, family_recipes  # noqa: E402
+
+pytestmark = pytest.mark.full
+
+
+@pytest.mark.parametrize("path", family_recipes(), ids=lambda path: path.stem)
+def test_it_compiles(path: Path) -> None:
+    """The capture raises unless it agrees with the model at other sizes, outputs and gradients."""
+    recipe = load_recipe(path, data=False)
+    torch.manual_seed(0)
+    categories = [(number, f"category {number}") for number in range(CLASSES)]
+    built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
+    source = capture_source(built.model, built.family, at_size(built.family, recipe, 256, 320))
+    student = make_student(source, recipe)
+    assert covered(student.plan) >= 0.99
+    student.eval().switch_off()
+    with torch.no_grad():
+        prediction = student.predict(torch.rand(1, 3, 224, 256))
+    assert prediction.logits.isfinite().all()
+    assert prediction.boxes.isfinite().all()
