@@ -54,6 +54,13 @@ quantizes.
 | recipe | real-valued | left out |
 |---|---|---|
 """
+ZEROS = """
+## Scales without a gradient in these steps
+
+A projection that reads zeros, as those of the first content query of Conditional and DAB-DETR do, has none to give; nor
+has an input that only a top-k reads.
+
+"""
 
 
 def document(rows: Sequence[Mapping[str, Any]], failures: Mapping[str, str]) -> str:
@@ -72,7 +79,7 @@ def document(rows: Sequence[Mapping[str, Any]], failures: Mapping[str, str]) -> 
         if row["without_gradient"]
     ]
     if missing:
-        parts.append("\n## Scales without a gradient in these steps\n\n" + "\n".join(missing))
+        parts.append(ZEROS + "\n".join(missing))
     if failures:
         listed = "\n".join(f"- {name}: {message}" for name, message in failures.items())
         parts.append(f"\n## Failed\n\n{listed}")

@@ -79,15 +79,19 @@ def capture_source(
         height, width = int(example.shape[-2]), int(example.shape[-1])
         first = family.inputs(example, None)
     captured = capture(model, family.forward, first)
-    others = [
-        images(1, _near(height, 32), _near(width, -32)),
-        images(3, _near(height * 3 // 4, 0), _near(width * 5 // 4, 0)),
-    ]
-    agreements = verify(captured, model, family.forward, others)
-    if not agreements:
+    tried: list[dict[str, Tensor]] = []
+    for high, wide in _around(height, width):
+        others = [
+            images(1, _near(high, 32), _near(wide, -32)),
+            images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
+        ]
+        if verify(captured, model, family.forward, others):
+            break
+        tried += others
+    else:
         raise CaptureError(
             "the model itself runs at none of the sizes at which its capture was to be verified: "
-            + ", ".join(str(tuple(next(iter(inputs.values())).shape)) for inputs in others),
+            + ", ".join(str(tuple(next(iter(inputs.values())).shape)) for inputs in tried),
             where=type(model).__name__,
             remedy="give example_inputs of a size that the model takes, with other sizes near it",
         )
@@ -100,6 +104,16 @@ def _example_size(image_input: InputSpec) -> tuple[int, int]:
         height, width = image_input.size
         return (height, width if width != height else width + 32)
     return (256, 320)
+
+
+VERIFIED = 256 * 320
+"""Pixels of an image at which a capture is compared with its model: gradients of a large image would take minutes."""
+
+
+def _around(height: int, width: int) -> list[tuple[int, int]]:
+    """Sizes near which a capture is compared with its model: a smaller one first, where a model may take it."""
+    share = (VERIFIED / (height * width)) ** 0.5
+    return [*([(int(height * share), int(width * share))] if share < 1 else []), (height, width)]
 
 
 def _unlike(example: Tensor) -> Tensor:
