@@ -97,6 +97,7 @@ def measure(
     """Everything of one model. ``input_size``: (batch, height, width) to capture at; ``shapes``: to compare at."""
     batch, height, width = input_size
     dtype = widest(stir(model).eval(), family, input_size)
+    settle(model, family, input_size, dtype)
     image_input = at_size(family, recipe, height, width)
     start = time.perf_counter()
     source = capture_source(model, family, image_input)
@@ -157,6 +158,29 @@ def widest(model: nn.Module, family: Family, size: tuple[int, int, int]) -> torc
     except RuntimeError:
         model.float()
         return torch.float32
+
+
+def settle(model: nn.Module, family: Family, size: tuple[int, int, int], dtype: torch.dtype) -> None:
+    """Give BatchNorms the statistics of two batches of noise.
+
+    With those of a fresh norm a random network passes on almost nothing of its image: all queries then have one score,
+    and the rounding of a folded norm decides a top-k.
+    """
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    if not norms:
+        return
+    batch, height, width = size
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average of all batches
+    model.train()
+    with torch.no_grad():
+        for step in range(2):
+            family.forward(model, family.inputs(*images(batch, height, width + 32 * step, dtype)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
 
 
 def stir(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -106,7 +106,7 @@ def _example_size(image_input: InputSpec) -> tuple[int, int]:
     return (256, 320)
 
 
-VERIFIED = 256 * 320
+VERIFIED = 128 * 160
 """Pixels of an image at which a capture is compared with its model: gradients of a large image would take minutes."""
 
 
