@@ -9,6 +9,7 @@ from typing import Any
 from ..recipe.definition import ModelSpec, WeightsSource
 from .place import Place
 from .pretrained import check_type, stored_config
+from .prompt import PROMPTED
 from .quiet import quiet_transformers
 from .resnets import without_timm
 from .weight_files import model_folder
@@ -32,6 +33,12 @@ def stored_architecture(weights: WeightsSource, place: Place) -> tuple[str, dict
 
     with quiet_transformers():
         config = stored_config(model_folder(weights, place), place)
+        if config.model_type in PROMPTED:
+            raise place.error(
+                ("weights",),
+                f"a {config.model_type} reads a text prompt, which no configuration holds",
+                "write the recipe by hand, with model.config.prompt_ids or the tokenizer's files beside the weights",
+            )
         check_type(config, ModelSpec(weights=weights), modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES, place)
         without_timm(config, place)
         kind = type(config)

@@ -12,6 +12,7 @@ from tiny_detectors import tiny_detr
 from qrecipe.errors import ModelError
 from qrecipe.models.families import FAMILY_OF_TYPE
 from qrecipe.models.place import Place, error_at_model
+from qrecipe.models.prompt import PROMPTED
 from qrecipe.models.sources import build_model
 from qrecipe.models.stored import stored_architecture
 from qrecipe.recipe.definition import ModelSpec, WeightsSource
@@ -24,7 +25,7 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in LABELS}
 
 
-@pytest.mark.parametrize("architecture", list(FAMILY_OF_TYPE))
+@pytest.mark.parametrize("architecture", [name for name in FAMILY_OF_TYPE if name not in PROMPTED])
 def test_every_architecture(architecture: str, tmp_path: Path) -> None:
     model: Any = getattr(tiny_detectors, f"tiny_{architecture.replace('-', '_')}")()
     model.save_pretrained(tmp_path)
@@ -36,6 +37,14 @@ def test_every_architecture(architecture: str, tmp_path: Path) -> None:
     backbones = [plain(values.pop("backbone_config", None) or {}) for values in (own, again)]
     assert again == own
     assert backbones[1] == backbones[0]
+
+
+@pytest.mark.parametrize("architecture", PROMPTED)
+def test_a_prompt_is_in_no_configuration(architecture: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{architecture}"}}')
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelError, match=f"a {architecture} reads a text prompt"):
+        stored_architecture(WeightsSource(folder=tmp_path), Place(error_at_model))
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
