@@ -18,7 +18,7 @@ from qrecipe.student import capture_source, make_student
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from coverage import CLASSES, at_size, covered, family_recipes  # noqa: E402
+from coverage import CLASSES, EXAMPLE, at_size, covered, family_recipes, settle, stir, widest  # noqa: E402
 
 pytestmark = pytest.mark.full
 
@@ -30,11 +30,13 @@ def test_it_compiles(path: Path) -> None:
     torch.manual_seed(0)
     categories = [(number, f"category {number}") for number in range(CLASSES)]
     built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
-    source = capture_source(built.model, built.family, at_size(built.family, recipe, 256, 320))
+    dtype = widest(stir(built.model).eval(), built.family, EXAMPLE)
+    settle(built.model, built.family, EXAMPLE, dtype)
+    source = capture_source(built.model, built.family, at_size(built.family, recipe, *EXAMPLE[1:]))
     student = make_student(source, recipe)
     assert covered(student.plan) >= 0.99
     student.eval().switch_off()
     with torch.no_grad():
-        prediction = student.predict(torch.rand(1, 3, 224, 256))
+        prediction = student.predict(torch.rand(1, 3, *EXAMPLE[1:], dtype=dtype))
     assert prediction.logits.isfinite().all()
     assert prediction.boxes.isfinite().all()
