@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from coverage import build
 
 from qrecipe.graph import capture
 from qrecipe.models.families import Family
-from qrecipe.models.sources import build_model
 from qrecipe.recipe import load_recipe
 from qrecipe.student import capture_source, make_student
 
@@ -46,9 +46,7 @@ def inputs(family: Family, batch: int, height: int, width: int) -> dict[str, tor
 def one(path: Path) -> list[float]:
     """Seconds of every step."""
     recipe = load_recipe(path, data=False)
-    torch.manual_seed(0)
-    categories = [(number, f"category {number}") for number in range(CLASSES)]
-    building, built = timed(lambda: build_model(recipe.model, categories, recipe.train.loss, random_weights=True))
+    building, built = timed(lambda: build(recipe, CLASSES))
     model, family = built.model, built.family
 
     shown = replace(built.input, size=SIZE[1:], shortest=None, longest=None)

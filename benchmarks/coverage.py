@@ -31,7 +31,8 @@ from qrecipe.data.batch import Batch
 from qrecipe.errors import QRecipeError
 from qrecipe.graph.attention import TAPS
 from qrecipe.models.families import Family
-from qrecipe.models.sources import build_model
+from qrecipe.models.prompt import PROMPTED
+from qrecipe.models.sources import Built, build_model
 from qrecipe.plan import Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
@@ -368,10 +369,19 @@ def one(path: Path) -> Row:
     """The row of a recipe, with random weights."""
     recipe = load_recipe(path, data=False)
     recipe = replace(recipe, model=replace(recipe.model, weights=None))
-    categories = [(number, f"category {number}") for number in range(CLASSES)]
-    torch.manual_seed(0)
-    built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
+    built = build(recipe)
     return measure(path.stem, built.model, built.family, recipe)
+
+
+def build(recipe: Recipe, classes: int = CLASSES) -> Built:
+    """A recipe's model with random weights; of one that reads a prompt, any word for each class."""
+    spec = recipe.model
+    if spec.architecture in PROMPTED:
+        words = [token for number in range(classes) for token in (2000 + number, 1012)]
+        spec = replace(spec, config={**spec.config, "prompt_ids": [101, *words, 102]})
+    torch.manual_seed(0)
+    categories = [(number, f"category {number}") for number in range(classes)]
+    return build_model(spec, categories, recipe.train.loss, random_weights=True)
 
 
 def in_a_process(path: Path, kept: Path | None = None) -> dict[str, Any] | str:

@@ -63,6 +63,12 @@ RF_DETR = (
     "{backbone_config: {model_type: rf_detr_dinov2, hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
     "image_size: 64, patch_size: 16, num_windows: 2, out_features: [stage1, stage2]}, "
 ) + LW_DETR.partition("projector_scale_factors: [1.0], ")[2]
+GROUNDING_DINO = (
+    "{prompt_ids: [101, 300, 1012, 400, 1012, 500, 1012, 102], backbone_config: {model_type: swin, embed_dim: 8, "
+    "depths: [1, 1, 1, 1], num_heads: [1, 1, 1, 1], window_size: 4, out_indices: [3, 4]}, text_config: {model_type: "
+    "bert, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16, vocab_size: 1100}, "
+    "encoder_n_points: 2, num_feature_levels: 2, max_text_len: 32, "
+) + DETR[1:].partition("}, ")[2].replace("d_model: 16", "d_model: 32")
 SMALL: dict[str, tuple[str, ...]] = {
     "demo": (
         "model.config={width: 16, queries: 6, decoder_layers: 1, heads: 2}",
@@ -80,6 +86,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     "deimv2": ("model.config.decoder_layers=2", "model.input.size=128"),
     "lw_detr": (f"model.config={LW_DETR}",),
     "rf_detr": (f"model.config={RF_DETR}",),
+    "grounding-dino": (f"model.config={GROUNDING_DINO}",),
 }
 """By architecture: what makes a recipe's model small, and nothing else of it."""
 

@@ -26,11 +26,16 @@ def layer_of(path: str) -> str:
 
 
 def part_of_layer(path: str) -> str:
-    """The part of its layer that a module lies in: ``layers.0.self_attn`` of ``layers.0.self_attn.inner``."""
+    """The part of its layer that a module lies in: ``layers.0.self_attn`` of ``layers.0.self_attn.inner``.
+
+    A part that is named as an attention counts from its own name on, whatever is around it in the layer.
+    """
     layer = layer_of(path)
     if path == layer or not path.startswith(f"{layer}.") or not layer.rpartition(".")[2].isdigit():
         return path
-    return f"{layer}.{path[len(layer) + 1 :].split('.')[0]}"
+    names = path[len(layer) + 1 :].split(".")
+    depth = next((index for index, name in enumerate(names) if "att" in name.lower()), 0)
+    return ".".join((layer, *names[: depth + 1]))
 
 
 def attending(operations: Sequence[Operation]) -> set[fx.Node]:

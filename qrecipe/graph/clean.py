@@ -10,6 +10,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from .assignments import unfold_assignments
 from .face import Structure, erase_dead
 from .unfold import unfold_heads
 
@@ -41,8 +42,8 @@ _BATCH_NORMS = {aten.batch_norm.default}
 def clean(graph_module: fx.GraphModule, root: nn.Module, structure: Structure) -> fx.Graph:
     """The graph over ``root``'s names: no guards or asserts; dropout and BatchNorm are modules again.
 
-    In the evaluation structure dropout is gone. Attention products have their heads in a
-    dimension of their own. Constants become non-persistent buffers of ``root.constants``.
+    In the evaluation structure dropout is gone. Attention products have their heads in a dimension of their own, and
+    parts of tensors are replaced rather than written into. Constants become non-persistent buffers of ``root.constants``.
     """
     graph = fx.Graph()  # one that no GraphModule owns: its names are looked up in ``root``
     graph.output(graph.graph_copy(graph_module.graph, {}))
@@ -52,6 +53,7 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, structure: Structure) -
     _restore_batch_norm(graph, root)
     _restore_opaque_norms(graph, root)
     _restore_dropout(graph, root, structure)
+    unfold_assignments(graph)
     unfold_heads(graph)
     erase_dead(graph)
     return graph

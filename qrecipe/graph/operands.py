@@ -53,6 +53,15 @@ _SHAPING = {
     aten.to.dtype,
     aten.clone.default,
 }
+_SCALING = {
+    aten.mul.Tensor,
+    aten.div.Tensor,
+    aten.add.Tensor,
+    aten.sub.Tensor,
+    aten.clamp.default,
+    aten.masked_fill.Scalar,
+    aten.where.self,
+}
 _SOFTMAX = {aten.softmax.int, aten._softmax.default}
 
 
@@ -102,9 +111,9 @@ def _product_names(node: fx.Node, first: int) -> tuple[tuple[str, str], OperandK
 
 
 def leads_to_softmax(node: fx.Node) -> bool:
-    """Whether a product reaches a softmax through scaling, masks and reshaping only."""
+    """Whether a product reaches a softmax through scaling, shifts, bounds, masks and reshaping only."""
     pending, seen = [node], set()
-    through = {*_SHAPING, aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.masked_fill.Scalar, aten.where.self}
+    through = _SHAPING | _SCALING
     while pending:
         for user in pending.pop().users:
             if user.target in _SOFTMAX:

@@ -29,8 +29,10 @@ ROLES = (
     "encoder.attention",
     "encoder.feed_forward",
     "encoder.convolution",
+    "encoder.text",
     "decoder.self_attention",
     "decoder.cross_attention",
+    "decoder.text_attention",
     "decoder.feed_forward",
     "decoder.position",
     "head.class",
@@ -42,6 +44,8 @@ ROLES = (
 OVERRIDABLE = ("backbone", *ROLES)
 """What ``roles:`` in a recipe may name: a role, or the whole backbone."""
 
+SCORING = (*WEIGHTED, "matmul")
+_SCORES = {aten.linear.default, aten.matmul.default}
 _ACTIVATIONS = {aten.relu.default, aten.relu_.default, aten.gelu.default, aten.silu.default, aten.silu_.default}
 
 
@@ -153,6 +157,10 @@ def _assign(
     symbols = Symbols.of(face.graph)
     attention = attending(operations)
     crossing = {part_of_layer(path) for path in cross}
+    text = _text(face, in_decoder, symbols)
+    reading = _reading(operations, in_decoder & attention, text)
+    # A module without weights, which scores features by their product with a prompt's, may score the chosen ones again.
+    choosers = {one.module for one in operations if one.operator == "matmul" and one.node in selecting}
     heads = set[fx.Node]() if layers else _heads(face)
     decoder = _container(layers)
     roles: dict[str, str] = {}
@@ -171,11 +179,13 @@ def _assign(
             if any(within(module, path) for path in crossing):
                 role = "decoder.cross_attention"
             elif attends:
-                role = "decoder.self_attention"
+                role = "decoder.text_attention" if part_of_layer(module) in reading else "decoder.self_attention"
         elif node in after:
             role = "head.box" if node in to_boxes else "head.class" if node in to_logits else "decoder.position"
-        elif node in selecting and operation.operator in WEIGHTED:
+        elif (node in selecting and operation.operator in SCORING) or module in choosers:
             role = "head.proposal"
+        elif node in text:
+            role = "encoder.text"
         elif (decoder and within(module, decoder)) or (layers and _is_per_query(operation, symbols)):
             role = "decoder.position"
         elif attends:
@@ -205,13 +215,33 @@ def _is_per_query(operation: Operation, symbols: Symbols) -> bool:
     return not operation.operator.startswith("conv") and len(shape or ()) >= 3 and not symbols.spatial(shape)
 
 
+def _text(face: Face, in_decoder: set[fx.Node], symbols: Symbols) -> set[fx.Node]:
+    """What is computed from embedded words and goes into the image's features, without having their extent itself."""
+    words = {node for node in face.graph.nodes if node.target is aten.embedding.default}
+    if not words:
+        return set()
+    outside = [node for node in face.graph.nodes if node not in in_decoder]
+    features = [node for node in outside if symbols.spatial(shape_of(node))]
+    said = downstream(face.graph, words) & upstream(features, in_decoder)
+    return {node for node in said if len(shape_of(node) or ()) >= 3 and not symbols.spatial(shape_of(node))}
+
+
+def _reading(operations: list[Operation], attention: set[fx.Node], text: set[fx.Node]) -> set[str]:
+    """The parts of decoder layers in which an attention reads text."""
+    return {
+        part_of_layer(one.module)
+        for one in operations
+        if one.node in attention and any(source in text for source in one.node.all_input_nodes)
+    }
+
+
 def _container(layers: tuple[str, ...]) -> str:
     """The module that holds the decoder layers' list, such as ``model.decoder``; "" where that is the model itself."""
     return layers[0].rpartition(".")[0].rpartition(".")[0] if layers else ""
 
 
 def _selecting(face: Face, after: set[fx.Node]) -> set[fx.Node]:
-    """The last linears before a top-k, and the small networks whose last linear yields proposal boxes."""
+    """The last linears or products before a top-k, and the small networks whose last linear yields proposal boxes."""
     tops = [node for node in face.graph.nodes if node.target is aten.topk.default]
     if not tops:
         return set()
@@ -220,7 +250,7 @@ def _selecting(face: Face, after: set[fx.Node]) -> set[fx.Node]:
     pending, seen = list(tops), set[fx.Node]()
     while pending:
         node = pending.pop()
-        if node.target is aten.linear.default:
+        if node.target in _SCORES:
             found.add(node)
         elif node not in seen:
             seen.add(node)

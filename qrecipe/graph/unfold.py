@@ -6,11 +6,10 @@ length, head_dim) the same products can have a scale per head, and a query that 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import fx
 
+from .added import call_like
 from .operands import from_softmax, leads_to_softmax
 from .shapes import Extent, Symbols, shape_of
 
@@ -41,24 +40,16 @@ def _heads(shape: tuple[Extent, ...] | None, symbols: Symbols) -> int:
 def _unfold(graph: fx.Graph, node: fx.Node, heads: int) -> None:
     *added, left, right = node.args[:3]
     with graph.inserting_before(node):
-        split = [_call(graph, node, aten.unflatten.int, (part, 0, [-1, heads])) for part in (left, right)]
-        result = _call(graph, node, aten.matmul.default, tuple(split))
+        split = [call_like(graph, node, aten.unflatten.int, (part, 0, [-1, heads])) for part in (left, right)]
+        result = call_like(graph, node, aten.matmul.default, tuple(split))
         for bias in added:
             if len(shape_of(bias) or ()) == 3 and _heads(shape_of(bias), Symbols.of(graph)) == heads:
-                bias = _call(graph, node, aten.unflatten.int, (bias, 0, [-1, heads]))
-                result = _call(graph, node, aten.add.Tensor, (result, bias))
+                bias = call_like(graph, node, aten.unflatten.int, (bias, 0, [-1, heads]))
+                result = call_like(graph, node, aten.add.Tensor, (result, bias))
             else:  # one mask for all: it belongs to the folded form
-                result = _call(graph, node, aten.flatten.using_ints, (result, 0, 1))
-                result = _call(graph, node, aten.add.Tensor, (result, bias))
-                result = _call(graph, node, aten.unflatten.int, (result, 0, [-1, heads]))
-        folded = _call(graph, node, aten.flatten.using_ints, (result, 0, 1))
+                result = call_like(graph, node, aten.flatten.using_ints, (result, 0, 1))
+                result = call_like(graph, node, aten.add.Tensor, (result, bias))
+                result = call_like(graph, node, aten.unflatten.int, (result, 0, [-1, heads]))
+        folded = call_like(graph, node, aten.flatten.using_ints, (result, 0, 1))
     node.replace_all_uses_with(folded)
     graph.erase_node(node)
-
-
-def _call(graph: fx.Graph, like: fx.Node, target: Any, args: tuple[Any, ...]) -> fx.Node:
-    node = graph.call_function(target, args)
-    node.meta = {key: value for key, value in like.meta.items() if key != "val"}
-    values = [arg.meta["val"] if isinstance(arg, fx.Node) else arg for arg in args]
-    node.meta["val"] = target(*values)
-    return node

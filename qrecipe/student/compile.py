@@ -12,6 +12,7 @@ from ..data.labels import LabelMap
 from ..errors import CaptureError
 from ..graph import Captured, capture, verify
 from ..models.families import Family, build_family
+from ..models.open_windows import open_windows
 from ..passes import run_passes
 from ..plan import Plan, WhichModel, build_plan
 from ..recipe.definition import DistillSpec, InputSpec, QuantizeSpec, Recipe
@@ -78,7 +79,8 @@ def capture_source(
         example = _unlike(example)
         height, width = int(example.shape[-2]), int(example.shape[-1])
         first = family.inputs(example, None)
-    captured = capture(model, family.forward, first)
+    with open_windows(model):  # the comparison below is with the model's own code
+        captured = capture(model, family.forward, first)
     tried: list[dict[str, Tensor]] = []
     for high, wide in _around(height, width):
         others = [

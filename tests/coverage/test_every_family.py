@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from specimens import ALIGN, TARGETS, W4A4, a_recipe
 from tiny_detectors import (
+    SWIN,
     tiny_conditional_detr,
     tiny_d_fine,
     tiny_dab_detr,
     tiny_deformable_detr,
+    tiny_grounding_dino,
     tiny_lw_detr,
     tiny_rf_detr,
     tiny_rt_detr,
@@ -41,9 +43,15 @@ TINY: dict[str, Callable[[], nn.Module]] = {
     "d_fine": partial(tiny_d_fine, CLASSES),
     "lw_detr": partial(tiny_lw_detr, CLASSES),
     "rf_detr": partial(tiny_rf_detr, CLASSES),
+    "grounding-dino": partial(
+        tiny_grounding_dino,
+        backbone_config=SWIN,
+        num_feature_levels=2,
+        prompt_ids=[101, *(token for number in range(CLASSES) for token in (300 + number, 1012)), 102],
+    ),
 }
-ELSEWHERE = {"detr", "deimv2", "demo", "generic", "grounding-dino"}
-"""Families whose captures other tests have: tests/specimens.py, tests/models/test_grounding_dino.py."""
+ELSEWHERE = {"detr", "deimv2", "demo", "generic"}
+"""Families whose captures other tests have: tests/specimens.py."""
 DECODER = {"decoder.self_attention", "decoder.cross_attention", "decoder.feed_forward"}
 WITHOUT_DECODER = {"yolos"}
 

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from qrecipe.models.sources import build_model
 from qrecipe.recipe import load_recipe
 from qrecipe.student import capture_source, make_student
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from coverage import CLASSES, EXAMPLE, at_size, covered, family_recipes, settle, stir, widest  # noqa: E402
+from coverage import EXAMPLE, at_size, build, covered, family_recipes, settle, stir, widest  # noqa: E402
 
 pytestmark = pytest.mark.full
 
@@ -27,9 +26,7 @@ pytestmark = pytest.mark.full
 def test_it_compiles(path: Path) -> None:
     """The capture raises unless it agrees with the model at other sizes, outputs and gradients."""
     recipe = load_recipe(path, data=False)
-    torch.manual_seed(0)
-    categories = [(number, f"category {number}") for number in range(CLASSES)]
-    built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
+    built = build(recipe)
     dtype = widest(stir(built.model).eval(), built.family, EXAMPLE)
     settle(built.model, built.family, EXAMPLE, dtype)
     source = capture_source(built.model, built.family, at_size(built.family, recipe, *EXAMPLE[1:]))

@@ -9,8 +9,7 @@ import pytest
 import torch
 from tiny_detectors import GROUNDING_DINO, PROMPT, some_images, some_labels, stir, tiny_grounding_dino
 
-from qrecipe.errors import CaptureError, ModelError
-from qrecipe.graph import capture
+from qrecipe.errors import ModelError
 from qrecipe.models.families import build_family
 from qrecipe.models.families.grounding_dino import phrases_of
 from qrecipe.models.sources import build_model
@@ -80,16 +79,6 @@ def test_phrases_are_what_lies_between_delimiters() -> None:
 def test_no_prompt() -> None:
     with pytest.raises(ModelError, match=r"no prompt.*model\.config\.prompt_ids"):
         build_family(tiny_grounding_dino(prompt_ids=None), LossSpec())
-
-
-def test_a_swin_backbone_is_refused_by_the_capture_alone() -> None:
-    swin = {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4}
-    model = tiny_grounding_dino(backbone_config={**swin, "out_indices": [2, 3, 4]}).eval()
-    family = build_family(model, LossSpec())
-    inputs = family.inputs(some_images(2, 64, 96), None)
-    assert family.read(*family.forward(model, inputs)).logits.shape == (2, 6, 3)
-    with pytest.raises(CaptureError, match="Swin"):
-        capture(model, family.forward, inputs)
 
 
 class TestBuild:

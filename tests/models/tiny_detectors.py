@@ -165,6 +165,16 @@ RF_DETR = {
     "dropout": 0.0,
 }
 
+SWIN = {
+    "model_type": "swin",
+    "embed_dim": 8,
+    "depths": [1, 1, 2, 1],
+    "num_heads": [1, 1, 2, 2],
+    "window_size": 4,
+    "out_indices": [3, 4],
+    "drop_path_rate": 0.1,
+}
+
 PROMPT = [101, 300, 1012, 400, 401, 1012, 500, 1012, 102]
 """Three phrases of one, two and one tokens."""
 GROUNDING_DINO = {

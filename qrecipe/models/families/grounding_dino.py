@@ -35,8 +35,6 @@ class GroundingDinoFamily(Family):
     The prompt is the model's: ``config.prompt_ids``, token ids with a phrase for every class in the order of the
     classes. It is part of the captured graph. A phrase's score is the mean of its tokens' sigmoids, as in the
     evaluation of the published code; logits of a prediction are those of that mean.
-
-    A limit: with a Swin backbone, as published, it can be evaluated as it is, but not captured.
     """
 
     notes: tuple[str, ...] = (
@@ -71,12 +69,6 @@ class GroundingDinoFamily(Family):
     def forward(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """Extras in training: ``aux_logits`` (layers - 1, B, Q, tokens) and ``aux_boxes`` (layers - 1, B, Q, 4)."""
         detector: Any = model
-        if torch.compiler.is_exporting() and getattr(self._config.backbone_config, "model_type", None) == "swin":
-            raise ModelError(
-                "a Grounding DINO with a Swin backbone cannot be captured with height and width left open: "
-                "torch.export does not come to an end over the sizes of Swin's padded windows",
-                remedy="one with a ResNet can",
-            )
         images = inputs["pixel_values"]
         prompt = self._ids.to(images.device).expand(images.shape[0], -1)
         earlier = self._config.decoder_layers - 1
