@@ -106,6 +106,7 @@ def measure(
     student = make_student(source, recipe)
     plan = student.plan
     differences = compare(student, model, family, shapes, dtype)
+    student.zero_grad(set_to_none=True)  # a large model in float64, and its copies, need the room
     data = labelled(batch, height, width, dtype)
     losses, without = train(source, recipe, data)
     quantizers = len(plan.quantizers)
@@ -325,17 +326,20 @@ def every_target(source: Source, recipe: Recipe, data: Batch) -> Iterator[tuple[
     """Whether each value that can be distilled is there, and gives a finite loss and gradient."""
     for role in TAPS:
         target = TargetSpec(at=role, layers="all")
-        chosen = replace(recipe, distill=replace(recipe.distill, targets=(target,)))
         try:
-            student = make_student(source, chosen)
-            teacher = make_student(source, real_valued(chosen, targets=True), "teacher")
-            student.switch_off()
-            loss, parts = TrainingModule(student, teacher).train()(data)
+            yield role, _finite(source, replace(recipe, distill=replace(recipe.distill, targets=(target,))), data)
         except QRecipeError:
             continue  # this model has none, or not per query: the plan says so to users
-        loss.backward()
-        slopes = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
-        yield role, bool(parts["distill"].isfinite()) and all(bool(slope.isfinite().all()) for slope in slopes)
+
+
+def _finite(source: Source, recipe: Recipe, data: Batch) -> bool:
+    student = make_student(source, recipe)
+    teacher = make_student(source, real_valued(recipe, targets=True), "teacher")
+    student.switch_off()
+    loss, parts = TrainingModule(student, teacher).train()(data)
+    loss.backward()
+    slopes = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
+    return bool(parts["distill"].isfinite()) and all(bool(slope.isfinite().all()) for slope in slopes)
 
 
 def quantized_sites(plan: Plan) -> tuple[int, int]:

@@ -68,7 +68,7 @@ GROUNDING_DINO = (
     "depths: [1, 1, 1, 1], num_heads: [1, 1, 1, 1], window_size: 4, out_indices: [3, 4]}, text_config: {model_type: "
     "bert, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16, vocab_size: 1100}, "
     "encoder_n_points: 2, num_feature_levels: 2, max_text_len: 32, "
-) + DETR[1:].partition("}, ")[2].replace("d_model: 16", "d_model: 32")
+) + DETR[1:].partition("}, ")[2].replace("d_model: 16", "d_model: 32").replace("decoder_layers: 1", "decoder_layers: 2")
 SMALL: dict[str, tuple[str, ...]] = {
     "demo": (
         "model.config={width: 16, queries: 6, decoder_layers: 1, heads: 2}",

@@ -6,6 +6,8 @@ not be seen to lead to the logits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx
 
@@ -14,14 +16,18 @@ from .shapes import shape_of
 
 aten = torch.ops.aten
 
-_SCATTERS = {aten.slice.Tensor: aten.slice_scatter.default, aten.select.int: aten.select_scatter.default}
+_SCATTERS: dict[Any, Any] = {
+    aten.slice.Tensor: aten.slice_scatter.default,
+    aten.select.int: aten.select_scatter.default,
+}
 """Views of part of a tensor, and what puts values into that part."""
 
 
 def unfold_assignments(graph: fx.Graph) -> int:
     """Rewrite copies into slices of tensors that the graph itself made; returns how many.
 
-    Where the copied value has another shape than the slice, or the slice is read elsewhere, it is left. A tensor that is read before it is written into keeps its writes: what was read may be a view, which sees them.
+    Where the copied value has another shape than the slice, or the slice is read elsewhere, it is left. A tensor that
+    is read before it is written into keeps its writes: what was read may be a view, which sees them.
     """
     order = {node: index for index, node in enumerate(graph.nodes)}
     copies = [node for node in graph.nodes if node.target is aten.copy_.default]

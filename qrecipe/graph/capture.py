@@ -57,8 +57,8 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
     Args:
         model: the detector; it is not changed.
         call: how it is called with a dict of inputs.
-        example: keyword inputs; images (batch, 3, height, width), masks (batch, height, width). The batch must be
-            at least 2: a size of 1 would be taken for a constant.
+        example: keyword inputs; images (batch, 3, height, width), masks (batch, height, width), and others that begin
+            with the batch. The batch must be at least 2: a size of 1 would be taken for a constant.
 
     Raises:
         CaptureError: the model could not be captured (the message is a screen: the line, the part of the model, what

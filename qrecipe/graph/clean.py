@@ -43,7 +43,8 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, structure: Structure) -
     """The graph over ``root``'s names: no guards or asserts; dropout and BatchNorm are modules again.
 
     In the evaluation structure dropout is gone. Attention products have their heads in a dimension of their own, and
-    parts of tensors are replaced rather than written into. Constants become non-persistent buffers of ``root.constants``.
+    parts of tensors are replaced rather than written into. Constants become non-persistent buffers of
+    ``root.constants``.
     """
     graph = fx.Graph()  # one that no GraphModule owns: its names are looked up in ``root``
     graph.output(graph.graph_copy(graph_module.graph, {}))

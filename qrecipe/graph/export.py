@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .clean import WRAPPER
+from .inputs import dynamic_dims
 from .shims import symbolic_sizes
 from .watch import Watch
 
@@ -40,11 +41,8 @@ def export(call: Call, example: Mapping[str, Tensor], way: Way, watch: Watch) ->
     Raises:
         Exception: torch.export lets any error of the model's own code through.
     """
-    dynamic = torch.export.Dim.DYNAMIC
     inputs = {name: example[name] for name in sorted(example)}
-    dims: dict[str, dict[int, Any]] = {
-        name: {0: dynamic, value.ndim - 2: dynamic, value.ndim - 1: dynamic} for name, value in inputs.items()
-    }
+    dims = dynamic_dims(inputs)
 
     def watched(model: nn.Module, given: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         watch.follow(given)

@@ -49,7 +49,10 @@ def find_operations(captured: Captured) -> dict[Structure, list[Operation]]:
     """
     canonical = canonical_parameters(captured.root)
     grouped = {structure: _grouped(face, captured.root) for structure, face in captured.faces.items()}
-    hashes = {structure: value_hashes(face, captured.root, canonical) for structure, face in captured.faces.items()}
+    unread = {node.target for node in captured.faces["eval"].graph.nodes if node.op == "placeholder" and not node.users}
+    hashes = {
+        structure: value_hashes(face, captured.root, canonical, unread) for structure, face in captured.faces.items()
+    }
     found: dict[Structure, list[Operation]] = {"train": [], "eval": []}
     for base, nodes in grouped["train"].items():
         for index, node in enumerate(nodes):

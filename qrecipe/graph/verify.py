@@ -18,6 +18,7 @@ from .diagnosis import Finding
 from .face import STRUCTURES, Structure
 from .failure import CaptureFailure
 from .graph_model import GraphModel
+from .inputs import image_shape
 
 ATTEMPTS = 3
 JITTER = 0.05
@@ -159,7 +160,7 @@ def _compare(
     inputs: Mapping[str, Tensor],
     gradients: bool,
 ) -> Agreement | None:
-    shape = tuple(next(iter(inputs.values())).shape)
+    shape = image_shape(inputs)
     for module in (graph, eager):
         module.train(structure == "train")
         module.zero_grad(set_to_none=True)

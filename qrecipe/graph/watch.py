@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .inputs import like_images
 from .source import Line, deepest_line, steps_from
 
 READS: dict[Any, str] = {
@@ -51,7 +52,7 @@ class Watch(TorchFunctionMode):
 
     def follow(self, inputs: Mapping[str, Tensor]) -> None:
         """Watch the sizes of these inputs of the capture."""
-        for name, value in inputs.items():
+        for name, value in like_images(inputs).items():
             for size, dim in (("batch", 0), ("height", value.ndim - 2), ("width", value.ndim - 1)):
                 extent: Any = value.shape[dim]
                 if isinstance(extent, torch.SymInt):

@@ -16,7 +16,7 @@ SWIN = "transformers.models.swin.modeling_swin"
 
 @contextmanager
 def open_windows(model: nn.Module) -> Iterator[None]:
-    """While it is entered, the Swin layers of ``model`` compute the same values by arithmetic that a capture can follow.
+    """While it is entered, Swin layers compute the same values by arithmetic that a capture can follow.
 
     Swin pads what its windows do not divide, with one branch where they do and one where not, and infers its batch
     from the number of windows. torch.export reasons about each such size in terms of the image's, and over four stages
@@ -94,12 +94,14 @@ def _mask(layer: Any, high: Any, wide: Any, like: Tensor) -> Tensor | None:
 
     def regions(count: Any) -> Tensor:
         index = torch.arange(count * side, device=like.device)
-        return (index >= count * side - side).long() + (index >= count * side - layer.shift_size).long()
+        bounds = (count * side - side, count * side - layer.shift_size)
+        return torch.stack([index >= bound for bound in bounds]).long().sum(0)
 
     areas = (regions(high)[:, None] * 3 + regions(wide)).to(like.dtype)
     areas = areas.view(high, side, wide, side).transpose(1, 2).reshape(high * wide, side * side)
     apart = areas.unsqueeze(1) != areas.unsqueeze(2)
-    return torch.zeros_like(apart, dtype=like.dtype).masked_fill(apart, -100.0)
+    mask: Tensor = torch.zeros_like(apart, dtype=like.dtype).masked_fill(apart, -100.0)
+    return mask
 
 
 STAND_INS: tuple[tuple[str, str, Callable[..., Any]], ...] = (

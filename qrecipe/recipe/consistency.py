@@ -160,6 +160,9 @@ def _check_train(data: Any) -> Iterator[Finding]:
     train = _mapping(data, "train")
     if "epochs" in train and "stages" in train:
         yield ("train", "epochs"), "epochs and stages exclude each other", "epochs is short for a single stage"
+    if _value(train, "loss", "denoising") is True and _value(train, "loss", "auxiliary") is False:
+        what = "denoising is one of the auxiliary losses, which are off"
+        yield ("train", "loss", "denoising"), what, "set auxiliary: true, or remove it"
     schedule = _mapping(train, "schedule")
     name, drops = schedule.get("name", "constant"), schedule.get("drop_at")
     place = ("train", "schedule")

@@ -211,7 +211,7 @@ class ScheduleSpec:
 @dataclass(frozen=True)
 class LossSpec:
     """The detection loss. Families of transformers take their own coefficients from the model's config and read only
-    ``auxiliary``; the built-in DETR criterion reads the rest."""
+    ``auxiliary`` and ``denoising``; the built-in DETR criterion reads the rest."""
 
     classification: Literal["cross_entropy", "focal"] | None = None
     no_object: float = 0.1
@@ -221,6 +221,7 @@ class LossSpec:
     l1: float = 5.0
     giou: float = 2.0
     auxiliary: bool = True
+    denoising: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.batch import Batch
 from ..errors import CalibrationError
+from ..graph import Structure
 from ..quantizers import FakeQuantizer
 from .student import Student
 
@@ -43,9 +44,9 @@ class CalibrationReport:
 def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
     """Fit the alignments to the real-valued queries, then set every quantizer's range, with the alignments on.
 
-    Both see the model real-valued, without dropout. Ranges come from the training graph, which has every site (those
-    of the auxiliary heads too); the evaluation graph runs only if it has some of its own. The student is left with
-    every quantizer on, in the mode it had; after an error, with the stage it had.
+    Both see the model real-valued, without dropout. Ranges come from the evaluation graph, which is what is deployed,
+    and those of sites that only training has (auxiliary heads) from the training graph. The student is left with every
+    quantizer on, in the mode it had; after an error, with the stage it had.
 
     Raises:
         CalibrationError: no batches, a site that saw no data, or values that are not finite.
@@ -106,16 +107,11 @@ def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
     for alignment in student.query_alignments.values():
         alignment.mode = "on"
     quantizers = student.quantizers
-    for quantizer in quantizers.values():
-        quantizer.set_mode("observe")
     try:
-        for batch in batches:
-            for quantizer in quantizers.values():
-                quantizer.sample_count = len(batch)
-            student.run(_inputs(student, batch), structure="train")
-        if _unseen(quantizers):  # sites of the evaluation graph alone
-            for batch in batches:
-                student.run(_inputs(student, batch), structure="eval")
+        _observe(student, batches, "eval", list(quantizers))
+        training_alone = _unseen(quantizers)
+        if training_alone:
+            _observe(student, batches, "train", training_alone)
         unseen = _unseen(quantizers)
         if unseen:
             raise CalibrationError(
@@ -127,6 +123,17 @@ def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
     finally:
         for quantizer in quantizers.values():
             quantizer.set_mode("off")
+
+
+def _observe(student: Student, batches: Sequence[Batch], structure: Structure, names: Sequence[str]) -> None:
+    """Let some quantizers see every batch in one structure."""
+    observed = set(names)
+    for name, quantizer in student.quantizers.items():
+        quantizer.set_mode("observe" if name in observed else "off")
+    for batch in batches:
+        for quantizer in student.quantizers.values():
+            quantizer.sample_count = len(batch)
+        student.run(_inputs(student, batch), structure=structure)
 
 
 def _unseen(quantizers: Mapping[str, FakeQuantizer]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..data.labels import LabelMap
 from ..errors import CaptureError
 from ..graph import Captured, capture, verify
+from ..graph.inputs import image_shape
 from ..models.families import Family, build_family
 from ..models.open_windows import open_windows
 from ..passes import run_passes
@@ -93,7 +94,7 @@ def capture_source(
     else:
         raise CaptureError(
             "the model itself runs at none of the sizes at which its capture was to be verified: "
-            + ", ".join(str(tuple(next(iter(inputs.values())).shape)) for inputs in tried),
+            + ", ".join(str(image_shape(inputs)) for inputs in tried),
             where=type(model).__name__,
             remedy="give example_inputs of a size that the model takes, with other sizes near it",
         )

@@ -62,7 +62,7 @@ class TrainingModule(nn.Module):
             TrainError: the predictions are not finite, so that the matching in the detection loss fails.
         """
         student = self.student
-        inputs = student.family.inputs(batch.pixel_values, batch.pixel_mask)
+        inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
         outputs, extras, taps = student.run(inputs, structure="train", taps=self.teacher is not None)
         prediction = student.family.read(outputs, extras)
         try:
@@ -93,8 +93,10 @@ class TrainingModule(nn.Module):
             if target.match not in matches:
                 matches[target.match] = match_queries(target.match, prediction.boxes, teacher_boxes, truth)
             for mine, his in pairs:
-                features = query_features(taps[mine.name], mine.layout), query_features(theirs[his.name], his.layout)
-                value, count = distill_loss(*features, matches[target.match], target.loss)
+                # Denoising queries stand before those that predict; the teacher, in evaluation, has none.
+                own = query_features(taps[mine.name], mine.layout)[:, -prediction.boxes.shape[1] :]
+                features = query_features(theirs[his.name], his.layout)
+                value, count = distill_loss(own, features, matches[target.match], target.loss)
                 total = total + target.weight / len(pairs) * global_mean(value, count)
         return total
 

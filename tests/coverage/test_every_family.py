@@ -86,6 +86,7 @@ def test_a_family(family: str) -> None:
     assert "backbone.stem" in found.roles
     assert {"head.class", "head.box"} <= set(found.roles)
     assert (set(found.roles) >= DECODER) is (family not in WITHOUT_DECODER)
+    assert ({"encoder.text", "decoder.text_attention"} <= set(found.roles)) is (family == "grounding-dino")
     assert found.aligned == found.layers == (0 if family in WITHOUT_DECODER else found.aligned)
     assert bool(found.aligned) is (family not in WITHOUT_DECODER)
     assert all(0 < loss < float("inf") for loss in found.losses)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qrecipe.graph import Captured, capture, verify
+from qrecipe.graph.attending import part_of_layer
 from qrecipe.graph.operations import Operation, find_operations
 from qrecipe.graph.parameters import parameter_sizes
 from qrecipe.graph.roles import Roles, discover_roles
@@ -170,3 +171,20 @@ def test_parts_of_fused_weights_are_weights(own: Found) -> None:
     assert weights <= sizes.keys()
     assert "encoder.0.value" not in sizes
     assert sum(sizes.values()) == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("decoder.layers.0.self_attn", "decoder.layers.0.self_attn"),
+        ("decoder.layers.0.self_attn.inner.q", "decoder.layers.0.self_attn"),
+        ("decoder.layers.0.mlp.fc1", "decoder.layers.0.mlp"),
+        ("encoder.layers.1.deformable_layer.self_attn.value", "encoder.layers.1.deformable_layer.self_attn"),
+        ("encoder.layers.1.deformable_layer.fc1", "encoder.layers.1.deformable_layer"),
+        ("text.layer.0.attention.output.dense", "text.layer.0.attention"),
+        ("decoder.layers.0", "decoder.layers.0"),
+        ("head.fc", "head.fc"),
+    ],
+)
+def test_the_part_of_a_layer(path: str, part: str) -> None:
+    assert part_of_layer(path) == part

@@ -258,8 +258,9 @@ class TestTable:
             assert find_family(model) == name
             family = build_family(model, LossSpec())
             assert family.name == name
-            outputs, extras = run(family, model.train(), some_images(2))
-            total, _ = family.loss(outputs, extras, some_labels((1, 0)))
+            labels = some_labels((1, 0))
+            given = family.training_inputs(some_images(2), None, labels)
+            total, _ = family.loss(*family.forward(model.train(), given), labels)
             assert torch.isfinite(total)
             assert family.input(InputSpec()) == family.default_input
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from qrecipe.errors import ModelError
 from qrecipe.graph import Captured, capture
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.models.families import Family, build_family
+from qrecipe.models.families.denoising import BOXES, GROUPS, _mask, meta_values, module_of, noised
 from qrecipe.models.families.grouped import GroupedFamily
 from qrecipe.models.families.real_time import RealTimeFamily
 from qrecipe.recipe.definition import InputSpec, LossSpec
@@ -42,15 +44,33 @@ FINE = ("d_fine", "deimv2")
 COUNTS = [(2, 1), (0, 3), (0, 0)]
 
 
+PLAIN = LossSpec(denoising=False)
+
+
 def run(family: Family, model: nn.Module, images: Tensor, mask: Tensor | None = None) -> tuple[Any, dict[str, Tensor]]:
     return family.forward(model, family.inputs(images, mask))
 
 
-def eager_loss(model: Any, family: Family, images: Tensor, labels: Any, auxiliary: bool = True) -> Tensor:
-    """The model's own, with denoising off."""
-    model.config.num_denoising, model.config.auxiliary_loss = 0, auxiliary
-    loss: Tensor = model(**family.inputs(images, None), labels=labels).loss
+def train(family: Family, model: nn.Module, images: Tensor, labels: Any, seed: int = 5) -> Any:
+    """Outputs and extras of a training step, with the noise of a seed."""
+    torch.manual_seed(seed)
+    return family.forward(model, family.training_inputs(images, None, labels))
+
+
+def eager_loss(model: Any, images: Tensor, labels: Any, auxiliary: bool = True, seed: int | None = None) -> Tensor:
+    """The model's own: with the noise of a seed, or with denoising off."""
+    model.config.auxiliary_loss = auxiliary
+    if seed is None:
+        model.config.num_denoising = 0
+    else:
+        torch.manual_seed(seed)
+    masks = {"pixel_mask": torch.ones_like(images[:, 0], dtype=torch.int64)} if "mask" in signature(model) else {}
+    loss: Tensor = model(pixel_values=images, **masks, labels=labels).loss
     return loss
+
+
+def signature(model: nn.Module) -> str:
+    return " ".join(inspect.signature(model.forward).parameters)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +80,9 @@ def eager_loss(model: Any, family: Family, images: Tensor, labels: Any, auxiliar
 def test_loss_is_the_eager_models(name: str, counts: tuple[int, ...], auxiliary: bool) -> None:
     model = stir(EVERY[name]()).train()
     images, labels = some_images(2, 96, 128), some_labels(counts)
-    family = build_family(model, LossSpec(auxiliary=auxiliary))
+    family = build_family(model, LossSpec(auxiliary=auxiliary, denoising=False))
     total, parts = family.loss(*run(family, model, images), labels)
-    torch.testing.assert_close(total, eager_loss(model, family, images, labels, auxiliary), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(total, eager_loss(model, images, labels, auxiliary), rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(sum(parts.values()), total.detach())
     # The grouped ones' loss of the encoder's proposals does not hang on the flag.
     assert ("auxiliary" in parts) == (auxiliary or name in GROUPED)
@@ -72,11 +92,11 @@ def test_loss_is_the_eager_models(name: str, counts: tuple[int, ...], auxiliary:
 def test_gradients_are_the_eager_models(name: str) -> None:
     model = stir(EVERY[name]()).train()
     images, labels = some_images(2, 64, 96), some_labels((2, 0))
-    family = build_family(model, LossSpec())
+    family = build_family(model, PLAIN)
     family.loss(*run(family, model, images), labels)[0].backward()
     found = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
     model.zero_grad()
-    eager_loss(model, family, images, labels).backward()
+    eager_loss(model, images, labels).backward()
     assert found.keys() == {key for key, value in model.named_parameters() if value.grad is not None}
     for key, value in model.named_parameters():
         if value.grad is not None:
@@ -88,7 +108,7 @@ class TestFine:
 
     def outputs(self, name: str, counts: tuple[int, ...]) -> tuple[Any, Family, Any, Any]:
         model: Any = stir(REAL_TIME[name](decoder_layers=3)).train()
-        family = build_family(model, LossSpec())
+        family = build_family(model, PLAIN)
         return model, family, run(family, model, some_images(2, 64, 96))[0], some_labels(counts)
 
     @pytest.mark.parametrize("name", FINE)
@@ -162,9 +182,10 @@ class TestFine:
 def test_loss_is_in_float32(name: str) -> None:
     model = stir(EVERY[name]()).train()
     family = build_family(model, LossSpec())
-    expected, _ = family.loss(*run(family, model, some_images(1, 64, 96)), some_labels((2,)))
+    images, labels = some_images(1, 64, 96), some_labels((2,))
+    expected, _ = family.loss(*train(family, model, images, labels), labels)
     model.double()
-    total, _ = family.loss(*run(family, model, some_images(1, 64, 96).double()), some_labels((2,)))
+    total, _ = family.loss(*train(family, model, images.double(), labels), labels)
     torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -172,7 +193,7 @@ def test_loss_is_in_float32(name: str) -> None:
 def test_earlier_layers_are_what_their_heads_give(name: str) -> None:
     model: Any = stir(EVERY[name](decoder_layers=3)).train()
     images = some_images(2, 64, 96)
-    family = build_family(model, LossSpec())
+    family = build_family(model, PLAIN)
     outputs, extras = run(family, model, images)
     prediction = family.read(outputs, extras)
     assert len(prediction.auxiliary) == 2
@@ -183,7 +204,6 @@ def test_earlier_layers_are_what_their_heads_give(name: str) -> None:
             assert torch.equal(logits, outputs.intermediate_logits[:, index + 1])
             assert torch.equal(boxes, outputs.intermediate_reference_points[:, index + 1])
         return
-    model.config.num_denoising = 0
     theirs = model(**family.inputs(images, None), labels=some_labels((2, 1))).auxiliary_outputs[:2]
     for (logits, boxes), layer in zip(prediction.auxiliary, theirs, strict=True):
         torch.testing.assert_close(logits, layer["logits"])
@@ -194,7 +214,7 @@ def test_earlier_layers_are_what_their_heads_give(name: str) -> None:
 def test_scores_are_distinct_and_evaluation_is_the_models_own(name: str) -> None:
     model: Any = stir(EVERY[name]()).eval().double()
     images = some_images(2, 64, 96).double()
-    family = build_family(model, LossSpec())
+    family = build_family(model, PLAIN)
     assert (family.name, family.scores, family.classes) == (name, "sigmoid", 3)
     outputs, extras = run(family, model, images)
     assert extras == {}
@@ -207,11 +227,10 @@ def test_scores_are_distinct_and_evaluation_is_the_models_own(name: str) -> None
 @pytest.mark.parametrize("name", REAL_TIME)
 class TestRealTime:
     def test_input_and_notes(self, name: str) -> None:
-        family = build_family(REAL_TIME[name](), LossSpec())
+        family = build_family(REAL_TIME[name](), PLAIN)
         assert isinstance(family, RealTimeFamily)
         assert family.default_input == InputSpec(size=(640, 640), mask=False)
         assert set(family.inputs(torch.zeros(1, 3, 64, 32), torch.ones(1, 64, 32))) == {"pixel_values"}
-        assert "denoising" in family.notes[0]
         with pytest.raises(ModelError, match=r"multiples of 32, not 100x64 .*set model.input.size"):
             family.inputs(torch.zeros(1, 3, 100, 64), None)
 
@@ -242,8 +261,135 @@ class TestRealTime:
             assert not torch.equal(model(images).logits, expected)
         torch.testing.assert_close(run(family, model, images)[0].logits, expected, rtol=0, atol=0)
         with pytest.raises((RuntimeError, ValueError)):
-            family.forward(model, {"pixel_values": torch.zeros(1, 4, 64, 64)})
+            run(family, model, torch.zeros(1, 4, 64, 64))
         assert all(part.eval_size == 640 for part in positioned)
+
+
+class TestDenoising:
+    @pytest.mark.parametrize("name", [name for name in REAL_TIME if name not in FINE])
+    @pytest.mark.parametrize("counts", [(2, 1), (0, 3), (0, 0), (120, 1)])
+    def test_loss_and_gradients_are_the_eager_models(self, name: str, counts: tuple[int, ...]) -> None:
+        """Given the same noise; 120 objects are more than the 100 denoising queries, and one group of their own."""
+        model = stir(REAL_TIME[name]()).train()
+        images, labels = some_images(2, 64, 96), some_labels(counts)
+        family = build_family(model, LossSpec())
+        total, parts = family.loss(*train(family, model, images, labels), labels)
+        total.backward()
+        found = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+        model.zero_grad()
+        eager = eager_loss(model, images, labels, seed=5)
+        torch.testing.assert_close(total, eager, rtol=1e-6, atol=1e-5)
+        torch.testing.assert_close(sum(parts.values()), total.detach())
+        assert ("denoising" in parts) == any(counts)
+        eager.backward()
+        for key, value in model.named_parameters():
+            if value.grad is not None:
+                torch.testing.assert_close(found[key], value.grad, rtol=1e-3, atol=1e-5)
+
+    @pytest.mark.parametrize("name", FINE)
+    def test_each_layer_of_a_fine_decoder_is_denoised_with_its_own_corners(self, name: str) -> None:
+        from transformers.loss.loss_d_fine import DFineLoss
+        from transformers.loss.loss_deimv2 import Deimv2Loss
+
+        model: Any = stir(REAL_TIME[name](decoder_layers=3)).train()
+        images, labels = some_images(2, 64, 96), some_labels((2, 1))
+        family = build_family(model, LossSpec())
+        out, extras = train(family, model, images, labels)
+        _, parts = family.loss(out, extras, labels)
+        criterion: Any = {"d_fine": DFineLoss, "deimv2": Deimv2Loss}[name](model.config)
+        # 50 groups of two copies of up to two objects: the positive ones of group g are 4g and, if any, 4g + 1.
+        first = [position for group in range(50) for position in (4 * group, 4 * group + 1)]
+        pairs = [(first, [0, 1] * 50), ([4 * group for group in range(50)], [0] * 50)]
+        indices = [(torch.tensor(queries), torch.tensor(objects)) for queries, objects in pairs]
+        expected = torch.zeros(())
+        for layer in range(4):  # the first guess, then three layers
+            given = {
+                "logits": out.intermediate_logits[:, layer, :200],
+                "pred_boxes": out.intermediate_reference_points[:, layer, :200].clamp(0, 1),
+            }
+            if layer:
+                given["pred_corners"] = out.intermediate_predicted_corners[:, layer - 1, :200]
+                given["ref_points"] = out.initial_reference_points[:, layer - 1, :200]
+                given["teacher_corners"] = out.intermediate_predicted_corners[:, -1, :200]
+                given["teacher_logits"] = out.intermediate_logits[:, -1, :200]
+            for loss in criterion.losses:
+                for key, value in criterion.get_loss(loss, given, labels, indices, 3 * 50).items():
+                    expected = expected + value.sum() * criterion.weight_dict.get(key, 0)
+        torch.testing.assert_close(parts["denoising"], expected.detach(), rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("name", REAL_TIME)
+    def test_the_models_own_queries_see_nothing_of_it(self, name: str) -> None:
+        model = stir(REAL_TIME[name]()).train()
+        for part in model.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+        images, labels = some_images(2, 64, 96), some_labels((3, 1))
+        family, plain = build_family(model, LossSpec()), build_family(model, PLAIN)
+        expected = plain.read(*run(plain, model, images))
+        for outputs in (run(family, model, images), train(family, model, images, labels)):
+            found = family.read(*outputs)
+            torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(found.boxes, expected.boxes, rtol=1e-4, atol=1e-5)
+            assert len(found.auxiliary) == len(expected.auxiliary)
+            for (logits, boxes), (own_logits, own_boxes) in zip(found.auxiliary, expected.auxiliary, strict=True):
+                torch.testing.assert_close(logits, own_logits, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(boxes, own_boxes, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("name", REAL_TIME)
+    def test_the_model_is_left_as_it_was(self, name: str) -> None:
+        model: Any = stir(REAL_TIME[name]()).train()
+        module = module_of(name)
+        before = module.get_contrastive_denoising_training_group
+        family = build_family(model, LossSpec())
+        train(family, model, some_images(1, 64, 64), some_labels((1,)))
+        with pytest.raises((RuntimeError, ValueError)):
+            train(family, model, torch.zeros(1, 4, 64, 64), some_labels((1,)))
+        assert module.get_contrastive_denoising_training_group is before
+        assert not model.model._forward_pre_hooks
+
+    @pytest.mark.parametrize("counts", [(1,), (3, 0, 2), (60, 2), (120, 3)])
+    def test_the_positions_of_the_copies_are_transformers_own(self, counts: tuple[int, ...]) -> None:
+        config, labels = tiny_rt_detr().config, some_labels(counts)  # type: ignore[union-attr]
+        made: Any = module_of("rt_detr").get_contrastive_denoising_training_group(
+            labels,
+            3,
+            config.num_queries,
+            nn.Embedding(4, 8),
+            config.num_denoising,  # type: ignore[union-attr]
+        )
+        theirs, mine = made[3], meta_values(config, labels)
+        assert (mine["dn_num_group"], mine["dn_num_split"]) == (theirs["dn_num_group"], theirs["dn_num_split"])
+        for own, other in zip(mine["dn_positive_idx"], theirs["dn_positive_idx"], strict=True):
+            assert torch.equal(own, other)
+        given = noised("rt_detr", config, labels, torch.zeros(len(counts), 3, 8, 8))
+        assert torch.equal(_mask(given[GROUPS][0], config.num_queries, given[BOXES]), made[2])  # type: ignore[union-attr]
+
+    def test_outputs_of_inputs_without_these_labels_are_an_error(self) -> None:
+        model = stir(tiny_rt_detr()).train()
+        family = build_family(model, LossSpec())
+        images, labels = some_images(2, 64, 64), some_labels((3, 1))
+        for outputs, made in (
+            (run(family, model, images), 6),
+            (train(family, model, images, some_labels((1, 0))), 200),
+        ):
+            with pytest.raises(
+                ModelError, match=f"need 198 denoising queries, and the outputs have {made}.*training_inputs"
+            ):
+                family.loss(*outputs, labels)
+
+    def test_where_it_is_off_the_reason_is_said(self) -> None:
+        assert build_family(tiny_rt_detr(), LossSpec()).notes == ()
+        for spec, changes, reason in (
+            (PLAIN, {}, "train.loss.denoising is false"),
+            (LossSpec(auxiliary=False), {}, "train.loss.auxiliary is false"),
+            (LossSpec(), {"num_denoising": 0}, "made without one"),
+        ):
+            family = build_family(tiny_rt_detr(**changes), spec)
+            assert not family.denoising
+            assert reason in family.notes[0]
+        with pytest.raises(ModelError, match=r"train\.loss\.denoising: .*no denoising branch"):
+            build_family(tiny_lw_detr(), LossSpec(denoising=True))
+        assert build_family(tiny_rt_detr(), LossSpec(denoising=True)).denoising
 
 
 @pytest.mark.parametrize("name", GROUPED)

@@ -76,6 +76,32 @@ def test_the_count_is_of_one_sample_even_where_heads_are_in_the_batch(deimv2: Sp
     assert int(folded.count) == 16 * 8 * 3  # channels, queries, points
 
 
+def test_ranges_are_those_of_the_evaluation_graph(deimv2: Specimen) -> None:
+    """In training there are denoising queries too, and class heads of earlier layers that evaluation has not."""
+    batch = deimv2.batch((1, 1, 0))
+    student = compiled(deimv2)
+    calibrate(student, [batch])
+    seen: dict[str, Tensor] = {}
+
+    def first(name: str, value: Tensor) -> None:
+        seen.setdefault(name, value)
+
+    for structure in ("eval", "train"):
+        with torch.no_grad():
+            student.switch_off()
+            hooks = [
+                quantizer.register_forward_pre_hook(lambda _, args, name=name: first(name, args[0]))
+                for name, quantizer in student.quantizers.items()
+            ]
+            student.run(deimv2.family.inputs(batch.pixel_values, batch.pixel_mask), structure=structure)
+            for hook in hooks:
+                hook.remove()
+    for name, quantizer in student.quantizers.items():
+        if not quantizer.is_weight:
+            per_sample = seen[name].numel() // quantizer.size // (3 if quantizer.batched else 1)
+            assert int(quantizer.count) == per_sample, name
+
+
 def test_dropout_and_statistics_stay_out_of_it(detr: Specimen) -> None:
     scales = []
     for seed in (0, 1):

@@ -30,9 +30,11 @@ class Family(ABC):
     default_input: concrete; ``mean`` None means that values stay in 0..1.
     loss_spec: the recipe's ``train.loss``.
     classes: size of the class head, no-object not counted.
+    denoising: whether training uses a denoising branch.
     """
 
     notes: tuple[str, ...] = ()
+    denoising: bool = False
 
     def __init__(
         self,
@@ -56,6 +58,10 @@ class Family(ABC):
             pixel_values: (batch, 3, height, width). pixel_mask: (batch, height, width), 1 is image; None is all image.
         """
 
+    def training_inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None, labels: Labels) -> dict[str, Tensor]:
+        """``inputs``, with what a denoising branch makes of the labels. May draw random numbers."""
+        return self.inputs(pixel_values, pixel_mask)
+
     @abstractmethod
     def forward(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """The model's own output, and what the loss needs beside it while ``model.training``.
@@ -71,7 +77,8 @@ class Family(ABC):
     def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         """The detection loss, with a graph, and its parts: detached scalars that sum to it.
 
-        parts: ``class``, ``l1``, ``giou`` of the last layer, and ``auxiliary``: everything of the earlier layers.
+        parts: ``class``, ``l1``, ``giou`` of the last layer, ``denoising`` of a branch for it, and ``auxiliary``:
+        everything of the earlier layers.
         """
 
     @abstractmethod

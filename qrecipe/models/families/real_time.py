@@ -25,6 +25,7 @@ from .base import (
     named_parts,
     own_field,
 )
+from .denoising import denoising, meta_values, noised
 
 HEADS = re.compile(
     r"((model\.decoder\.)?class_embed(\.\d+)?|model\.enc_score_head|model\.denoising_class_embed)\.(weight|bias)$"
@@ -55,11 +56,11 @@ class RealTimeFamily(Family):
     The size is the configuration's ``anchor_image_size`` or ``eval_size`` where it has one, else 640x640; any other of
     which height and width are multiples of the coarsest stride may be chosen. Images are not normalised, but for
     backbones of DINOv3.
-    """
 
-    notes: tuple[str, ...] = (
-        "the denoising branch is not used in training: it would need the labels inside the network",
-    )
+    Training uses the denoising branch where the model has one (``config.num_denoising``), unless ``train.loss`` turns
+    it or the auxiliary losses off, of which it is one. Its queries stand before the model's own in what training
+    returns; predictions leave them out.
+    """
 
     def __init__(self, name: str, config: Any, loss_spec: LossSpec) -> None:
         size = config.anchor_image_size or config.eval_size or (640, 640)
@@ -76,6 +77,14 @@ class RealTimeFamily(Family):
         self.stride = int(max(config.feat_strides))
         self._config = copy.deepcopy(config)
         self._config.auxiliary_loss = loss_spec.auxiliary
+        self.denoising = loss_spec.auxiliary and loss_spec.denoising is not False and config.num_denoising > 0
+        if not self.denoising:
+            why = "train.loss.denoising is false"
+            if not config.num_denoising:
+                why = "the model was made without one"
+            elif not loss_spec.auxiliary:
+                why = "it is one of the auxiliary losses, and train.loss.auxiliary is false"
+            self.notes = (f"the denoising branch is not used in training: {why}",)
 
     @classmethod
     def of(cls, name: str, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> RealTimeFamily:
@@ -83,7 +92,7 @@ class RealTimeFamily(Family):
         return cls(name, model.config, loss_spec)
 
     def inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> dict[str, Tensor]:
-        """The images alone: these detectors know no padding.
+        """The images alone: these detectors know no padding. With denoising, also queries that stand for nothing.
 
         Raises:
             ModelError: height or width is no multiple of the coarsest stride, so that the levels would not align.
@@ -96,12 +105,24 @@ class RealTimeFamily(Family):
                 where="model.input.size",
                 remedy="set model.input.size to such a size",
             )
-        return {"pixel_values": pixel_values}
+        return self._with_noise(pixel_values, None)
+
+    def training_inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None, labels: Labels) -> dict[str, Tensor]:
+        """``inputs``, with noised copies of the objects as queries."""
+        return self.inputs(pixel_values, pixel_mask) | self._with_noise(pixel_values, labels)
+
+    def _with_noise(self, pixel_values: Tensor, labels: Labels | None) -> dict[str, Tensor]:
+        noise = noised(self.name, self._config, labels, pixel_values) if self.denoising else {}
+        return {"pixel_values": pixel_values, **noise}
 
     def forward(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """No extras: the model's own output holds every layer's logits, boxes and corners."""
+        images = inputs["pixel_values"]
         with any_size(model):
-            return model(**inputs), {}
+            if not (self.denoising and model.training):
+                return model(pixel_values=images), {}
+            with denoising(model, self.name, inputs, int(self._config.num_queries)):
+                return model(pixel_values=images), {}
 
     def read(self, outputs: Any, extras: Mapping[str, Tensor]) -> Prediction:
         """Auxiliary are the earlier decoder layers alone; in evaluation only DEIMv2 and D-FINE leave them out.
@@ -109,56 +130,86 @@ class RealTimeFamily(Family):
         A first guess before the first layer's refinement, which D-FINE and DEIMv2 put first in training, and the
         encoder's proposals belong to the loss only.
         """
-        logits = own_field(outputs, "intermediate_logits")
-        boxes = own_field(outputs, "intermediate_reference_points")
-        layers = list(zip(logits.unbind(1), boxes.unbind(1), strict=True))
-        earlier = tuple(layers[-self._config.decoder_layers : -1])
-        return Prediction(own_field(outputs, "logits"), own_field(outputs, "pred_boxes"), earlier)
+        own = self._own_queries()
+        layers = self._layers(outputs, own)
+        earlier = tuple((layer["logits"], layer["pred_boxes"]) for layer in layers[-self._config.decoder_layers : -1])
+        return Prediction(own_field(outputs, "logits")[:, own], own_field(outputs, "pred_boxes")[:, own], earlier)
 
     def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         """transformers' own criterion on the last layer, and where asked for on what comes before it.
 
-        RT-DETR's equals the eager model's with ``config.num_denoising = 0``. D-FINE and DEIMv2 put their first guess
+        RT-DETR's equals the eager model's, given the same noise. D-FINE and DEIMv2 put their first guess
         before the layers' logits and boxes, but not before their corners: transformers pairs each layer's corners with
         the logits and boxes of the one before, and leaves the last but one out. Here each layer has its own corners,
         and the first guess, which has none, is trained as the encoder's proposals are; so does the published code.
 
         Meant for outputs in train mode. In float32 whatever the model computes in: transformers' losses are.
+
+        Raises:
+            ModelError: the outputs' denoising queries are not those of these labels.
         """
-        logits, boxes = own_field(outputs, "logits").float(), _inside(own_field(outputs, "pred_boxes"))
+        own = self._own_queries()
+        logits, boxes = own_field(outputs, "logits").float()[:, own], _inside(own_field(outputs, "pred_boxes")[:, own])
+        targets = fitted_labels(labels, boxes)
         given: dict[str, Any] = {"logits": logits, "pred_boxes": boxes}
         if self._config.auxiliary_loss:
-            given["auxiliary_outputs"] = self._earlier(outputs)
+            given["auxiliary_outputs"] = [*self._trained(outputs, own, last=False), _proposals(outputs)]
+        if self.denoising and any(len(target["class_labels"]) for target in targets):
+            meta = meta_values(self._config, targets)
+            noise = slice(meta["dn_num_split"][0])
+            made = own_field(outputs, "logits").shape[1] - logits.shape[1]
+            if made != noise.stop:
+                raise ModelError(
+                    f"these labels need {noise.stop} denoising queries, and the outputs have {made}",
+                    where=self.kind.title,
+                    remedy="make the inputs of a training step with family.training_inputs and the same labels, or set "
+                    "train.loss.denoising to false",
+                )
+            given |= {"dn_auxiliary_outputs": self._trained(outputs, noise, last=True), "denoising_meta_values": meta}
         module, _, name = self.kind.criterion.rpartition(".")
         criterion = getattr(importlib.import_module(module), name)(self._config).to(logits.device)
-        named = criterion(given, fitted_labels(labels, boxes))
+        named = criterion(given, targets)
         total = torch.stack([value.sum() for value in named.values()]).sum()
         last = {"class": named[self.kind.class_loss], "l1": named["loss_bbox"], "giou": named["loss_giou"]}
+        if "dn_auxiliary_outputs" in given:
+            last["denoising"] = torch.stack([value.sum() for name, value in named.items() if "_dn_" in name]).sum()
         return total, named_parts(total, last, self._config.auxiliary_loss)
 
-    def _earlier(self, outputs: Any) -> list[dict[str, Tensor]]:
-        """The earlier layers, then a first guess where there is one, then the encoder's proposals."""
-        logits = list(own_field(outputs, "intermediate_logits").float().unbind(1))
-        boxes = list(_inside(own_field(outputs, "intermediate_reference_points")).unbind(1))
-        first = len(logits) - self._config.decoder_layers
-        found = [{"logits": a, "pred_boxes": b} for a, b in zip(logits, boxes, strict=True)]
-        guess, layers = found[:first], found[first:-1]
+    def _own_queries(self) -> slice:
+        """The queries that predict: the last ones, behind those of a denoising branch."""
+        return slice(-int(self._config.num_queries), None)
+
+    def _layers(self, outputs: Any, queries: slice) -> list[dict[str, Tensor]]:
+        """Logits and boxes of some queries after every decoder layer; a first guess before them where there is one."""
+        logits = own_field(outputs, "intermediate_logits")[:, :, queries].unbind(1)
+        boxes = own_field(outputs, "intermediate_reference_points")[:, :, queries].unbind(1)
+        return [{"logits": a, "pred_boxes": b} for a, b in zip(logits, boxes, strict=True)]
+
+    def _trained(self, outputs: Any, queries: slice, last: bool) -> list[dict[str, Tensor]]:
+        """What some queries are trained on: the decoder layers, the last one if asked for, then the first guess."""
+        found = [
+            {"logits": layer["logits"].float(), "pred_boxes": _inside(layer["pred_boxes"])}
+            for layer in self._layers(outputs, queries)
+        ]
+        first = len(found) - self._config.decoder_layers
+        guess, layers = found[:first], found[first:]
         corners = own_field(outputs, "intermediate_predicted_corners")
         if corners is not None:
-            references = own_field(outputs, "initial_reference_points").float().unbind(1)
-            fine = corners.float().unbind(1)
+            references = own_field(outputs, "initial_reference_points").float()[:, :, queries].unbind(1)
+            fine = corners.float()[:, :, queries].unbind(1)
             for index, layer in enumerate(layers):
                 layer |= {"pred_corners": fine[index], "ref_points": references[index]}
-                layer |= {"teacher_corners": fine[-1], "teacher_logits": logits[-1]}
-        proposals = own_field(outputs, "enc_topk_bboxes")
-        return [
-            *layers,
-            *guess,
-            {"logits": own_field(outputs, "enc_topk_logits").float(), "pred_boxes": _inside(proposals)},
-        ]
+                layer |= {"teacher_corners": fine[-1], "teacher_logits": found[-1]["logits"]}
+        return [*(layers if last else layers[:-1]), *guess]
 
     def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:
         return HEADS.match(key) is not None
+
+
+def _proposals(outputs: Any) -> dict[str, Tensor]:
+    """The encoder's, of the model's own queries alone."""
+    logits: Tensor = own_field(outputs, "enc_topk_logits")
+    return {"logits": logits.float(), "pred_boxes": _inside(own_field(outputs, "enc_topk_bboxes"))}
 
 
 def _inside(boxes: Tensor) -> Tensor:
