@@ -48,6 +48,8 @@ DOCUMENT = ROOT / "docs" / "coverage.md"
 CLASSES = 5
 STEPS = 2
 EXAMPLE = (2, 256, 320)
+LARGE = 100_000_000
+"""Parameters of a model of which ten copies in float64, with gradients and optimizer, are too much for 24 GB."""
 SHAPES = ((1, 320, 256), (2, 224, 288), (3, 250, 333))
 """(batch, height, width) at which student and model are compared; the last is no multiple of any stride."""
 
@@ -151,8 +153,13 @@ def at_size(family: Family, recipe: Recipe, height: int, width: int) -> InputSpe
 
 
 def widest(model: nn.Module, family: Family, size: tuple[int, int, int]) -> torch.dtype:
-    """float64 where the model runs in it, else float32: some make float32 tables on the way. The model is left so."""
+    """float64 where the model runs in it and is not large, else float32: some make float32 tables on the way.
+
+    The model is left so.
+    """
     pixels, mask = images(*size)
+    if sum(parameter.numel() for parameter in model.parameters()) > LARGE:
+        return torch.float32
     try:
         with torch.no_grad():
             family.forward(model.double(), family.inputs(pixels, mask))
