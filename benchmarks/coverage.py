@@ -48,8 +48,6 @@ DOCUMENT = ROOT / "docs" / "coverage.md"
 CLASSES = 5
 STEPS = 2
 EXAMPLE = (2, 256, 320)
-LARGE = 100_000_000
-"""Parameters of a model of which ten copies in float64, with gradients and optimizer, are too much for 24 GB."""
 SHAPES = ((1, 320, 256), (2, 224, 288), (3, 250, 333))
 """(batch, height, width) at which student and model are compared; the last is no multiple of any stride."""
 
@@ -105,12 +103,13 @@ def measure(
     start = time.perf_counter()
     source = capture_source(model, family, image_input)
     seconds = time.perf_counter() - start
-    student = make_student(source, recipe)
-    plan = student.plan
-    differences = compare(student, model, family, shapes, dtype)
-    student.zero_grad(set_to_none=True)  # a large model in float64, and its copies, need the room
+    # No student is kept beside the next: a large model in float64, its gradients and its copies fill a small machine.
+    differences = compare(make_student(source, recipe), model, family, shapes, dtype)
     data = labelled(batch, height, width, dtype)
     losses, without = train(source, recipe, data)
+    targets = dict(every_target(source, recipe, data))
+    student = make_student(source, recipe)
+    plan = student.plan
     quantizers = len(plan.quantizers)
     pixels, mask = images(2, height, width, dtype)
     student.switch_off()
@@ -142,7 +141,7 @@ def measure(
         without_gradient=without,
         reloaded=reloaded,
         copied=copied,
-        targets=dict(every_target(source, recipe, data)),
+        targets=targets,
         notes=list(plan.notes),
     )
 
@@ -153,13 +152,8 @@ def at_size(family: Family, recipe: Recipe, height: int, width: int) -> InputSpe
 
 
 def widest(model: nn.Module, family: Family, size: tuple[int, int, int]) -> torch.dtype:
-    """float64 where the model runs in it and is not large, else float32: some make float32 tables on the way.
-
-    The model is left so.
-    """
+    """float64 where the model runs in it, else float32: some make float32 tables on the way. The model is left so."""
     pixels, mask = images(*size)
-    if sum(parameter.numel() for parameter in model.parameters()) > LARGE:
-        return torch.float32
     try:
         with torch.no_grad():
             family.forward(model.double(), family.inputs(pixels, mask))
@@ -239,16 +233,21 @@ def compare(
             except Exception:  # family or model refuse this size, in whatever way
                 found[key] = None
                 continue
-            mine = seeded(lambda inputs=inputs: student.run(inputs)[:2])
-            backward(leaves(mine))
-            backward(leaves(theirs))
+            expected = gone_back(theirs)
+            mine = gone_back(seeded(lambda inputs=inputs: student.run(inputs)[:2]))
             own = dict(student.named_parameters())
             pairs = [(own[name].grad, value.grad) for name, value in eager.named_parameters() if name in own]
             slopes = [(a, b) for a, b in pairs if a is not None and b is not None]
             lost = any((a is None) != (b is None) for a, b in pairs)
             slope = worst([a for a, _ in slopes], [b for _, b in slopes])
-            found[key] = (worst(leaves(mine), leaves(theirs)), float("inf") if lost else slope)
+            found[key] = (worst(mine, expected), float("inf") if lost else slope)
     return found
+
+
+def gone_back(value: Any) -> list[Tensor]:
+    """The tensors of an output after a backward pass from them, without the graph behind them."""
+    backward(leaves(value))
+    return [leaf.detach() for leaf in leaves(value)]
 
 
 def contiguous_gradient(part: nn.Module, inputs: Any, output: Tensor) -> None:

@@ -9,9 +9,8 @@ HEAD = """\
 # Coverage
 
 Written by `python benchmarks/coverage.py`; no cell is made by hand. Each row is the family's shipped 4-4-8 recipe,
-with random weights, at the model's published size, captured at a small image and run at others; in float64, or in
-float32 where the model itself makes float32 tables on the way or has more than 100 M parameters. BatchNorms have the
-statistics of two batches of noise.
+with random weights, at the model's published size, captured at a small image and run at others; in float64, or where
+the model itself makes float32 tables on the way, in float32. BatchNorms have the statistics of two batches of noise.
 
 Simulated quantization throughout. What the recipes keep real-valued by a rule (`keep: float`) is left out of "MACs
 covered"; everything else without a quantizer is named in the last table.

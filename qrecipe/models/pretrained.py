@@ -70,9 +70,8 @@ def load_pretrained(
         stored = None if folder is None else stored_config(folder, place)
         config = _config(spec, detectors, place) if spec.architecture is not None else _overridden(stored, spec, place)
         check_type(config, spec, detectors, place)
-        messages: tuple[str, ...] = ()
         if config.model_type in PROMPTED:
-            label_map = set_prompt(config, folder, spec, categories, place, known)
+            label_map, messages = set_prompt(config, folder, spec, categories, place, known)
         else:
             label_map, messages = _fit_head(config, stored, spec, categories, place, known)
         model_class = getattr(transformers, detectors[config.model_type])

@@ -8,13 +8,15 @@ from typing import Any
 
 from ..data.labels import LabelMap
 from ..recipe.definition import ModelSpec
-from .families.grounding_dino import phrases_of
+from .families.grounding_dino import DELIMITERS, phrases_of
 from .label_mapping import map_labels
 from .place import Place
 from .weight_files import TOKENIZER, model_folder
 
 PROMPTED = ("grounding-dino",)
 """Types of transformers' configurations that hold a prompt, under ``prompt_ids``."""
+START, END, STOP = 101, 102, 1012
+"""[CLS], [SEP] and the full stop of the BERT vocabulary."""
 
 
 def set_prompt(
@@ -24,11 +26,12 @@ def set_prompt(
     categories: Sequence[tuple[int, str]],
     place: Place,
     known: LabelMap | None,
-) -> LabelMap:
+) -> tuple[LabelMap, tuple[str, ...]]:
     """Put the tokens of the categories' names into ``config.prompt_ids``, and map each category to its phrase.
 
     The names are in ascending order of category ids, in lower case, each with a full stop behind it. ``prompt_ids``
-    of the recipe's ``model.config`` are kept as they are.
+    of the recipe's ``model.config`` are kept as they are. A model without weights knows no words: any one stands for
+    a category, and the messages that are returned with the mapping say so.
 
     Args:
         folder: where the weights and their tokenizer are, if they were needed so far.
@@ -41,7 +44,14 @@ def set_prompt(
     assert label_map is not None
     names = [label_map.names[label_map.class_to_category[index]] for index in range(label_map.classes)]
     given = spec.config.get("prompt_ids")
-    ids = list(given) if given is not None else _tokens(names, folder, spec, place)
+    messages: tuple[str, ...] = ()
+    if given is not None:
+        ids = list(given)
+    elif spec.weights is None:
+        ids = _any_words(len(names), int(config.text_config.vocab_size))
+        messages = ("it reads a prompt, and names no weights: an arbitrary word stands for each category",)
+    else:
+        ids = _tokens(names, folder, spec, place)
     found = len(phrases_of(ids))
     if found != len(names):
         where = ("config", "prompt_ids") if given is not None else ()
@@ -50,7 +60,13 @@ def set_prompt(
         what = f"the prompt has {len(ids)} tokens, and the model reads {config.max_text_len}"
         raise place.error((), what, "use data with fewer categories, or shorter names")
     config.prompt_ids = ids
-    return label_map
+    return label_map, messages
+
+
+def _any_words(count: int, vocabulary: int) -> list[int]:
+    """A prompt of one token for each category, the last ones of the vocabulary."""
+    words = [token for token in range(vocabulary) if token not in DELIMITERS][-count:]
+    return [START, *(token for word in words for token in (word, STOP)), END]
 
 
 def _tokens(names: Sequence[str], folder: Path | None, spec: ModelSpec, place: Place) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,21 @@ def description(student: Student) -> dict[str, Any]:
     """What a checkpoint's manifest needs beside the weights, for ``load_student`` to rebuild a student. Plain data."""
     label_map = student.label_map
     return {
-        "recipe": dict(student.recipe.source),
+        "recipe": _rebuilding(student),
         "real_valued": not student.plan.quantizers and not student.plan.alignments,
         "quantized_roles": student.quantized_roles,
         "input": dataclasses.asdict(student.input),
         "label_map": None if label_map is None else _plain_map(label_map),
     }
+
+
+def _rebuilding(student: Student) -> dict[str, Any]:
+    """The recipe's source, with what else the model was given: a prompt that a tokenizer wrote stays as it is."""
+    source = dict(student.recipe.source)
+    model = source.get("model")
+    if student.family.config and isinstance(model, Mapping) and not model.get("factory"):
+        source["model"] = {**model, "config": {**(model.get("config") or {}), **student.family.config}}
+    return source
 
 
 def load_student(folder: Path, model: nn.Module | None = None) -> Student:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_detectors import GROUNDING_DINO, PROMPT, some_images, some_labels, stir, tiny_grounding_dino
+from tiny_detectors import GROUNDING_DINO, PROMPT, RESNET, some_images, some_labels, stir, tiny_grounding_dino
 
 from qrecipe.errors import ModelError
 from qrecipe.models.families import build_family
 from qrecipe.models.families.grounding_dino import phrases_of
 from qrecipe.models.sources import build_model
+from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import LossSpec, ModelSpec, WeightsSource
+from qrecipe.student import Student, capture_source, make_student
 
+SMALLER = {**GROUNDING_DINO, "num_feature_levels": 2, "backbone_config": {**RESNET, "out_features": ["stage4"]}}
 PETS = [(1, "dog"), (3, "Tabby cat"), (7, "bird")]
 
 
@@ -119,7 +123,36 @@ class TestBuild:
         assert built.family.classes == 3
         with pytest.raises(ModelError, match=r"config\.prompt_ids: the prompt has 3 phrases for 2 categories"):
             build_model(ModelSpec(architecture="grounding-dino", config=config), PETS[:2])
-        with pytest.raises(ModelError, match="no tokenizer"):
-            build_model(ModelSpec(architecture="grounding-dino", config=GROUNDING_DINO), PETS)
         with pytest.raises(ModelError, match="has 9 tokens, and the model reads 8"):
             build_model(ModelSpec(architecture="grounding-dino", config={**config, "max_text_len": 8}), PETS)
+
+    def test_without_weights_any_words_will_do(self) -> None:
+        built = build_model(ModelSpec(architecture="grounding-dino", config=GROUNDING_DINO), PETS)
+        model: Any = built.model
+        assert model.config.prompt_ids == [101, 1097, 1012, 1098, 1012, 1099, 1012, 102]
+        assert built.family.classes == 3
+        assert "arbitrary word" in built.messages[0]
+
+    def test_weights_without_a_tokenizer_are_an_error(self, tmp_path: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+        weights = WeightsSource(file=tmp_path / "model.safetensors")
+        with pytest.raises(ModelError, match=r"config\.prompt_ids: there is no tokenizer"):
+            build_model(ModelSpec(architecture="grounding-dino", config=GROUNDING_DINO, weights=weights), PETS)
+
+
+def test_a_saved_student_keeps_its_prompt(tmp_path: Path) -> None:
+    """The tokenizer that wrote it is not needed to load it."""
+    recipe = recipe_from_mapping({"version": 1, "model": {"architecture": "grounding-dino", "config": SMALLER}})
+    built = build_model(recipe.model, PETS, random_weights=True)
+    written = {**built.model.config.to_dict(), "prompt_ids": PROMPT}  # type: ignore[operator]
+    model = stir(type(built.model)(type(built.model.config)(**written)))  # type: ignore[arg-type]
+    family = build_family(model, LossSpec())
+    source = capture_source(model, family, replace(family.default_input, size=(128, 160), shortest=None, longest=None))
+    student = make_student(replace(source, label_map=built.label_map), recipe)
+    student.save(tmp_path / "student")
+    loaded = Student.load(tmp_path / "student")
+    images = some_images(1, 64, 96)
+    assert loaded.recipe.model.config["prompt_ids"] == PROMPT
+    torch.testing.assert_close(loaded.predict(images).logits, student.eval().predict(images).logits, rtol=0, atol=0)

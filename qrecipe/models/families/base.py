@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -31,10 +32,12 @@ class Family(ABC):
     loss_spec: the recipe's ``train.loss``.
     classes: size of the class head, no-object not counted.
     denoising: whether training uses a denoising branch.
+    config: what the model was given beside its recipe and weights, as keys of ``model.config`` that rebuild it.
     """
 
     notes: tuple[str, ...] = ()
     denoising: bool = False
+    config: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,

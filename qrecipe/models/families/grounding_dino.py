@@ -51,6 +51,7 @@ class GroundingDinoFamily(Family):
         phrases = phrases_of(ids)
         shown = InputSpec(shortest=800, longest=1333, mean=IMAGENET_MEAN, std=IMAGENET_STD, mask=True)
         super().__init__("grounding-dino", "sigmoid", shown, loss_spec, len(phrases))
+        self.config = {"prompt_ids": list(ids)}
         self._config = copy.deepcopy(config)
         self._ids = torch.tensor([list(ids)])
         self._map = torch.zeros(len(phrases), int(config.max_text_len), dtype=torch.int64)
