@@ -21,6 +21,7 @@ from coverage import build
 
 from qrecipe.graph import capture
 from qrecipe.models.families import Family
+from qrecipe.models.open_windows import open_windows
 from qrecipe.recipe import load_recipe
 from qrecipe.student import capture_source, make_student
 
@@ -50,7 +51,8 @@ def one(path: Path) -> list[float]:
     model, family = built.model, built.family
 
     shown = replace(built.input, size=SIZE[1:], shortest=None, longest=None)
-    capturing, _ = timed(lambda: capture(model, family.forward, inputs(family, *SIZE)))
+    with open_windows(model):
+        capturing, _ = timed(lambda: capture(model, family.forward, inputs(family, *SIZE)))
     whole, source = timed(lambda: capture_source(model, family, shown, label_map=built.label_map))
     rewriting, _ = timed(lambda: make_student(source, recipe))
     return [building, capturing, max(whole - capturing, 0.0), rewriting, whole + rewriting]

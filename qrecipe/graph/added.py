@@ -10,6 +10,6 @@ from torch import fx
 def call_like(graph: fx.Graph, like: fx.Node, target: Any, args: tuple[Any, ...]) -> fx.Node:
     """A call at the graph's insertion point that belongs to where ``like`` does."""
     node = graph.call_function(target, args)
-    node.meta = {key: value for key, value in like.meta.items() if key != "val"}
+    node.meta = {"module": like.meta.get("module", "")}
     node.meta["val"] = target(*[arg.meta["val"] if isinstance(arg, fx.Node) else arg for arg in args])
     return node

@@ -39,7 +39,7 @@ def _unfold(graph: fx.Graph, copy: fx.Node, order: dict[fx.Node, int]) -> bool:
     while isinstance(base, fx.Node) and base.target in _SCATTERS:
         views.append(base)
         base = base.args[0]
-    if not isinstance(base, fx.Node) or base.op != "call_function" or not views or copy.users:
+    if not isinstance(base, fx.Node) or not _makes_its_own(base) or not views or copy.users:
         return False
     value = copy.args[1]
     if not isinstance(value, fx.Node) or shape_of(value) is None or shape_of(value) != shape_of(views[0]):
@@ -51,10 +51,18 @@ def _unfold(graph: fx.Graph, copy: fx.Node, order: dict[fx.Node, int]) -> bool:
     ):
         return False
     with graph.inserting_before(copy):
-        value = call_like(graph, copy, aten.to.dtype, (value, views[0].meta["val"].dtype))
+        if value.meta["val"].dtype != views[0].meta["val"].dtype:
+            value = call_like(graph, copy, aten.to.dtype, (value, views[0].meta["val"].dtype))
+            order[value] = order[copy]
         for view in views:
             value = call_like(graph, copy, _SCATTERS[view.target], (view.args[0], value, *view.args[1:]))
             order[value] = order[copy]
     base.replace_all_uses_with(value, delete_user_cb=lambda user: order.get(user, -1) > order[copy])
     graph.erase_node(copy)
     return True
+
+
+def _makes_its_own(node: fx.Node) -> bool:
+    """Whether a call returns memory that no other tensor looks at. Whatever may be a view counts as one."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not any(value.alias_info for value in schema.returns)

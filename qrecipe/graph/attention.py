@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import fx
 
+from .added import call_like
 from .face import Face, QueryPoint
 from .flow import exits_of, region_of, within
 from .operands import leads_to_softmax
@@ -96,10 +97,7 @@ def _batch_first(face: Face, node: fx.Node) -> fx.Node:
 def _computed(graph: fx.Graph, after: fx.Node, target: Any, args: tuple[Any, ...]) -> fx.Node:
     """A new node behind another one, for a tap: what is never exposed is erased as dead."""
     with graph.inserting_after(after):
-        node = graph.call_function(target, args)
-    node.meta = {"module": after.meta.get("module", "")}
-    node.meta["val"] = target(*[arg.meta["val"] if isinstance(arg, fx.Node) else arg for arg in args])
-    return node
+        return call_like(graph, after, target, args)
 
 
 def _dot_product(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:

@@ -58,10 +58,12 @@ def find_operations(captured: Captured) -> dict[Structure, list[Operation]]:
         for index, node in enumerate(nodes):
             found["train"].append(_operation(base, index, node, captured.root, canonical))
     for base, nodes in grouped["eval"].items():
-        others = grouped["train"].get(base, [])
+        others = [hashes["train"][other] for other in grouped["train"].get(base, [])]
+        taken: set[int] = set()
         for index, node in enumerate(nodes):
             if len(others) not in (0, len(nodes)):
-                index = _counterpart(base, hashes["eval"][node], [hashes["train"][other] for other in others])
+                index = _counterpart(base, hashes["eval"][node], others, taken)
+                taken.add(index)
             found["eval"].append(_operation(base, index, node, captured.root, canonical))
     for structure, face in captured.faces.items():
         order = {node: position for position, node in enumerate(face.graph.nodes)}
@@ -71,8 +73,9 @@ def find_operations(captured: Captured) -> dict[Structure, list[Operation]]:
     return found
 
 
-def _counterpart(base: str, own: str, others: list[str]) -> int:
-    matches = [index for index, other in enumerate(others) if other == own]
+def _counterpart(base: str, own: str, others: list[str], taken: set[int]) -> int:
+    """Of several calls that compute the same, each is the counterpart of one."""
+    matches = [index for index, other in enumerate(others) if other == own and index not in taken]
     if not matches:
         raise CaptureError(
             f"a call in the evaluation graph matches none of the {len(others)} calls in the training graph",

@@ -44,7 +44,7 @@ ROLES = (
 OVERRIDABLE = ("backbone", *ROLES)
 """What ``roles:`` in a recipe may name: a role, or the whole backbone."""
 
-SCORING = (*WEIGHTED, "matmul")
+_COUNTS = {aten.arange.default, aten.arange.start, aten.arange.start_step}
 _SCORES = {aten.linear.default, aten.matmul.default}
 _ACTIVATIONS = {aten.relu.default, aten.relu_.default, aten.gelu.default, aten.silu.default, aten.silu_.default}
 
@@ -160,7 +160,7 @@ def _assign(
     text = _text(face, in_decoder, symbols)
     reading = _reading(operations, in_decoder & attention, text)
     # A module without weights, which scores features by their product with a prompt's, may score the chosen ones again.
-    choosers = {one.module for one in operations if one.operator == "matmul" and one.node in selecting}
+    choosers = {one.module for one in operations if one.node in selecting and one.module and _scores(one)}
     heads = set[fx.Node]() if layers else _heads(face)
     decoder = _container(layers)
     roles: dict[str, str] = {}
@@ -182,7 +182,7 @@ def _assign(
                 role = "decoder.text_attention" if part_of_layer(module) in reading else "decoder.self_attention"
         elif node in after:
             role = "head.box" if node in to_boxes else "head.class" if node in to_logits else "decoder.position"
-        elif (node in selecting and operation.operator in SCORING) or module in choosers:
+        elif (node in selecting and (operation.operator in WEIGHTED or _scores(operation))) or module in choosers:
             role = "head.proposal"
         elif node in text:
             role = "encoder.text"
@@ -215,9 +215,18 @@ def _is_per_query(operation: Operation, symbols: Symbols) -> bool:
     return not operation.operator.startswith("conv") and len(shape or ()) >= 3 and not symbols.spatial(shape)
 
 
+def _scores(operation: Operation) -> bool:
+    """Whether an operation is a product of features with features, which is no attention's."""
+    return operation.operator == "matmul" and not any(one.kind == "attention" for one in operation.operands)
+
+
 def _text(face: Face, in_decoder: set[fx.Node], symbols: Symbols) -> set[fx.Node]:
-    """What is computed from embedded words and goes into the image's features, without having their extent itself."""
-    words = {node for node in face.graph.nodes if node.target is aten.embedding.default}
+    """What is computed from embedded words and goes into the image's features, without having their extent itself.
+
+    Words are looked up by a constant; what is looked up by its own number, as learned queries are, is none.
+    """
+    embedded = {node for node in face.graph.nodes if node.target is aten.embedding.default}
+    words = {node for node in embedded if not any(one.target in _COUNTS for one in upstream([node], set()))}
     if not words:
         return set()
     outside = [node for node in face.graph.nodes if node not in in_decoder]

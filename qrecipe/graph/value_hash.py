@@ -26,11 +26,12 @@ def value_hashes(
 ) -> dict[fx.Node, str]:
     """What each node computes, as a hash over operators, constants and parameter names.
 
-    Dropout and a tensor's layout in memory count for nothing, nor do sizes.
+    Dropout and a tensor's layout in memory count for nothing.
 
     Args:
         extra: inputs that the other graph does not read, such as those of a denoising branch. What comes from them
-            alone counts for nothing where it is added or put beside something else.
+            alone counts for nothing where it is added or put beside something else; and as that makes tensors larger,
+            sizes count for nothing then.
     """
     hashes: dict[fx.Node, str] = {}
     beside: set[fx.Node] = set()
@@ -51,10 +52,10 @@ def value_hashes(
         if source is not None:
             hashes[node] = hashes[source]
             continue
-        if node.op == "call_function" and not isinstance(node.meta.get("val", _SIZE), Tensor | list | tuple):
+        if extra and node.op == "call_function" and not isinstance(node.meta.get("val", _SIZE), Tensor | list | tuple):
             hashes[node] = _SIZE
             continue
-        args: Any = node.args[:1] if node.target in _RESHAPES else node.args
+        args: Any = node.args[:1] if extra and node.target in _RESHAPES else node.args
         if node.target is aten.scaled_dot_product_attention.default:
             given = dict(zip(_ATTENTION_OPTIONS, args[3:], strict=False))  # without dropout they are often left out
             mask = given.get("attn_mask")

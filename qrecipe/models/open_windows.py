@@ -19,9 +19,9 @@ def open_windows(model: nn.Module) -> Iterator[None]:
     """While it is entered, Swin layers compute the same values by arithmetic that a capture can follow.
 
     Swin pads what its windows do not divide, with one branch where they do and one where not, and infers its batch
-    from the number of windows. torch.export reasons about each such size in terms of the image's, and over four stages
-    does not come to an end. Here every map is padded (by nothing, where it fits) to a number of windows times their
-    side, which needs no reasoning. Nothing is touched if there is no Swin in the model.
+    from the number of windows. torch.export reasons about each such size in terms of the image's, which takes minutes
+    for a tiny Swin of four stages. Here every map is padded (by nothing, where it fits) to a number of windows times
+    their side, which needs no reasoning. Nothing is touched if there is no Swin in the model.
     """
     if not any(type(part).__module__ == SWIN for part in model.modules()):
         yield

@@ -115,6 +115,10 @@ class FakeQuantizer(nn.Module):
         """Whether anything was observed since the last calibration."""
         return self._observer is not None
 
+    def forget(self) -> None:
+        """Drop what was observed since the last calibration."""
+        self._observer = None
+
     @torch.no_grad()
     def integers(self, x: Tensor) -> Tensor:
         """The grid's integers for x, int32 in x's shape, as a runtime would store them."""

@@ -107,6 +107,8 @@ def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
     for alignment in student.query_alignments.values():
         alignment.mode = "on"
     quantizers = student.quantizers
+    for quantizer in quantizers.values():
+        quantizer.forget()  # what a calibration that failed has seen
     try:
         _observe(student, batches, "eval", list(quantizers))
         training_alone = _unseen(quantizers)
@@ -133,14 +135,20 @@ def _observe(student: Student, batches: Sequence[Batch], structure: Structure, n
     for batch in batches:
         for quantizer in student.quantizers.values():
             quantizer.sample_count = len(batch)
-        student.run(_inputs(student, batch), structure=structure)
+        student.run(_inputs(student, batch, structure), structure=structure)
 
 
 def _unseen(quantizers: Mapping[str, FakeQuantizer]) -> list[str]:
     return [name for name, quantizer in quantizers.items() if not quantizer.has_seen_data]
 
 
-def _inputs(student: Student, batch: Batch) -> dict[str, Tensor]:
+def _inputs(student: Student, batch: Batch, structure: Structure = "eval") -> dict[str, Tensor]:
+    """The inputs of one structure; what training makes of the labels is the same at every calibration."""
     parameter = next(student.parameters())
     moved = batch.to(parameter.device)
-    return student.family.inputs(moved.pixel_values.to(parameter.dtype), moved.pixel_mask)
+    images = moved.pixel_values.to(parameter.dtype)
+    if structure == "eval":
+        return student.family.inputs(images, moved.pixel_mask)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return student.family.training_inputs(images, moved.pixel_mask, moved.labels)

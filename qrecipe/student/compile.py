@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.labels import LabelMap
-from ..errors import CaptureError
+from ..errors import CaptureError, PlanError
 from ..graph import Captured, capture, verify
 from ..graph.inputs import image_shape
 from ..models.families import Family, build_family
@@ -160,6 +160,12 @@ def make_plan(
     """The plan alone, on a copy of the source unless one is given; costs are counted at ``image_size``."""
     if recipe.teacher is None:
         part = "model"  # the model is its own teacher
+    if recipe.train.loss.denoising and part == "model" and not source.family.denoising:
+        raise PlanError(
+            f"{source.family.name} has no denoising branch to train with",
+            where=recipe.where(("train", "loss", "denoising")),
+            remedy="remove it, or set it to null",
+        )
     spec = recipe.teacher if part == "teacher" else recipe.model
     assert spec is not None
     return build_plan(

@@ -83,6 +83,42 @@ class OfTheInput(Filled):
         return larger
 
 
+class OfAView(Filled):
+    """The tensor behind the view must get what is written."""
+
+    def fill(self, scores: Tensor) -> Tensor:
+        larger = scores.new_zeros((*scores.shape[:-1], 10))
+        larger.view(*scores.shape[:-1], 2, 5)[..., 0, :] = scores
+        return larger
+
+
+class OfATranspose(Filled):
+    def fill(self, scores: Tensor) -> Tensor:
+        larger = scores.new_zeros((*scores.shape[:-1], 9))
+        larger.transpose(1, 2)[:, :5] = scores.transpose(1, 2)
+        return larger
+
+
+class OfAReadView(Filled):
+    def fill(self, scores: Tensor) -> Tensor:
+        larger = scores * 1.0
+        view = larger.view(scores.shape[0], -1, 5)
+        view[..., :2] = scores[..., 2:4]
+        return larger + view
+
+
+class OneIntoAnother(Filled):
+    """What is copied is itself written into afterwards."""
+
+    def fill(self, scores: Tensor) -> Tensor:
+        part = scores.new_zeros(scores.shape)
+        part[..., :2] = scores[..., :2]
+        larger = torch.zeros((*scores.shape[:-1], 9), dtype=torch.float32)
+        larger[..., :5] = part
+        part[..., 2:] = scores[..., 2:]
+        return larger + torch.cat((part, part[..., :4]), -1)
+
+
 def targets(graph: fx.Graph) -> list[object]:
     return [node.target for node in graph.nodes]
 
@@ -98,7 +134,7 @@ def test_a_write_becomes_a_value(kind: type[Filled]) -> None:
     check(model, found)
 
 
-@pytest.mark.parametrize("kind", [ReadBefore, Spread])
+@pytest.mark.parametrize("kind", [ReadBefore, Spread, OfAView, OfATranspose, OfAReadView, OneIntoAnother])
 def test_what_would_change_its_meaning_is_left(kind: type[Filled]) -> None:
     torch.manual_seed(0)
     model = kind().eval()

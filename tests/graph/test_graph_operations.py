@@ -108,6 +108,25 @@ def test_calls_of_a_shared_head_are_matched_by_what_they_compute(read: tuple[int
     assert train["head@1"].operands[0].site == "head@1.input"
 
 
+class AtSizes(nn.Module):
+    """One head at several sizes of the image, of which evaluation leaves the largest out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 4, 1)
+
+    def forward(self, pixel_values: Tensor) -> list[Tensor]:
+        height, width = pixel_values.shape[-2:]
+        shares = (1, 2, 4) if self.training else (2, 4)
+        return [self.head(F.interpolate(pixel_values, size=(height // k, width // k))) for k in shares]
+
+
+def test_calls_that_differ_by_a_size_are_told_apart() -> None:
+    train, evaluation, _ = operations(AtSizes())
+    assert [name for name in train if name.startswith("head")] == ["head", "head@1", "head@2"]
+    assert [name for name in evaluation if name.startswith("head")] == ["head@1", "head@2"]
+
+
 class OtherInEval(SharedHead):
     def forward(self, pixel_values: Tensor) -> list[Tensor]:
         return super().forward(pixel_values if self.training else pixel_values * 2)

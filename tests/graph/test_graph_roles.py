@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from specimens import Specimen
-from torch import nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from toys import ToyDetector, captured_toy
 
@@ -233,3 +233,31 @@ torch.export.register_dataclass(Found)
 )
 def test_names_of_outputs(outputs: Any, names: list[str]) -> None:
     assert leaf_names(pytree.tree_flatten(outputs)[1]) == names
+
+
+class Picking(nn.Module):
+    """An encoder that keeps the tokens which its attention looks at most, and learned tokens beside the image's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.own = nn.Embedding(3, 8)
+        self.q, self.k, self.v, self.mix = (nn.Linear(8, 8) for _ in range(4))
+        self.classes, self.boxes = nn.Linear(8, 2), nn.Linear(8, 4)
+
+    def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        tokens = self.patches(pixel_values).flatten(2).transpose(1, 2)
+        learned = self.mix(self.own(torch.arange(3)).expand(tokens.shape[0], -1, -1))
+        tokens = torch.cat((tokens, learned), 1)
+        shares = (self.q(tokens) @ self.k(tokens).transpose(1, 2) * 8**-0.5).softmax(-1)
+        tokens = shares @ self.v(tokens)
+        best = shares.mean(1).topk(5).indices
+        chosen = tokens.gather(1, best[..., None].expand(-1, -1, 8))
+        return {"logits": self.classes(chosen), "pred_boxes": self.boxes(chosen).sigmoid()}
+
+
+def test_attention_that_chooses_is_no_head_and_learned_tokens_are_no_text() -> None:
+    captured = captured_toy(Picking())
+    found = discover_roles(captured, find_operations(captured)).of
+    assert found["matmul"] == found["matmul@1"] == "encoder.attention"
+    assert not any(role in ("encoder.text", "decoder.text_attention") for role in found.values())

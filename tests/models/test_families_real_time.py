@@ -335,6 +335,28 @@ class TestDenoising:
                 torch.testing.assert_close(logits, own_logits, rtol=1e-4, atol=1e-5)
                 torch.testing.assert_close(boxes, own_boxes, rtol=1e-4, atol=1e-5)
 
+    def test_the_loss_of_evaluation_has_none(self) -> None:
+        model = stir(tiny_rt_detr()).eval()
+        family, plain = build_family(model, LossSpec()), build_family(model, PLAIN)
+        images, labels = some_images(2, 64, 64), some_labels((2, 1))
+        total, parts = family.loss(*train(family, model, images, labels), labels)
+        torch.testing.assert_close(total, plain.loss(*run(plain, model, images), labels)[0])
+        assert "denoising" not in parts
+
+    @pytest.mark.parametrize("name", REAL_TIME)
+    def test_groups_do_not_see_one_another(self, name: str) -> None:
+        """Nor in the inputs that stand for nothing, on which every capture is compared with its model."""
+        model = stir(REAL_TIME[name]()).train()
+        family = build_family(model, LossSpec())
+        given = family.inputs(some_images(1, 64, 64), None)
+        assert given[GROUPS].tolist() == [[0, 0, 1, 1]]
+        torch.manual_seed(0)
+        apart = family.forward(model, given)[0].logits
+        torch.manual_seed(0)
+        together = family.forward(model, {**given, GROUPS: torch.zeros_like(given[GROUPS])})[0].logits
+        assert not torch.allclose(apart[:, :4], together[:, :4], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(apart[:, 4:], together[:, 4:], rtol=1e-4, atol=1e-5)
+
     @pytest.mark.parametrize("name", REAL_TIME)
     def test_the_model_is_left_as_it_was(self, name: str) -> None:
         model: Any = stir(REAL_TIME[name]()).train()
@@ -387,8 +409,6 @@ class TestDenoising:
             family = build_family(tiny_rt_detr(**changes), spec)
             assert not family.denoising
             assert reason in family.notes[0]
-        with pytest.raises(ModelError, match=r"train\.loss\.denoising: .*no denoising branch"):
-            build_family(tiny_lw_detr(), LossSpec(denoising=True))
         assert build_family(tiny_rt_detr(), LossSpec(denoising=True)).denoising
 
 

@@ -77,7 +77,7 @@ def test_the_count_is_of_one_sample_even_where_heads_are_in_the_batch(deimv2: Sp
 
 
 def test_ranges_are_those_of_the_evaluation_graph(deimv2: Specimen) -> None:
-    """In training there are denoising queries too, and class heads of earlier layers that evaluation has not."""
+    """In training there are denoising queries too."""
     batch = deimv2.batch((1, 1, 0))
     student = compiled(deimv2)
     calibrate(student, [batch])
@@ -86,20 +86,44 @@ def test_ranges_are_those_of_the_evaluation_graph(deimv2: Specimen) -> None:
     def first(name: str, value: Tensor) -> None:
         seen.setdefault(name, value)
 
-    for structure in ("eval", "train"):
-        with torch.no_grad():
-            student.switch_off()
-            hooks = [
-                quantizer.register_forward_pre_hook(lambda _, args, name=name: first(name, args[0]))
-                for name, quantizer in student.quantizers.items()
-            ]
-            student.run(deimv2.family.inputs(batch.pixel_values, batch.pixel_mask), structure=structure)
-            for hook in hooks:
-                hook.remove()
+    student.switch_off()
     for name, quantizer in student.quantizers.items():
-        if not quantizer.is_weight:
+        quantizer.register_forward_pre_hook(lambda _, args, name=name: first(name, args[0]))
+    with torch.no_grad():
+        student.run(deimv2.family.inputs(batch.pixel_values, batch.pixel_mask), structure="eval")
+    training_alone = student.quantizers.keys() - seen.keys()
+    assert {name.split(".")[1] for name in training_alone} == {"decoder"}
+    for name, quantizer in student.quantizers.items():
+        if not quantizer.is_weight and name not in training_alone:
             per_sample = seen[name].numel() // quantizer.size // (3 if quantizer.batched else 1)
             assert int(quantizer.count) == per_sample, name
+
+
+def test_a_calibration_that_failed_leaves_nothing_behind(toy: Specimen) -> None:
+    scales = []
+    for failing in (False, True):
+        student = compiled(toy)
+        good, bad = toy.batch(), toy.batch(seed=4)
+        if failing:
+            bad.pixel_values.mul_(50)
+            with pytest.raises(CalibrationError):
+                calibrate(student, [bad, dataclasses.replace(good, pixel_values=good.pixel_values * float("nan"))])
+        calibrate(student, [good])
+        scales.append(torch.cat([quantizer.scale.detach() for quantizer in student.quantizers.values()]))
+    assert torch.equal(*scales)
+
+
+def test_calibrating_twice_is_calibrating_once(deimv2: Specimen) -> None:
+    """Noise of a denoising branch too: sites of the training graph alone see it."""
+    student = compiled(deimv2)
+    scales = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        calibrate(student, [deimv2.batch()])
+        assert torch.equal(torch.get_rng_state(), before)
+        scales.append(torch.cat([quantizer.scale.detach() for quantizer in student.quantizers.values()]))
+    assert torch.equal(*scales)
 
 
 def test_dropout_and_statistics_stay_out_of_it(detr: Specimen) -> None:

@@ -29,23 +29,29 @@ def module_of(kind: str) -> ModuleType:
     return importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
 
 
-def noised(kind: str, config: Any, labels: Labels | None, like: Tensor) -> dict[str, Tensor]:
-    """The denoising inputs of a batch; queries that stand for nothing where no image has an object.
-
-    A positive and a negative copy of every object, in as many groups as ``config.num_denoising`` queries allow. Draws
-    random numbers.
+def no_noise(config: Any, like: Tensor) -> dict[str, Tensor]:
+    """Denoising inputs that stand for no object: two groups of queries that differ, so that a capture that is compared
+    with its model on them is seen to keep the groups apart.
 
     Args:
-        labels: ``class_labels`` (n,) and ``boxes`` (n, 4) of each image. None: as if there was no object.
+        like: images (batch, 3, height, width), for batch, device and type.
+    """
+    batch = like.shape[0]
+    count = 2 * (batch + 1)  # it differs from the batch, so that a capture takes neither for the other
+    number = torch.arange(count, device=like.device).expand(batch, -1)
+    boxes = (number[..., None] / count - 0.5).to(like).expand(-1, -1, 4)
+    return {CLASSES: number % int(config.num_labels), BOXES: boxes, GROUPS: number // (batch + 1)}
+
+
+def noised(kind: str, config: Any, labels: Labels, like: Tensor) -> dict[str, Tensor]:
+    """The denoising inputs of a batch: a positive and a negative copy of every object, in as many groups as
+    ``config.num_denoising`` queries allow. Draws random numbers. Where no image has an object, ``no_noise``.
+
+    Args:
+        labels: ``class_labels`` (n,) and ``boxes`` (n, 4) of each image.
         like: images (batch, 3, height, width), for device and type.
     """
-    batch, device = like.shape[0], like.device
-    objects = max((len(label["class_labels"]) for label in labels or ()), default=0)
-    if not labels or not objects:
-        count = 2 * (batch + 1)  # it differs from the batch, so that a capture takes neither for the other
-        classes = torch.full((batch, count), int(config.num_labels), dtype=torch.int64, device=device)
-        return {CLASSES: classes, BOXES: like.new_zeros(batch, count, 4), GROUPS: torch.zeros_like(classes)}
-    moved = [{name: label[name].to(device) for name in ("class_labels", "boxes")} for label in labels]
+    moved = [{name: label[name].to(like.device) for name in ("class_labels", "boxes")} for label in labels]
     classes, boxes, _, made = getattr(module_of(kind), _MAKES_NOISE)(
         moved,
         config.num_labels,
@@ -55,9 +61,11 @@ def noised(kind: str, config: Any, labels: Labels | None, like: Tensor) -> dict[
         config.label_noise_ratio,
         config.box_noise_scale,
     )
-    groups = torch.arange(classes.shape[1], device=device) // (2 * objects)
-    assert groups[-1] + 1 == made["dn_num_group"]
-    return {CLASSES: classes.long(), BOXES: boxes.to(like), GROUPS: groups.expand(batch, -1)}
+    if classes is None:
+        return no_noise(config, like)
+    number = torch.arange(classes.shape[1], device=like.device)
+    groups = number // (classes.shape[1] // made["dn_num_group"])
+    return {CLASSES: classes.long(), BOXES: boxes.to(like), GROUPS: groups.expand(like.shape[0], -1)}
 
 
 def meta_values(config: Any, labels: Labels) -> dict[str, Any]:

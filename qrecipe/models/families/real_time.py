@@ -25,7 +25,7 @@ from .base import (
     named_parts,
     own_field,
 )
-from .denoising import denoising, meta_values, noised
+from .denoising import denoising, meta_values, no_noise, noised
 
 HEADS = re.compile(
     r"((model\.decoder\.)?class_embed(\.\d+)?|model\.enc_score_head|model\.denoising_class_embed)\.(weight|bias)$"
@@ -105,15 +105,12 @@ class RealTimeFamily(Family):
                 where="model.input.size",
                 remedy="set model.input.size to such a size",
             )
-        return self._with_noise(pixel_values, None)
+        return {"pixel_values": pixel_values, **(no_noise(self._config, pixel_values) if self.denoising else {})}
 
     def training_inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None, labels: Labels) -> dict[str, Tensor]:
         """``inputs``, with noised copies of the objects as queries."""
-        return self.inputs(pixel_values, pixel_mask) | self._with_noise(pixel_values, labels)
-
-    def _with_noise(self, pixel_values: Tensor, labels: Labels | None) -> dict[str, Tensor]:
-        noise = noised(self.name, self._config, labels, pixel_values) if self.denoising else {}
-        return {"pixel_values": pixel_values, **noise}
+        given = self.inputs(pixel_values, pixel_mask)
+        return given | noised(self.name, self._config, labels, pixel_values) if self.denoising else given
 
     def forward(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """No extras: the model's own output holds every layer's logits, boxes and corners."""
@@ -154,10 +151,10 @@ class RealTimeFamily(Family):
         given: dict[str, Any] = {"logits": logits, "pred_boxes": boxes}
         if self._config.auxiliary_loss:
             given["auxiliary_outputs"] = [*self._trained(outputs, own, last=False), _proposals(outputs)]
-        if self.denoising and any(len(target["class_labels"]) for target in targets):
+        made = own_field(outputs, "logits").shape[1] - logits.shape[1]  # none in evaluation
+        if made and any(len(target["class_labels"]) for target in targets):
             meta = meta_values(self._config, targets)
             noise = slice(meta["dn_num_split"][0])
-            made = own_field(outputs, "logits").shape[1] - logits.shape[1]
             if made != noise.stop:
                 raise ModelError(
                     f"these labels need {noise.stop} denoising queries, and the outputs have {made}",
