@@ -82,7 +82,9 @@ def test_loss_is_the_eager_models(name: str, counts: tuple[int, ...], auxiliary:
     images, labels = some_images(2, 96, 128), some_labels(counts)
     family = build_family(model, LossSpec(auxiliary=auxiliary, denoising=False))
     total, parts = family.loss(*run(family, model, images), labels)
-    torch.testing.assert_close(total, eager_loss(model, images, labels, auxiliary), rtol=1e-6, atol=1e-5)
+    apart = parts.get("corners", torch.zeros(()))  # D-FINE's and DEIMv2's last layer: see TestFine
+    assert ("corners" in parts) == (name in FINE)
+    torch.testing.assert_close(total - apart, eager_loss(model, images, labels, auxiliary), rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(sum(parts.values()), total.detach())
     # The grouped ones' loss of the encoder's proposals does not hang on the flag.
     assert ("auxiliary" in parts) == (auxiliary or name in GROUPED)
@@ -132,10 +134,13 @@ class TestFine:
         expected = torch.zeros(())
         for layer in (*self.layers(out), self.last(out)):
             expected = expected + sum(criterion(layer, labels).values())
+        fine = criterion(self.last(out), labels)
+        assert float(fine["loss_ddf"].detach()) == 0  # the last layer is its own teacher
         total, parts = family.loss(out, {}, labels)
         torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(sum(parts.values()), total.detach())
-        assert set(parts) == {"class", "l1", "giou", "auxiliary"}
+        assert set(parts) == {"class", "l1", "giou", "corners", "auxiliary"}
+        torch.testing.assert_close(parts["corners"], fine["loss_fgl"].detach())
         total.backward()
         assert all(value.grad is not None for key, value in model.named_parameters() if "class_embed.1" in key)
 
@@ -151,7 +156,15 @@ class TestFine:
         torch.testing.assert_close(sum(parts.values()), total.detach())
 
     def last(self, out: Any) -> dict[str, Tensor]:
-        return {"logits": out.logits, "pred_boxes": out.pred_boxes.clamp(0, 1)}
+        corners = out.intermediate_predicted_corners[:, 2]
+        return {
+            "logits": out.logits,
+            "pred_boxes": out.pred_boxes.clamp(0, 1),
+            "pred_corners": corners,
+            "ref_points": out.initial_reference_points[:, 2],
+            "teacher_corners": corners,
+            "teacher_logits": out.logits,
+        }
 
     def layers(self, out: Any) -> list[dict[str, Tensor]]:
         """The two earlier layers of three, the first guess, the encoder's proposals; spelled out."""

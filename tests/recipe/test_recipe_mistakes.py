@@ -148,6 +148,11 @@ CASES = {
         "3:36: train.stages[0].epochs: must be at least 1",
         "",
     ),
+    "denoising without auxiliary losses": (
+        "train: {loss: {auxiliary: false, denoising: true}}\n",
+        "3:45: train.loss.denoising: denoising is one of the auxiliary losses",
+        "auxiliary: true",
+    ),
     "unknown schedule": ("train: {schedule: {name: cosin}}\n", "3:26: train.schedule.name: must be", '"cosine"?'),
     "step without drops": (
         "train: {schedule: {name: step}}\n",

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from toys import ToyDetector
 
 import qrecipe
-from qrecipe.errors import CaptureError
+from qrecipe.errors import CaptureError, PlanError
 from qrecipe.graph.roles import ROLES
 from qrecipe.models.prediction import Prediction
+from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
-from qrecipe.student import Student, calibrate, compile, plan_size
+from qrecipe.student import Student, calibrate, compile, make_student, plan_size
 
 
 def calibrated(specimen: Specimen, **parts: object) -> Student:
@@ -43,6 +44,18 @@ def test_the_models_own_keys_survive(specimen: Specimen) -> None:
     mine, theirs = student.state_dict(), specimen.model.state_dict()
     assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
     assert {key.split(".")[0] for key in mine.keys() - theirs.keys()} == {"fake_quantizers", "alignments"}
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_denoising_is_asked_of_the_model_that_trains(toy: Specimen, teacher: bool) -> None:
+    other = {"teacher": {"architecture": "demo"}} if teacher else {}
+    recipe = recipe_from_mapping(
+        {"version": 1, "model": {"architecture": "demo"}, **other, "train": {"loss": {"denoising": True}}}
+    )
+    with pytest.raises(PlanError, match=r"train\.loss\.denoising: generic has no denoising branch.*null"):
+        make_student(toy.source, recipe)
+    if teacher:  # it never trains
+        assert make_student(toy.source, recipe, "teacher")
 
 
 def test_compiling_changes_nothing_in_the_source(toy: Specimen) -> None:

@@ -80,8 +80,8 @@ class Family(ABC):
     def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         """The detection loss, with a graph, and its parts: detached scalars that sum to it.
 
-        parts: ``class``, ``l1``, ``giou`` of the last layer, ``denoising`` of a branch for it, and ``auxiliary``:
-        everything of the earlier layers.
+        parts: ``class``, ``l1``, ``giou`` of the last layer, ``corners`` where it has a loss for them, ``denoising`` of
+        a branch for it, and ``auxiliary``: everything of the earlier layers.
         """
 
     @abstractmethod

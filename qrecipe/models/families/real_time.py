@@ -137,8 +137,9 @@ class RealTimeFamily(Family):
 
         RT-DETR's equals the eager model's, given the same noise. D-FINE and DEIMv2 put their first guess
         before the layers' logits and boxes, but not before their corners: transformers pairs each layer's corners with
-        the logits and boxes of the one before, and leaves the last but one out. Here each layer has its own corners,
-        and the first guess, which has none, is trained as the encoder's proposals are; so does the published code.
+        the logits and boxes of the one before, leaves the last but one out, and never trains the last layer's corners.
+        Here each layer, the last one too, has its own corners, and the first guess, which has none, is trained as the
+        encoder's proposals are; so does the published code. docs/results.md has what that is worth.
 
         Meant for outputs in train mode. In float32 whatever the model computes in: transformers' losses are.
 
@@ -146,12 +147,13 @@ class RealTimeFamily(Family):
             ModelError: the outputs' denoising queries are not those of these labels.
         """
         own = self._own_queries()
-        logits, boxes = own_field(outputs, "logits").float()[:, own], _inside(own_field(outputs, "pred_boxes")[:, own])
+        *earlier, given = self._trained(outputs, own)
+        boxes = given["pred_boxes"]
         targets = fitted_labels(labels, boxes)
-        given: dict[str, Any] = {"logits": logits, "pred_boxes": boxes}
+        extra: dict[str, Any] = {}
         if self._config.auxiliary_loss:
-            given["auxiliary_outputs"] = [*self._trained(outputs, own, last=False), _proposals(outputs)]
-        made = own_field(outputs, "logits").shape[1] - logits.shape[1]  # none in evaluation
+            extra["auxiliary_outputs"] = [*earlier, *self._guesses(outputs, own), _proposals(outputs)]
+        made = own_field(outputs, "logits").shape[1] - boxes.shape[1]  # none in evaluation
         if made and any(len(target["class_labels"]) for target in targets):
             meta = meta_values(self._config, targets)
             noise = slice(meta["dn_num_split"][0])
@@ -162,13 +164,16 @@ class RealTimeFamily(Family):
                     remedy="make the inputs of a training step with family.training_inputs and the same labels, or set "
                     "train.loss.denoising to false",
                 )
-            given |= {"dn_auxiliary_outputs": self._trained(outputs, noise, last=True), "denoising_meta_values": meta}
+            layers = [*self._trained(outputs, noise), *self._guesses(outputs, noise)]
+            extra |= {"dn_auxiliary_outputs": layers, "denoising_meta_values": meta}
         module, _, name = self.kind.criterion.rpartition(".")
-        criterion = getattr(importlib.import_module(module), name)(self._config).to(logits.device)
-        named = criterion(given, targets)
+        criterion = getattr(importlib.import_module(module), name)(self._config).to(boxes.device)
+        named = criterion({**given, **extra}, targets)
         total = torch.stack([value.sum() for value in named.values()]).sum()
         last = {"class": named[self.kind.class_loss], "l1": named["loss_bbox"], "giou": named["loss_giou"]}
-        if "dn_auxiliary_outputs" in given:
+        if "pred_corners" in given:
+            last["corners"] = named["loss_fgl"]
+        if "dn_auxiliary_outputs" in extra:
             last["denoising"] = torch.stack([value.sum() for name, value in named.items() if "_dn_" in name]).sum()
         return total, named_parts(total, last, self._config.auxiliary_loss)
 
@@ -182,22 +187,22 @@ class RealTimeFamily(Family):
         boxes = own_field(outputs, "intermediate_reference_points")[:, :, queries].unbind(1)
         return [{"logits": a, "pred_boxes": b} for a, b in zip(logits, boxes, strict=True)]
 
-    def _trained(self, outputs: Any, queries: slice, last: bool) -> list[dict[str, Tensor]]:
-        """What some queries are trained on: the decoder layers, the last one if asked for, then the first guess."""
-        found = [
-            {"logits": layer["logits"].float(), "pred_boxes": _inside(layer["pred_boxes"])}
-            for layer in self._layers(outputs, queries)
-        ]
-        first = len(found) - self._config.decoder_layers
-        guess, layers = found[:first], found[first:]
+    def _trained(self, outputs: Any, queries: slice) -> list[dict[str, Tensor]]:
+        """What some queries are trained on after every decoder layer. A layer learns its corners' distribution from
+        the objects (D-FINE's fine-grained localization) and from the last layer, which has itself for a teacher."""
+        layers = [_in_float32(layer) for layer in self._layers(outputs, queries)[-self._config.decoder_layers :]]
         corners = own_field(outputs, "intermediate_predicted_corners")
         if corners is not None:
-            references = own_field(outputs, "initial_reference_points").float()[:, :, queries].unbind(1)
-            fine = corners.float()[:, :, queries].unbind(1)
+            references = own_field(outputs, "initial_reference_points").float()[:, -len(layers) :, queries].unbind(1)
+            fine = corners.float()[:, -len(layers) :, queries].unbind(1)
             for index, layer in enumerate(layers):
                 layer |= {"pred_corners": fine[index], "ref_points": references[index]}
-                layer |= {"teacher_corners": fine[-1], "teacher_logits": found[-1]["logits"]}
-        return [*(layers if last else layers[:-1]), *guess]
+                layer |= {"teacher_corners": fine[-1], "teacher_logits": layers[-1]["logits"]}
+        return layers
+
+    def _guesses(self, outputs: Any, queries: slice) -> list[dict[str, Tensor]]:
+        """The first guess before all layers, where there is one. It has no corners."""
+        return [_in_float32(layer) for layer in self._layers(outputs, queries)[: -self._config.decoder_layers]]
 
     def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:
         return HEADS.match(key) is not None
@@ -205,13 +210,13 @@ class RealTimeFamily(Family):
 
 def _proposals(outputs: Any) -> dict[str, Tensor]:
     """The encoder's, of the model's own queries alone."""
-    logits: Tensor = own_field(outputs, "enc_topk_logits")
-    return {"logits": logits.float(), "pred_boxes": _inside(own_field(outputs, "enc_topk_bboxes"))}
+    found = {"logits": own_field(outputs, "enc_topk_logits"), "pred_boxes": own_field(outputs, "enc_topk_bboxes")}
+    return _in_float32(found)
 
 
-def _inside(boxes: Tensor) -> Tensor:
-    """In float32 and in 0..1: those that are decoded from corners can pass the image's edge."""
-    return boxes.float().clamp(0, 1)
+def _in_float32(layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Boxes in 0..1 too: those that are decoded from corners can pass the image's edge."""
+    return {"logits": layer["logits"].float(), "pred_boxes": layer["pred_boxes"].float().clamp(0, 1)}
 
 
 @contextmanager
