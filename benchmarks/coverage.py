@@ -49,7 +49,7 @@ CLASSES = 5
 STEPS = 2
 EXAMPLE = (2, 256, 320)
 LARGE = 100_000_000
-"""Parameters of a model that takes its training steps at half the height and width: 24 GB hold no more in float64."""
+"""Parameters of a model that is measured at half the height and width: 24 GB hold no more in float64."""
 SHAPES = ((1, 320, 256), (2, 224, 288), (3, 250, 333))
 """(batch, height, width) at which student and model are compared; the last is no multiple of any stride."""
 
@@ -98,6 +98,8 @@ def measure(
     shapes: Sequence[tuple[int, int, int]] = SHAPES,
 ) -> Row:
     """Everything of one model. ``input_size``: (batch, height, width) to capture at; ``shapes``: to compare at."""
+    if sum(parameter.numel() for parameter in model.parameters()) > LARGE:
+        input_size, *shapes = [(size[0], size[1] // 2, size[2] // 2) for size in (input_size, *shapes)]
     batch, height, width = input_size
     dtype = widest(stir(model).eval(), family, input_size)
     settle(model, family, input_size, dtype)
@@ -107,8 +109,7 @@ def measure(
     seconds = time.perf_counter() - start
     # No student is kept beside the next: a large model in float64, its gradients and its copies fill a small machine.
     differences = compare(make_student(source, recipe), model, family, shapes, dtype)
-    share = 2 if sum(parameter.numel() for parameter in model.parameters()) > LARGE else 1
-    data = labelled(batch, height // share, width // share, dtype)
+    data = labelled(batch, height, width, dtype)
     losses, without = train(source, recipe, data)
     targets = dict(every_target(source, recipe, data))
     student = make_student(source, recipe)

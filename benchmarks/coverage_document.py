@@ -21,7 +21,8 @@ CAPTURE = """
 Nodes of the two graphs; seconds for capturing both and checking them at two other sizes, on the machine that wrote
 this page. Differences between the student with its quantizers off (BatchNorm folded and frozen, attention decomposed)
 and the model, relative to the largest value: the worst of three shapes ({shapes}), in training and in
-evaluation mode. A shape that the model itself refuses is counted as refused.
+evaluation mode; half as high and wide for models of more than 100 M parameters. A shape that the model itself refuses
+is counted as refused.
 
 | recipe | model | parameters | in | nodes train, eval | seconds | outputs | gradients | refused |
 |---|---|---|---|---|---|---|---|---|
@@ -31,9 +32,8 @@ STUDENT = """
 
 Sites quantized of all sites of operations that multiply; multiply-accumulates (MACs) with both operands quantized, of
 those that no rule keeps real-valued; decoder layers whose cross-attention query is aligned; the losses of two training
-steps after calibration (at half the height and width for models of more than 100 M parameters); quantizers whose scale
-had a finite gradient other than zero in one of them; the largest difference after strict loading into another student,
-and after `copy.deepcopy`.
+steps after calibration; quantizers whose scale had a finite gradient other than zero in one of them; the largest
+difference after strict loading into another student, and after `copy.deepcopy`.
 
 | recipe | sites | MACs covered | aligned | losses | scales with a gradient | reloaded | copied |
 |---|---|---|---|---|---|---|---|
