@@ -48,8 +48,6 @@ DOCUMENT = ROOT / "docs" / "coverage.md"
 CLASSES = 5
 STEPS = 2
 EXAMPLE = (2, 256, 320)
-LARGE = 100_000_000
-"""Parameters of a model that is measured at half the height and width: 24 GB hold no more in float64."""
 SHAPES = ((1, 320, 256), (2, 224, 288), (3, 250, 333))
 """(batch, height, width) at which student and model are compared; the last is no multiple of any stride."""
 
@@ -98,8 +96,6 @@ def measure(
     shapes: Sequence[tuple[int, int, int]] = SHAPES,
 ) -> Row:
     """Everything of one model. ``input_size``: (batch, height, width) to capture at; ``shapes``: to compare at."""
-    if sum(parameter.numel() for parameter in model.parameters()) > LARGE:
-        input_size, *shapes = [(size[0], size[1] // 2, size[2] // 2) for size in (input_size, *shapes)]
     batch, height, width = input_size
     dtype = widest(stir(model).eval(), family, input_size)
     settle(model, family, input_size, dtype)

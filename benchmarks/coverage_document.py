@@ -21,8 +21,7 @@ CAPTURE = """
 Nodes of the two graphs; seconds for capturing both and checking them at two other sizes, on the machine that wrote
 this page. Differences between the student with its quantizers off (BatchNorm folded and frozen, attention decomposed)
 and the model, relative to the largest value: the worst of three shapes ({shapes}), in training and in
-evaluation mode; half as high and wide for models of more than 100 M parameters. A shape that the model itself refuses
-is counted as refused.
+evaluation mode. A shape that the model itself refuses is counted as refused.
 
 | recipe | model | parameters | in | nodes train, eval | seconds | outputs | gradients | refused |
 |---|---|---|---|---|---|---|---|---|
@@ -66,7 +65,7 @@ has an input that only a top-k reads.
 
 def document(rows: Sequence[Mapping[str, Any]], failures: Mapping[str, str]) -> str:
     """The page. failures: recipe to the last line that it ended with."""
-    shapes = ", ".join(dict.fromkeys(key.partition(" ")[2] for row in rows for key in row["differences"]))
+    shapes = ", ".join(dict.fromkeys(key.partition(" ")[2] for row in rows[:1] for key in row["differences"]))
     parts = [
         HEAD,
         CAPTURE.format(shapes=shapes) + "\n".join(_capture(row) for row in rows),
