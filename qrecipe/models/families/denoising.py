@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from .base import Labels
 
 CLASSES, BOXES, GROUPS = "denoising_classes", "denoising_boxes", "denoising_groups"
-NAMES = (CLASSES, BOXES, GROUPS)
 """Inputs of a detector with denoising: (batch, D) int64, (batch, D, 4) cxcywh in logits, (batch, D) int64."""
 _MAKES_NOISE = "get_contrastive_denoising_training_group"
 
