@@ -164,26 +164,24 @@ def _compare(
     for module in (graph, eager):
         module.train(structure == "train")
         module.zero_grad(set_to_none=True)
+    # One after the other, each with its backward pass: the activations of both at once fill a small machine.
     try:
-        theirs = _seeded(lambda: call(eager, dict(inputs)))
+        theirs = _tensors(_seeded(lambda: call(eager, dict(inputs))))
     except Exception:  # the model itself refuses this size, in whatever way: nothing to compare
         _level(eager, graph)
         return None
+    theirs = _gone_back(theirs, gradients)
     try:
-        mine = _seeded(lambda: graph.run(inputs)[:2])
+        mine = _tensors(_seeded(lambda: graph.run(inputs)[:2]))
     except Exception as error:
         raise CaptureError(
             f"the captured {structure} graph fails at input {shape}, where the model does not: "
             f"{type(error).__name__}: {error}",
             where=type(eager).__name__,
         ) from error
-    outputs = _worst(_tensors(mine), _tensors(theirs))
+    outputs = _worst(_gone_back(mine, gradients), theirs)
     slope = 0.0
     if gradients:
-        for result in (mine, theirs):
-            values = [value for value in _tensors(result) if value.requires_grad]
-            if values:
-                torch.stack([_probe(value) for value in values]).sum().backward()  # type: ignore[no-untyped-call]
         ours = dict(graph.named_parameters())
         pairs = [(ours[name].grad, other.grad) for name, other in eager.named_parameters() if name in ours]
         if any((a is None) != (b is None) for a, b in pairs):
@@ -202,6 +200,14 @@ def _level(eager: nn.Module, graph: GraphModel) -> None:
     for name, buffer in eager.named_buffers():
         if name in kept:
             buffer.copy_(kept[name])
+
+
+def _gone_back(outputs: Sequence[Tensor], gradients: bool) -> list[Tensor]:
+    """The outputs after a backward pass from all of them, if asked for, without the graph behind them."""
+    values = [value for value in outputs if value.requires_grad]
+    if gradients and values:
+        torch.stack([_probe(value) for value in values]).sum().backward()  # type: ignore[no-untyped-call]
+    return [value.detach() for value in outputs]
 
 
 def _probe(value: Tensor) -> Tensor:
