@@ -31,8 +31,9 @@ STUDENT = """
 
 Sites quantized of all sites of operations that multiply; multiply-accumulates (MACs) with both operands quantized, of
 those that no rule keeps real-valued; decoder layers whose cross-attention query is aligned; the losses of two training
-steps after calibration; quantizers whose scale had a finite gradient other than zero in one of them; the largest
-difference after strict loading into another student, and after `copy.deepcopy`.
+steps after calibration (of models with more than 100 M parameters on one image of 192x256); quantizers whose scale had
+a finite gradient other than zero in one of them; the largest difference after strict loading into another student, and
+after `copy.deepcopy`.
 
 | recipe | sites | MACs covered | aligned | losses | scales with a gradient | reloaded | copied |
 |---|---|---|---|---|---|---|---|
