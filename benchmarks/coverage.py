@@ -101,7 +101,7 @@ def measure(
     shapes: Sequence[tuple[int, int, int]] = SHAPES,
 ) -> Row:
     """Everything of one model. ``input_size``: (batch, height, width) to capture at; ``shapes``: to compare at."""
-    batch, height, width = input_size
+    _, height, width = input_size
     dtype = widest(stir(model).eval(), family, input_size)
     settle(model, family, input_size, dtype)
     image_input = at_size(family, recipe, height, width)
