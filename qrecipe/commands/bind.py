@@ -7,15 +7,16 @@ from ..plan import Plan, WhichModel
 from ..recipe.definition import Recipe
 from ..student import Source, Student, make_plan, make_student, real_valued
 from ..train.module import TrainingModule
+from ..train.rehearsal import rehearse
 from .workshop import Say, Workshop
 
 
 def bind(recipe: Recipe, say: Say) -> Plan:
-    """Compile the student and its teacher as ``apply`` would; the student's plan, with its warnings.
+    """Compile the student and its teacher as ``apply`` would, and take one training step on noise; the student's plan.
 
     Raises:
         PlanErrors: rules, roles and targets that do not fit the student or the teacher, all of them.
-        QRecipeError: the data or a model cannot be used.
+        QRecipeError: the data or a model cannot be used, or its predictions are not finite.
     """
     return bound(Workshop(recipe, ("train", "val"), say))
 
@@ -28,6 +29,7 @@ def bound(workshop: Workshop) -> Plan:
     """
     recipe = workshop.recipe
     problems: list[QRecipeError] = []
+    teacher = None
     student = _made(workshop.source, recipe, "model", problems)
     if recipe.distill.targets or (recipe.teacher is not None and recipe.teacher.roles):
         teacher = _made(workshop.teacher_source, real_valued(recipe, targets=True), "teacher", problems)
@@ -36,6 +38,7 @@ def bound(workshop: Workshop) -> Plan:
     if problems:
         raise PlanErrors(list({str(problem): problem for problem in problems}.values()))
     assert student is not None
+    rehearse(TrainingModule(student, teacher))
     return student.plan
 
 

@@ -27,11 +27,12 @@ KEY = "decoder.cross_attention.key"
 
 _PRODUCT = {aten.scaled_dot_product_attention.default, aten.matmul.default, aten.bmm.default, aten.baddbmm.default}
 _SUMS = {aten.sum.dim_IntList, aten.sum.default}
+_ADDS = {aten.add.Tensor, aten.add_.Tensor}
 _MERGES = {
     aten.transpose.int,
     aten.reshape.default,
-    aten.view.default,
     aten.permute.default,
+    aten.movedim.int,
     aten.contiguous.default,
     aten.clone.default,
     aten.flatten.using_ints,
@@ -79,11 +80,18 @@ def tap_layer(face: Face, layer: int, path: str, layer_path: str) -> None:
     if point is not None:
         face.queries[layer] = point
         face.taps["decoder.cross_attention.query", layer] = point.node
-    output = output if output is not None else shaped[-1]
+    if output is None or not _is_per_query(output, Symbols.of(face.graph)):
+        output = shaped[-1]
     face.taps["decoder.cross_attention.output", layer] = _batch_first(face, output)
     ends = [node for node in exits_of(region_of(face.graph, layer_path)) if len(shape_of(node) or ()) == 3]
     if ends:
         face.taps["decoder.layer.output", layer] = _batch_first(face, ends[-1])
+
+
+def _is_per_query(node: fx.Node, symbols: Symbols) -> bool:
+    """Whether a value is (batch, queries, channels) or (queries, batch, channels), without the image's extent."""
+    shape = shape_of(node) or ()
+    return len(shape) == 3 and symbols.batch in shape[:2] and not symbols.spatial(shape)
 
 
 def _batch_first(face: Face, node: fx.Node) -> fx.Node:
@@ -138,6 +146,13 @@ def _projection_input(node: fx.Node) -> fx.Node | None:
     return current if len(shape_of(current) or ()) == 3 else None
 
 
+def _over_levels(node: fx.Node, region: set[fx.Node]) -> fx.Node:
+    """The end of the additions by which an attention that samples one feature level after the other sums them up."""
+    while (following := next(iter(node.users), None)) in region and following and following.target in _ADDS:
+        node = following
+    return node
+
+
 def _merged_heads(face: Face, value: fx.Node) -> fx.Node | None:
     """(batch, heads, queries, head_dim) as (batch, queries, channels), for models that merge heads in another order."""
     if len(shape_of(value) or ()) != 4:
@@ -168,6 +183,6 @@ def _deformable(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoi
     heads = int(weights[2])
     face.taps["decoder.cross_attention.logits", layer] = logits
     sums = [node for node in region if node.target in _SUMS]
-    merged = _projection_input(sums[-1]) if sums else None
+    merged = _projection_input(_over_levels(sums[-1], set(region))) if sums else None
     layout: Literal["bld"] = "bld"
     return QueryPoint(query, users, layout, heads, int(width[-1]) // heads), merged

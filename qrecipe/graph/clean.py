@@ -11,7 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from .assignments import unfold_assignments
+from .einsum import unfold_products
 from .face import Structure, erase_dead
+from .shaping import unify_shaping
 from .unfold import unfold_heads
 
 aten = torch.ops.aten
@@ -42,8 +44,9 @@ _BATCH_NORMS = {aten.batch_norm.default}
 def clean(graph_module: fx.GraphModule, root: nn.Module, structure: Structure) -> fx.Graph:
     """The graph over ``root``'s names: no guards or asserts; dropout and BatchNorm are modules again.
 
-    In the evaluation structure dropout is gone. Attention products have their heads in a dimension of their own, and
-    parts of tensors are replaced rather than written into. Constants become non-persistent buffers of
+    In the evaluation structure dropout is gone. Reshaping is written in one way, einsum's products of matrices as
+    products of matrices; attention products have their heads in a dimension of their own, and parts of tensors are
+    replaced rather than written into. Constants become non-persistent buffers of
     ``root.constants``.
     """
     graph = fx.Graph()  # one that no GraphModule owns: its names are looked up in ``root``
@@ -55,6 +58,8 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, structure: Structure) -
     _restore_opaque_norms(graph, root)
     _restore_dropout(graph, root, structure)
     unfold_assignments(graph)
+    unify_shaping(graph)
+    unfold_products(graph)
     unfold_heads(graph)
     erase_dead(graph)
     return graph

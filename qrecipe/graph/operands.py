@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import getitem
 from typing import Any, Literal
 
 import torch
@@ -39,20 +40,30 @@ PASSIVE = ("add", "cat")
 """Operators without multiplications: sites, but real-valued unless a rule names the operator."""
 
 _SHAPING = {
-    aten.view.default,
     aten.reshape.default,
     aten.transpose.int,
     aten.permute.default,
     aten.contiguous.default,
     aten.unsqueeze.default,
+    aten.squeeze.default,
     aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.movedim.int,
+    aten.narrow.default,
     aten.flatten.using_ints,
     aten.unflatten.int,
     aten.expand.default,
     aten.slice.Tensor,
+    aten.select.int,
+    aten.unbind.int,
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
+    aten.chunk.default,
+    getitem,
     aten.to.dtype,
     aten.clone.default,
 }
+"""Parts of a tensor count too: a loop over feature levels reads one level of the weights after the other."""
 _SCALING = {
     aten.mul.Tensor,
     aten.div.Tensor,
@@ -144,10 +155,10 @@ def is_weighted_sum(node: fx.Node) -> bool:
     if from_softmax(left) == from_softmax(right):
         return False
     values = right if from_softmax(left) else left
-    return _sampled(values) and any(user.target in (aten.sum.dim_IntList, aten.sum.default) for user in node.users)
+    return is_sampled(values) and any(user.target in (aten.sum.dim_IntList, aten.sum.default) for user in node.users)
 
 
-def _sampled(value: fx.Node) -> bool:
+def is_sampled(value: fx.Node) -> bool:
     """Whether a value is what ``grid_sample`` gave, reshaped, stacked or concatenated."""
     pending, steps = [value], 0
     while pending and steps < 16:

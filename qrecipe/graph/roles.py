@@ -54,12 +54,12 @@ class Roles:
     """The discovered structure. All paths are module paths.
 
     of: operation name to role.
-    backbone: the backbone's path prefix ("" where none was found).
+    backbone: the backbone's module paths: one that was found, or all that an override names; empty where there is none.
     layers: the decoder layers' paths, in order; cross_attention: the cross-attention modules in them.
     """
 
     of: Mapping[str, str]
-    backbone: str
+    backbone: tuple[str, ...]
     layers: tuple[str, ...]
     cross_attention: tuple[str, ...]
 
@@ -83,7 +83,7 @@ def discover_roles(
     named = _overridden(captured, overrides or {})
     cross = named.get("decoder.cross_attention") or find_cross_attention(captured.faces["train"])
     layers = tuple(layer_of(path) for path in cross)
-    backbone = named["backbone"][0] if "backbone" in named else _backbone(operations["train"], layers)
+    backbone = named["backbone"] if "backbone" in named else _backbone(operations["train"], layers)
     roles: dict[str, str] = {}
     for structure in ("eval", "train"):
         face = captured.faces[structure]
@@ -130,23 +130,27 @@ def _module_names(captured: Captured) -> list[str]:
     return [name for name, _ in captured.root.named_modules(remove_duplicate=False) if name]
 
 
-def _backbone(operations: list[Operation], layers: tuple[str, ...]) -> str:
+def _backbone(operations: list[Operation], layers: tuple[str, ...]) -> tuple[str, ...]:
     """The highest module around the first convolution that holds no decoder layer and no head behind one."""
     stem = next((operation for operation in operations if operation.operator == "conv"), None)
-    if stem is None:
-        return ""
+    if stem is None or not stem.module:
+        return ()
     parts = stem.module.split(".")
     others = [operation.module for operation in operations if operation.operator in WEIGHTED]
     for length in range(1, len(parts) + 1):
         path = ".".join(parts[:length])
         holds_decoder = any(within(layer, path) for layer in layers)
         if not holds_decoder and not all(within(other, path) for other in others):
-            return path
-    return stem.module
+            return (path,)
+    return (stem.module,)
 
 
 def _assign(
-    face: Face, operations: list[Operation], backbone: str, layers: tuple[str, ...], cross: tuple[str, ...]
+    face: Face,
+    operations: list[Operation],
+    backbone: tuple[str, ...],
+    layers: tuple[str, ...],
+    cross: tuple[str, ...],
 ) -> dict[str, str]:
     in_decoder = {
         node for node in face.graph.nodes if any(within(node.meta.get("module", ""), layer) for layer in layers)
@@ -170,7 +174,7 @@ def _assign(
         attends = node in attention
         if node in heads:
             role = "head.box" if node in to_boxes else "head.class"
-        elif backbone and within(module, backbone):
+        elif any(within(module, path) for path in backbone):
             first = not stem_seen and operation.operator == "conv"
             stem_seen = stem_seen or first
             role = "backbone.stem" if first else "backbone.body"
@@ -186,7 +190,7 @@ def _assign(
             role = "head.proposal"
         elif node in text:
             role = "encoder.text"
-        elif (decoder and within(module, decoder)) or (layers and _is_per_query(operation, symbols)):
+        elif layers and _is_per_query(operation, symbols, bool(decoder) and within(module, decoder)):
             role = "decoder.position"
         elif attends:
             role = "encoder.attention"
@@ -209,10 +213,15 @@ def _one_per_layer(operations: list[Operation], roles: Mapping[str, str]) -> dic
     return {name: last[layer[name]] if name in layer else role for name, role in roles.items()}
 
 
-def _is_per_query(operation: Operation, symbols: Symbols) -> bool:
-    """Before the decoder, what has (batch, queries, ...) without the image's extent belongs to the queries."""
+def _is_per_query(operation: Operation, symbols: Symbols, around: bool) -> bool:
+    """Before the decoder, what has (batch, queries, ...) without the image's extent belongs to the queries.
+
+    around: whether it lies in the module that holds the decoder's layers. There (queries, ...) will do. What has the
+    image's extent is no query's even there: the module may hold the encoder as well.
+    """
     shape = shape_of(operation.node)
-    return not operation.operator.startswith("conv") and len(shape or ()) >= 3 and not symbols.spatial(shape)
+    enough = around or len(shape or ()) >= 3
+    return not operation.operator.startswith("conv") and enough and not symbols.spatial(shape)
 
 
 def _scores(operation: Operation) -> bool:

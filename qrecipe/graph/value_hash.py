@@ -14,7 +14,7 @@ from .face import Face
 aten = torch.ops.aten
 _LAYOUT = {aten.contiguous.default, aten.clone.default}
 """Left out of a graph where the tensor has that layout already, which can depend on the mode."""
-_RESHAPES = {aten.view.default, aten.reshape.default, aten.expand.default, aten.repeat.default, aten.tile.default}
+_RESHAPES = {aten.reshape.default, aten.expand.default, aten.repeat.default, aten.tile.default}
 _JOINS = {aten.cat.default, aten.concat.default, aten.concatenate.default}
 _SUMS = {aten.add.Tensor, aten.add_.Tensor}
 _ATTENTION_OPTIONS = ("attn_mask", "dropout_p", "is_causal")

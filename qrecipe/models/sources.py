@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..data.labels import LabelMap
@@ -27,7 +28,7 @@ Categories = Sequence[tuple[int, str]]
 class Built:
     """A detector that is ready to be captured.
 
-    model: in eval mode, on the CPU, in float32 unless a factory made it otherwise.
+    model: in eval mode, on the CPU, in float32.
     family: how to feed and read it. input: the family's defaults with the recipe's values over them; concrete.
     label_map: COCO categories to classes of its head. messages: what the user should know of how it was built.
     """
@@ -113,6 +114,13 @@ def _from_factory(
             raise place.error(("arguments", spec.labels_argument), "it is set by labels_argument already")
         arguments[spec.labels_argument] = needed
     model = call_factory(spec.factory, arguments, place)
+    dtypes = {one.dtype for one in model.parameters() if one.is_floating_point()} - {torch.float32}
+    if dtypes:
+        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        remedy = "images come in float32: return model.float()"
+        raise place.error(
+            ("factory",), f"the factory {spec.factory} returned a model with parameters in {found}", remedy
+        )
     family = _family(model, spec, loss, needed, place)
     if spec.labels_argument is not None and family.classes != needed:
         raise place.error(
@@ -174,7 +182,7 @@ def _fill(model: nn.Module, family: Family, spec: ModelSpec, random_weights: boo
 
 def _family(model: nn.Module, spec: ModelSpec, loss: LossSpec, classes: int | None, place: Place) -> Family:
     try:
-        return build_family(model, loss, spec.family, classes)
+        return build_family(model, loss, spec.family, classes, spec.input.size)
     except ModelError as problem:
         named = "family" if spec.family is not None else "factory" if spec.factory is not None else "architecture"
         raise place.relocated((named,), problem) from problem

@@ -58,7 +58,7 @@ def by_module(plan: Plan, depth: int) -> list[Part]:
 
     A module around the backbone, as transformers' ``model``, is no level of its own.
     """
-    around = plan.backbone.rpartition(".")[0]
+    around = plan.backbone[0].rpartition(".")[0] if plan.backbone else ""
 
     def module(path: str) -> str:
         deeper = around.count(".") + 1 if around and within(path, around) else 0

@@ -18,7 +18,7 @@ def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
     return {
         "image_size": list(plan.image_size),
         "batch_norm": plan.batch_norm,
-        "backbone": plan.backbone,
+        "backbone": list(plan.backbone),
         "totals": {
             **_part(total, total.cost.macs, "name"),
             "quantizers": len(plan.quantizers),

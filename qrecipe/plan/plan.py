@@ -129,7 +129,7 @@ class Plan:
     parameters: Mapping[str, int]
     image_size: tuple[int, int]
     batch_norm: Literal["frozen", "live"]
-    backbone: str
+    backbone: tuple[str, ...]
     notes: tuple[str, ...] = ()
     decisions: tuple[Decision, ...] = ()
     unsupported: Mapping[str, int] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from ..graph.face import Face
-from ..graph.operands import OPERATORS, WEIGHTED
+from ..graph.operands import OPERATORS, WEIGHTED, is_sampled, is_weighted_sum
 from ..graph.shapes import shape_of
 
 aten = torch.ops.aten
@@ -57,4 +57,6 @@ def _name(node: fx.Node) -> str:
         return "product with a vector"
     if operator == "attention":
         return "softmax"  # the one within it
+    if operator == "weighted_sum" and not is_weighted_sum(node) and any(map(is_sampled, node.all_input_nodes)):
+        return "product of sampled values"  # an attention's that was not recognised
     return UNSUPPORTED.get(node.target, "") if operator is None else ""

@@ -43,7 +43,7 @@ def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = No
         CaptureError: the model cannot be captured, or the capture differs from it.
         PlanError: the recipe does not fit the model.
     """
-    family = build_family(model, recipe.train.loss, recipe.model.family)
+    family = build_family(model, recipe.train.loss, recipe.model.family, size=recipe.model.input.size)
     source = capture_source(model, family, family.input(recipe.model.input), example_inputs)
     for warning in source.captured.warnings:
         warnings.warn(warning, stacklevel=2)

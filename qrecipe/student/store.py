@@ -83,7 +83,7 @@ def _source(
     shown = InputSpec(**values)
     if model is not None:
         classes = None if label_map is None else label_map.classes
-        family = build_family(model, recipe.train.loss, recipe.model.family, classes)
+        family = build_family(model, recipe.train.loss, recipe.model.family, classes, recipe.model.input.size)
         return capture_source(model, family, shown, label_map=label_map)
     if label_map is None:
         raise ModelError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..data.labels import LabelMap
 from ..distill import QueryAlignment
 from ..graph import Face, GraphModel, Structure
+from ..graph.flow import within
 from ..graph.roles import role_matches
 from ..models.families import Family
 from ..models.prediction import Prediction
@@ -111,8 +112,7 @@ class Student(GraphModel):
 
     def is_backbone(self, parameter: str) -> bool:
         """Whether a parameter belongs to the backbone (for its learning rate)."""
-        prefix = self.plan.backbone
-        return bool(prefix) and (parameter == prefix or parameter.startswith(f"{prefix}."))
+        return any(within(parameter, path) for path in self.plan.backbone)
 
     def save(self, folder: Path | str) -> None:
         """Write weights, ranges and recipe into a folder, in place of a student that is there.

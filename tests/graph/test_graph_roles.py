@@ -94,7 +94,7 @@ def test_roles_of_the_detectors(name: str, request: pytest.FixtureRequest) -> No
     assert not unused
     assert set(roles.of.values()) <= set(ROLES)
     backbone, (layer, cross) = PLACES[name]
-    assert roles.backbone == backbone
+    assert roles.backbone == (backbone,)
     assert roles.layers == tuple(layer.format(index) for index in range(2))
     assert roles.cross_attention == tuple(cross.format(index) for index in range(2))
 
@@ -122,7 +122,9 @@ def test_overrides_win(demo: Specimen) -> None:
     assert roles.layers == ("decoder.0", "decoder.1")
     assert roles.of["decoder.1.self_attention.k_proj"] == "decoder.cross_attention"
     assert roles.of["class_heads.1"] == "head.box"
-    assert roles.backbone == "backbone.stage1"
+    stages = [name for name, _ in demo.model.backbone.named_children() if name.startswith("stage")]
+    assert roles.backbone == tuple(f"backbone.{name}" for name in stages)
+    assert len(stages) > 1
     assert roles.of["backbone.stem.conv"] == "encoder.convolution"
     # The taps follow: the key now is one of the queries', not of the image's tokens.
     key = captured.faces["eval"].taps["decoder.cross_attention.key", 0]

@@ -130,6 +130,51 @@ class TestGeneric:
         with pytest.raises(ModelError, match="RuntimeError"):
             build_family(Broken(), LossSpec())
 
+    @pytest.mark.parametrize("kind", [AssertionError, ImportError, NotImplementedError, ZeroDivisionError])
+    def test_a_forward_that_raises_whatever(self, kind: type[Exception]) -> None:
+        class Raising(Own):
+            def forward(self, image: Tensor) -> Any:
+                raise kind("no such kernel")
+
+        with pytest.raises(ModelError, match=f"{kind.__name__}: no such kernel"):
+            build_family(Raising(), LossSpec())
+
+    def test_it_is_tried_at_the_recipes_size(self) -> None:
+        class Fixed(Own):
+            def forward(self, image: Tensor) -> Any:
+                if image.shape[-2:] != (64, 96):
+                    raise ValueError("64x96 only")
+                return super().forward(image)
+
+        assert build_family(Fixed(), LossSpec(), size=(64, 96)).classes == 4
+        with pytest.raises(ModelError, match=r"\(1, 3, 256, 256\) image: ValueError: 64x96 only"):
+            build_family(Fixed(), LossSpec())
+
+    @pytest.mark.parametrize(
+        ("auxiliary", "what"),
+        [
+            ([{"scores": 0}], "no logits and boxes in its output, which has the keys scores"),
+            ({"a": 1}, "its auxiliary outputs are a dict"),
+            (torch.zeros(2, 1, 5, 4), "its auxiliary outputs are a Tensor"),
+        ],
+    )
+    def test_auxiliary_outputs_that_cannot_be_read(self, auxiliary: Any, what: str) -> None:
+        class Odd(Own):
+            def forward(self, image: Tensor) -> Any:
+                return {**super().forward(image), **({"aux_outputs": auxiliary} if self.training else {})}
+
+        with pytest.raises(ModelError, match=f"in training: {what}"):
+            build_family(Odd(), LossSpec())
+
+    def test_an_output_in_training_without_boxes(self) -> None:
+        class Losing(Own):
+            def forward(self, image: Tensor) -> Any:
+                outputs = super().forward(image)
+                return {"loss": outputs["logits"].sum()} if self.training else outputs
+
+        with pytest.raises(ModelError, match="in training: no logits and boxes in its output, which has the keys loss"):
+            build_family(Losing(), LossSpec())
+
     def test_shapes_that_are_no_detections(self) -> None:
         class Flat(Own):
             def forward(self, image: Tensor) -> Any:
@@ -156,7 +201,9 @@ class TestGeneric:
                 return super().forward(self.norm(image))
 
         model = Normed().train()
+        before = torch.get_rng_state()
         build_family(model, LossSpec())
+        assert torch.equal(torch.get_rng_state(), before)
         assert model.training
         assert int(model.norm.num_batches_tracked) == 0
 

@@ -108,7 +108,7 @@ def test_roles_taps_and_query_points(own: Own) -> None:
     roles = discover_roles(captured, operations)
     expected = own.expected
     assert roles.layers == expected.layers
-    assert roles.backbone == expected.backbone
+    assert roles.backbone == (expected.backbone,)
     assert roles.cross_attention == tuple(f"{layer}.{expected.cross}" for layer in expected.layers)
     found = set(roles.of.values())
     assert {"backbone.stem", "decoder.self_attention", "decoder.cross_attention", "decoder.feed_forward"} <= found

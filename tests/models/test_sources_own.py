@@ -44,6 +44,9 @@ def build(classes=3, extra=0):
 def number():
     return 3
 
+def half():
+    return Mine(3).half()
+
 def broken():
     raise LookupError("no such thing")
 """
@@ -106,6 +109,7 @@ class TestFactory:
         [
             (":broken", "LookupError: no such thing"),
             (":number", "returned int, not a torch.nn.Module"),
+            (":half", "returned a model with parameters in float16 (images come in float32: return model.float())"),
             (":biuld", 'no function "biuld"'),
             ("", "names no function"),
         ],

@@ -199,7 +199,7 @@ def specimen_off(specimen: Specimen, targets: list[dict[str, object]]) -> Studen
 def test_parameters_of_the_backbone(specimen: Specimen) -> None:
     student = specimen.student(a_recipe(W4A4))
     own = {name for name, _ in student.named_parameters() if student.is_backbone(name)}
-    prefix = student.plan.backbone
+    (prefix,) = student.plan.backbone
     assert own == {name for name, _ in specimen.model.named_parameters() if name.startswith(f"{prefix}.")}
     assert len(own) > 10
     assert not student.is_backbone(f"{prefix}2.weight")

@@ -16,6 +16,7 @@ from qrecipe.data.batch import Batch
 from qrecipe.errors import PlanError, TrainError
 from qrecipe.student import Student, calibrate, make_student, real_valued
 from qrecipe.train.module import TrainingModule
+from qrecipe.train.rehearsal import rehearse
 
 OUTPUT = "decoder.cross_attention.output"
 
@@ -284,3 +285,26 @@ def test_values_per_head_are_distilled(demo: Specimen, at: str) -> None:
     torch.testing.assert_close(parts["distill"], torch.stack(expected).mean().detach())
     slopes = [parameter.grad for parameter in module.student.parameters() if parameter.grad is not None]
     assert all(bool(slope.isfinite().all()) for slope in slopes)
+
+
+def test_a_rehearsal_leaves_everything_as_it_was(specimen: Specimen) -> None:
+    module = pair(specimen)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    modes = [quantizer.mode for quantizer in module.student.quantizers.values()]
+    torch.manual_seed(5)
+    random = torch.get_rng_state()
+    assert rehearse(module).isfinite()
+    assert torch.equal(torch.get_rng_state(), random)
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert [quantizer.mode for quantizer in module.student.quantizers.values()] == modes
+
+
+def test_a_rehearsal_finds_what_would_fail(specimen: Specimen) -> None:
+    module = pair(specimen)
+    with torch.no_grad():
+        for parameter in module.student.parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(TrainError, match="not finite"):
+        rehearse(module)

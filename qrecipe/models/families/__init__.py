@@ -76,6 +76,8 @@ FAMILY_OF_TYPE: dict[str, str] = {
     "rf_detr": "rf_detr",
     "grounding-dino": "grounding-dino",
 }
+UNKNOWN_SIZE = (256, 256)
+"""(height, width) of the images at which one's own module is tried where nothing says what it takes."""
 TRANSFORMERS = "transformers.modeling_utils.PreTrainedModel"
 
 
@@ -117,17 +119,26 @@ def known_family(name: str) -> str:
     return name
 
 
-def build_family(model: nn.Module, loss_spec: LossSpec, name: str | None = None, classes: int | None = None) -> Family:
+def build_family(
+    model: nn.Module,
+    loss_spec: LossSpec,
+    name: str | None = None,
+    classes: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> Family:
     """The family that reads this model.
 
     Args:
         name: a row of ``FAMILIES``; None finds it by the model's class.
         classes: the number of classes that the model was made for, where its configuration does not say.
+        size: (height, width) of images that one's own module takes, in pixels, where that is known.
 
     Raises:
         ModelError: no such family, or the model's output cannot be read by it.
     """
     chosen = find_family(model) if name is None else known_family(name)
+    if chosen == "generic":
+        return GenericFamily.of(model, loss_spec, classes, size or UNKNOWN_SIZE)
     try:
         return FAMILIES[chosen](model, loss_spec, classes)
     except AttributeError as error:

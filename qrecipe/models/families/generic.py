@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
@@ -56,10 +57,17 @@ class GenericFamily(Family):
         self._criterion = Criterion(classes, loss_spec, scores)
 
     @classmethod
-    def of(cls, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> GenericFamily:
-        """From any detector, run once on a blank image to see its output. Nothing in the model changes.
+    def of(
+        cls,
+        model: nn.Module,
+        loss_spec: LossSpec,
+        classes: int | None = None,
+        size: tuple[int, int] = (256, 256),
+    ) -> GenericFamily:
+        """From any detector, run on blank images in both modes to see its output. Nothing in the model changes.
 
         Args:
+            size: (height, width) of the images, in pixels.
             classes: what the factory was told, or None. The scores follow ``train.loss.classification``; without it a
                 head with one column more than ``classes`` is read as a softmax, any other as sigmoids.
 
@@ -71,7 +79,8 @@ class GenericFamily(Family):
         shown = InputSpec(size=(640, 640), mask=masked or nested is not None)
         trial = cls("generic", "sigmoid", shown, LossSpec(), 1, parameter, nested)
         with repeated_calls(model) as notes:
-            columns = _columns(model, trial)
+            columns = _columns(model, trial, _blank(model, 1, *size))
+        _check_training(model, trial, _blank(model, 2, *size))  # of one image a BatchNorm may have one value
         if loss_spec.classification is not None:
             scores = SCORES[loss_spec.classification]
         else:
@@ -103,7 +112,10 @@ class GenericFamily(Family):
 
     def read(self, outputs: Any, extras: Mapping[str, Tensor]) -> Prediction:
         logits, boxes = _heads(outputs)
-        return Prediction(logits, boxes, tuple(_heads(layer) for layer in own_field(outputs, *AUXILIARY) or ()))
+        earlier = own_field(outputs, *AUXILIARY)
+        if earlier is not None and not isinstance(earlier, list | tuple):
+            raise ModelError(f"its auxiliary outputs are a {type(earlier).__name__}", remedy=REMEDY)
+        return Prediction(logits, boxes, tuple(_heads(layer) for layer in earlier or ()))
 
     def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         return self._criterion(self.read(outputs, extras), labels)
@@ -129,20 +141,23 @@ def _parameters(model: nn.Module) -> tuple[str, bool]:
     return images, "pixel_mask" in usable
 
 
-@torch.no_grad()
-def _columns(model: nn.Module, family: GenericFamily) -> int:
-    """The number of logits, from one forward in eval mode over a blank 256x256 image."""
+def _blank(model: nn.Module, batch: int, height: int, width: int) -> Tensor:
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-    blank = torch.zeros(1, 3, 256, 256, dtype=first.dtype, device=first.device)
+    return torch.zeros(batch, 3, height, width, dtype=first.dtype, device=first.device)
+
+
+@torch.no_grad()
+def _columns(model: nn.Module, family: GenericFamily, blank: Tensor) -> int:
+    """The number of logits, from one forward in eval mode."""
     training = model.training
     model.eval()
     try:
         outputs, _ = family.forward(model, family.inputs(blank, None))
-    except (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError) as error:
+    except Exception as error:  # whatever one's own code may raise
         raise ModelError(
-            f"it fails on a blank (1, 3, 256, 256) image: {type(error).__name__}: {error}",
+            f"it fails on a blank {tuple(blank.shape)} image: {type(error).__name__}: {error}",
             where=type(model).__name__,
-            remedy=ADAPTER if asks_for_nested(error) else None,
+            remedy=ADAPTER if asks_for_nested(error) else "model.input.size is the size (height, width) that is tried",
         ) from error
     finally:
         model.train(training)
@@ -155,6 +170,20 @@ def _columns(model: nn.Module, family: GenericFamily) -> int:
             remedy=REMEDY,
         )
     return int(logits.shape[-1])
+
+
+@torch.no_grad()
+def _check_training(model: nn.Module, family: GenericFamily, blank: Tensor) -> None:
+    """What a copy of the model returns in training can be read too. One that fails there is the capture's to tell."""
+    try:
+        with torch.random.fork_rng():
+            outputs, extras = family.forward(copy.deepcopy(model).train(), family.inputs(blank, None))
+    except Exception:
+        return
+    try:
+        family.read(outputs, extras)
+    except ModelError as problem:
+        raise ModelError(f"in training: {problem.what}", where=type(model).__name__, remedy=REMEDY) from problem
 
 
 def _make_capturable(outputs: Any) -> None:
