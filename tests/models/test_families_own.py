@@ -175,6 +175,16 @@ class TestGeneric:
         with pytest.raises(ModelError, match="in training: no logits and boxes in its output, which has the keys loss"):
             build_family(Losing(), LossSpec())
 
+    def test_boxes_in_pixels_are_noted(self) -> None:
+        class Pixels(Own):
+            def forward(self, image: Tensor) -> Any:
+                outputs = super().forward(image)
+                return {**outputs, "pred_boxes": outputs["pred_boxes"] * 256}
+
+        (note,) = build_family(Pixels(), LossSpec()).notes
+        assert "on a blank image: they are read as cxcywh in 0..1, not as pixels" in note
+        assert not build_family(Own(), LossSpec()).notes
+
     def test_shapes_that_are_no_detections(self) -> None:
         class Flat(Own):
             def forward(self, image: Tensor) -> Any:

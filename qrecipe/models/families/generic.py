@@ -23,6 +23,8 @@ LOGITS = ("logits", "pred_logits")
 BOXES = ("pred_boxes", "boxes")
 AUXILIARY = ("aux_outputs", "auxiliary_outputs", "auxiliary")
 SCORES: dict[str, Literal["softmax", "sigmoid"]] = {"cross_entropy": "softmax", "focal": "sigmoid"}
+FAR = 2.0
+"""Boxes of untrained heads without a sigmoid may leave 0..1; pixels go far beyond."""
 REMEDY = (
     "return a dict with 'logits' (batch, queries, classes) and 'pred_boxes' (batch, queries, 4), cxcywh in 0..1, "
     "and in training 'aux_outputs', a list of such dicts"
@@ -79,14 +81,15 @@ class GenericFamily(Family):
         shown = InputSpec(size=(640, 640), mask=masked or nested is not None)
         trial = cls("generic", "sigmoid", shown, LossSpec(), 1, parameter, nested)
         with repeated_calls(model) as notes:
-            columns = _columns(model, trial, _blank(model, 1, *size))
+            logits, boxes = _outputs(model, trial, _blank(model, 1, *size))
+        columns = int(logits.shape[-1])
         _check_training(model, trial, _blank(model, 2, *size))  # of one image a BatchNorm may have one value
         if loss_spec.classification is not None:
             scores = SCORES[loss_spec.classification]
         else:
             scores = "softmax" if classes is not None and columns == classes + 1 else "sigmoid"
         family = cls("generic", scores, shown, loss_spec, columns - (scores == "softmax"), parameter, nested)
-        family.notes = tuple(notes)
+        family.notes = (*notes, *_beyond(boxes))
         return family
 
     @classmethod
@@ -147,8 +150,8 @@ def _blank(model: nn.Module, batch: int, height: int, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def _columns(model: nn.Module, family: GenericFamily, blank: Tensor) -> int:
-    """The number of logits, from one forward in eval mode."""
+def _outputs(model: nn.Module, family: GenericFamily, blank: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and boxes of one forward in eval mode."""
     training = model.training
     model.eval()
     try:
@@ -169,7 +172,15 @@ def _columns(model: nn.Module, family: GenericFamily, blank: Tensor) -> int:
             where=type(model).__name__,
             remedy=REMEDY,
         )
-    return int(logits.shape[-1])
+    return logits, boxes
+
+
+def _beyond(boxes: Tensor) -> list[str]:
+    """A note on boxes that look like pixels: anything would be trained with them, to no end."""
+    largest = float(boxes.abs().max()) if boxes.numel() else 0.0
+    if largest <= FAR:
+        return []
+    return [f"its boxes reach {largest:.3g} on a blank image: they are read as cxcywh in 0..1, not as pixels"]
 
 
 @torch.no_grad()
