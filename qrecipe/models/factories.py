@@ -118,7 +118,7 @@ class _Blame(AbstractContextManager[None]):
         self.place = place
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if isinstance(error, Exception) and not isinstance(error, QRecipeError):
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, QRecipeError):
             raise self.place.error(
                 ("factory",), f"the factory {self.name} raised {type(error).__name__}: {error}"
             ) from error

@@ -44,6 +44,9 @@ def build(classes=3, extra=0):
 def number():
     return 3
 
+def leaving():
+    raise SystemExit(3)
+
 def half():
     return Mine(3).half()
 
@@ -108,6 +111,7 @@ class TestFactory:
         ("function", "message"),
         [
             (":broken", "LookupError: no such thing"),
+            (":leaving", "SystemExit: 3"),
             (":number", "returned int, not a torch.nn.Module"),
             (":half", "returned a model with parameters in float16 (images come in float32: return model.float())"),
             (":biuld", 'no function "biuld"'),
