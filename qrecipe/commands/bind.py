@@ -38,7 +38,8 @@ def bound(workshop: Workshop) -> Plan:
     if problems:
         raise PlanErrors(list({str(problem): problem for problem in problems}.values()))
     assert student is not None
-    rehearse(TrainingModule(student, teacher))
+    if recipe.train.epochs:
+        rehearse(TrainingModule(student, teacher), min(2, recipe.train.batch_size))
     return student.plan
 
 

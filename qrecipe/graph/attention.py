@@ -27,6 +27,7 @@ KEY = "decoder.cross_attention.key"
 
 _PRODUCT = {aten.scaled_dot_product_attention.default, aten.matmul.default, aten.bmm.default, aten.baddbmm.default}
 _SUMS = {aten.sum.dim_IntList, aten.sum.default}
+_ZEROS = {aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default}
 _ADDS = {aten.add.Tensor, aten.add_.Tensor}
 _MERGES = {
     aten.transpose.int,
@@ -146,11 +147,32 @@ def _projection_input(node: fx.Node) -> fx.Node | None:
     return current if len(shape_of(current) or ()) == 3 else None
 
 
-def _over_levels(node: fx.Node, region: set[fx.Node]) -> fx.Node:
-    """The end of the additions by which an attention that samples one feature level after the other sums them up."""
-    while (following := next(iter(node.users), None)) in region and following and following.target in _ADDS:
-        node = following
-    return node
+def _feature(last: fx.Node, sums: set[fx.Node], region: set[fx.Node]) -> fx.Node | None:
+    """What the output projection reads: the last weighted sum, with the others that are added to it, reshaped.
+
+    An attention may sample one feature level after the other and add them up. Anything else that is added, such as a
+    residual, is no part of it.
+    """
+    current = last
+    while (following := next(iter(current.users), None)) is not None:
+        levels = following in region and following.target in _ADDS and _of_sums(following, sums)
+        if following.target not in _MERGES and not levels:
+            break
+        current = following
+    return current if len(shape_of(current) or ()) == 3 else None
+
+
+def _of_sums(node: fx.Node, sums: set[fx.Node]) -> bool:
+    """Whether a value is made of weighted sums and numbers by addition and reshaping alone."""
+    pending = list(node.args[:2])
+    while pending:
+        value = pending.pop()
+        if not isinstance(value, fx.Node) or value in sums or value.target in _ZEROS:
+            continue
+        if value.target not in _ADDS and value.target not in _MERGES:
+            return False
+        pending.extend(value.args[:2] if value.target in _ADDS else value.args[:1])
+    return True
 
 
 def _merged_heads(face: Face, value: fx.Node) -> fx.Node | None:
@@ -183,6 +205,6 @@ def _deformable(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoi
     heads = int(weights[2])
     face.taps["decoder.cross_attention.logits", layer] = logits
     sums = [node for node in region if node.target in _SUMS]
-    merged = _projection_input(_over_levels(sums[-1], set(region))) if sums else None
+    merged = _feature(sums[-1], set(sums), set(region)) if sums else None
     layout: Literal["bld"] = "bld"
     return QueryPoint(query, users, layout, heads, int(width[-1]) // heads), merged

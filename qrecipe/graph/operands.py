@@ -49,21 +49,24 @@ _SHAPING = {
     aten.squeeze.dim,
     aten.squeeze.dims,
     aten.movedim.int,
-    aten.narrow.default,
     aten.flatten.using_ints,
     aten.unflatten.int,
     aten.expand.default,
     aten.slice.Tensor,
+    aten.to.dtype,
+    aten.clone.default,
+}
+_PARTS = {
     aten.select.int,
+    aten.narrow.default,
     aten.unbind.int,
     aten.split.Tensor,
     aten.split_with_sizes.default,
     aten.chunk.default,
     getitem,
-    aten.to.dtype,
-    aten.clone.default,
 }
-"""Parts of a tensor count too: a loop over feature levels reads one level of the weights after the other."""
+"""A loop over feature levels reads one level of the weights after the other. A part of a product that goes into a
+softmax is something else: the product may be a projection for several purposes."""
 _SCALING = {
     aten.mul.Tensor,
     aten.div.Tensor,
@@ -136,12 +139,12 @@ def leads_to_softmax(node: fx.Node) -> bool:
 
 
 def from_softmax(value: Any) -> bool:
-    """Whether a value is a softmax's, through reshaping and dropout only."""
+    """Whether a value is a softmax's or part of it, through reshaping and dropout only."""
     while isinstance(value, fx.Node):
         if value.target in _SOFTMAX:
             return True
         is_dropout = value.op == "call_module" and str(value.target).startswith("dropouts.")
-        if value.target not in _SHAPING and not is_dropout:
+        if value.target not in _SHAPING | _PARTS and not is_dropout:
             return False
         value = value.args[0]
     return False
@@ -166,7 +169,11 @@ def is_sampled(value: fx.Node) -> bool:
         steps += 1
         if node.target is aten.grid_sampler.default:
             return True
-        if node.target in _SHAPING or node.target in (aten.stack.default, aten.cat.default, aten.concat.default):
+        if node.target in _SHAPING | _PARTS or node.target in (
+            aten.stack.default,
+            aten.cat.default,
+            aten.concat.default,
+        ):
             pending.extend(node.all_input_nodes)
     return False
 

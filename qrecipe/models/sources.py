@@ -114,8 +114,8 @@ def _from_factory(
             raise place.error(("arguments", spec.labels_argument), "it is set by labels_argument already")
         arguments[spec.labels_argument] = needed
     model = call_factory(spec.factory, arguments, place)
-    dtypes = {one.dtype for one in model.parameters() if one.is_floating_point()} - {torch.float32}
-    if dtypes:
+    dtypes = {one.dtype for one in model.parameters() if one.is_floating_point()}
+    if dtypes and torch.float32 not in dtypes:
         found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         remedy = "images come in float32: return model.float()"
         raise place.error(

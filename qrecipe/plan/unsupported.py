@@ -10,7 +10,7 @@ from torch import fx
 
 from ..graph.face import Face
 from ..graph.operands import OPERATORS, WEIGHTED, is_sampled, is_weighted_sum
-from ..graph.shapes import shape_of
+from ..graph.shapes import is_float, shape_of
 
 aten = torch.ops.aten
 
@@ -57,6 +57,19 @@ def _name(node: fx.Node) -> str:
         return "product with a vector"
     if operator == "attention":
         return "softmax"  # the one within it
-    if operator == "weighted_sum" and not is_weighted_sum(node) and any(map(is_sampled, node.all_input_nodes)):
-        return "product of sampled values"  # an attention's that was not recognised
+    if operator == "weighted_sum" and not is_weighted_sum(node) and _weighs_samples(node):
+        return "product of sampled values"  # it may be an attention's, written in a way that is not recognised
     return UNSUPPORTED.get(node.target, "") if operator is None else ""
+
+
+def _weighs_samples(node: fx.Node) -> bool:
+    """Whether sampled values are multiplied by features: not by a number, nor by a mask."""
+    factors = node.all_input_nodes
+    sampled = [is_sampled(factor) for factor in factors]
+    features = [len(shape_of(factor) or ()) >= 2 and is_float(factor) and not _is_mask(factor) for factor in factors]
+    return len(factors) == 2 and any(sampled) and all(features)
+
+
+def _is_mask(value: fx.Node) -> bool:
+    casts = (aten.to.dtype, aten._to_copy.default)
+    return value.target in casts and not is_float(value.args[0])

@@ -6,44 +6,53 @@ import torch
 from torch import Tensor
 
 from ..data.batch import Batch
+from ..errors import TrainError
 from .module import TrainingModule
 
 UNKNOWN_SIZE = (256, 320)
 """(height, width) where the recipe's input follows the image's own size."""
 
 
-def rehearse(module: TrainingModule) -> Tensor:
+def rehearse(module: TrainingModule, batch_size: int = 2) -> Tensor:
     """Detection and distillation losses, forward and backward, with every quantizer and alignment off.
 
-    Two images, one object in each. Parameters and buffers are left as they were, gradients cleared.
+    One object in each image. All is left as it was but gradients, which are cleared: buffers, modes, random numbers.
 
     Returns:
         The loss, a detached scalar.
 
     Raises:
-        TrainError: the predictions are not finite.
+        TrainError: predictions or loss are not finite.
     """
     student = module.student
+    training, stage = module.training, student.quantized_roles
     buffers = {name: value.clone() for name, value in student.named_buffers()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        student.switch_off()
-        loss: Tensor = module.train()(_noise(module))[0]
-        loss.backward()  # type: ignore[no-untyped-call]
-    module.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        for name, value in student.named_buffers():
-            value.copy_(buffers[name])
-    student.set_stage(None)
+    first = next((one for one in student.parameters() if one.is_floating_point()), torch.zeros(()))
+    try:
+        with torch.random.fork_rng(devices=[first.device] if first.is_cuda else []):
+            torch.manual_seed(0)
+            student.switch_off()
+            loss: Tensor = module.train()(_noise(module, batch_size, first))[0]
+            if not loss.isfinite():
+                raise TrainError("the loss of a training step on noise is not finite")
+            if loss.requires_grad:  # of a frozen model quantizers alone are learned, and they are off
+                loss.backward()  # type: ignore[no-untyped-call]
+    finally:
+        module.zero_grad(set_to_none=True)
+        module.train(training)
+        student.set_stage(stage)
+        with torch.no_grad():
+            for name, value in student.named_buffers():
+                if not torch.equal(value, buffers[name]):  # one that is expanded cannot be written into
+                    value.copy_(buffers[name])
     return loss.detach()
 
 
-def _noise(module: TrainingModule) -> Batch:
-    student = module.student
-    height, width = student.input.size or UNKNOWN_SIZE
-    first = next(student.parameters())
-    images = torch.rand(2, 3, height, width, dtype=first.dtype, device=first.device)
-    mask = torch.ones(2, height, width, dtype=torch.int64, device=first.device)
-    box = torch.tensor([[0.5, 0.5, 0.4, 0.3]], dtype=first.dtype, device=first.device)
-    label = {"class_labels": torch.zeros(1, dtype=torch.int64, device=first.device), "boxes": box}
-    return Batch(images, mask, [dict(label), dict(label)], [0, 1], torch.tensor([[height, width]] * 2))
+def _noise(module: TrainingModule, batch_size: int, like: Tensor) -> Batch:
+    height, width = module.student.input.size or UNKNOWN_SIZE
+    images = torch.rand(batch_size, 3, height, width, dtype=like.dtype, device=like.device)
+    mask = torch.ones(batch_size, height, width, dtype=torch.int64, device=like.device)
+    box = images.new_tensor([[0.5, 0.5, 0.4, 0.3]])
+    label = {"class_labels": torch.zeros(1, dtype=torch.int64, device=like.device), "boxes": box}
+    sizes = torch.tensor([[height, width]] * batch_size)
+    return Batch(images, mask, [dict(label) for _ in range(batch_size)], list(range(batch_size)), sizes)

@@ -51,9 +51,9 @@ class ViewedAttention(nn.Module):
 class LevelByLevelAttention(nn.Module):
     """Deformable attention that samples one level after the other and adds them up. ``pick`` takes a level's part."""
 
-    def __init__(self, pick: str) -> None:
+    def __init__(self, pick: str, merge: str = "at the end") -> None:
         super().__init__()
-        self.pick = pick
+        self.pick, self.how = pick, merge
         self.offsets = nn.Linear(WIDTH, HEADS * LEVELS * POINTS * 2)
         self.weights = nn.Linear(WIDTH, HEADS * LEVELS * POINTS)
         self.value, self.merge = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
@@ -69,8 +69,11 @@ class LevelByLevelAttention(nn.Module):
             value = self.value(features.flatten(2).mT).mT.reshape(batch * HEADS, -1, *features.shape[-2:])
             grid = offsets[:, :, :, level].transpose(1, 2).flatten(0, 1)
             sampled = F.grid_sample(value, grid, align_corners=False)
-            out = out + (sampled * weight.transpose(1, 2).reshape(batch * HEADS, 1, length, POINTS)).sum(-1)
-        merged: Tensor = self.merge(out.view(batch, width, length).mT)
+            summed = (sampled * weight.transpose(1, 2).reshape(batch * HEADS, 1, length, POINTS)).sum(-1)
+            out = out + (summed if self.how == "at the end" else summed.reshape(batch, width, length).mT)
+        if self.how == "at the end":
+            out = out.view(batch, width, length).mT
+        merged: Tensor = self.merge(out) if self.how != "residual" else x + out
         return merged
 
 
@@ -90,11 +93,11 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     """The encoder beside the decoder's layers."""
 
-    def __init__(self, pick: str) -> None:
+    def __init__(self, pick: str, merge: str) -> None:
         super().__init__()
         self.encoder = nn.ModuleList([Layer(EinsumAttention())])
         self.position = nn.Linear(WIDTH, WIDTH)
-        self.layers = nn.ModuleList([Layer(ViewedAttention(), LevelByLevelAttention(pick)) for _ in range(2)])
+        self.layers = nn.ModuleList([Layer(ViewedAttention(), LevelByLevelAttention(pick, merge)) for _ in range(2)])
 
     def forward(self, features: Tensor, queries: Tensor) -> Tensor:
         height, width = features.shape[-2:]
@@ -109,10 +112,10 @@ class Transformer(nn.Module):
 
 
 class Detector(nn.Module):
-    def __init__(self, pick: str) -> None:
+    def __init__(self, pick: str, merge: str = "at the end") -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, WIDTH, 4, stride=4)
-        self.transformer = Transformer(pick)
+        self.transformer = Transformer(pick, merge)
         self.queries = nn.Embedding(QUERIES, WIDTH)
         self.classes, self.boxes = nn.Linear(WIDTH, 3), nn.Linear(WIDTH, 4)
 
@@ -178,16 +181,50 @@ def test_every_level_is_a_weighted_sum(detector: tuple[nn.Module, Captured]) -> 
     assert "einsum" not in plan.unsupported
 
 
-def test_the_tapped_feature_has_a_row_for_each_query(detector: tuple[nn.Module, Captured]) -> None:
-    """What the output projection reads, not the last level's sum."""
-    captured = detector[1].copy()
-    discover_roles(captured, find_operations(captured), {})
-    for face in captured.faces.values():
-        batch = Symbols.of(face.graph).batch
-        for layer in range(2):
-            tap = face.taps["decoder.cross_attention.output", layer]
-            assert shape_of(tap) == (batch, QUERIES, WIDTH)
-            assert torch.ops.aten.linear.default in {user.target for user in tap.users}
+def feature_of(captured: Captured, layer: int) -> set[Any]:
+    """What makes up the tapped feature: every operator from it back to the weighted sums."""
+    copied = captured.copy()
+    discover_roles(copied, find_operations(copied), {})
+    face = copied.faces["eval"]
+    tap = face.taps["decoder.cross_attention.output", layer]
+    assert shape_of(tap) == (Symbols.of(face.graph).batch, QUERIES, WIDTH)
+    found, pending = [], [tap]
+    while pending:
+        node = pending.pop()
+        if node.target is not SUM:
+            pending.extend(node.all_input_nodes)
+        found.append(node)
+    assert sum(node.target is SUM for node in found) == LEVELS
+    return {user.target for user in tap.users} | {node.target for node in found}
+
+
+SUM, LINEAR = torch.ops.aten.sum.dim_IntList, torch.ops.aten.linear.default
+
+
+def test_the_tapped_feature_is_that_of_all_levels(detector: tuple[nn.Module, Captured]) -> None:
+    """What the output projection reads, with a row for each query; not the last level's sum."""
+    assert LINEAR in feature_of(detector[1], 0) & feature_of(detector[1], 1)
+
+
+@pytest.mark.parametrize("merge", ["each level", "residual"])
+def test_levels_that_are_merged_one_by_one(merge: str) -> None:
+    """A residual that the attention adds itself is no part of its feature."""
+    torch.manual_seed(0)
+    found = feature_of(captured_toy(Detector("select", merge)), 0)
+    assert (LINEAR in found) is (merge == "each level")
+
+
+def test_part_of_a_projection_that_goes_into_a_softmax_is_no_attention() -> None:
+    class Gate(Detector):
+        def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
+            x = self.stem(pixel_values).flatten(2).mT[:, :QUERIES] @ self.transformer.position.weight
+            first, second = x.split([WIDTH // 2, WIDTH // 2], -1)
+            x = torch.cat([first * second.softmax(-1), first], -1)
+            return {"logits": self.classes(x), "pred_boxes": self.boxes(x).sigmoid()}
+
+    torch.manual_seed(0)
+    (product,) = (one for one in find_operations(captured_toy(Gate("select")))["eval"] if one.operator == "matmul")
+    assert [operand.name for operand in product.operands] == ["left", "right"]
 
 
 def test_a_product_of_sampled_values_that_is_not_recognised_is_named() -> None:
@@ -204,3 +241,16 @@ def test_a_product_of_sampled_values_that_is_not_recognised_is_named() -> None:
     torch.manual_seed(0)
     _, plan, _ = rewritten(captured_toy(Gated("select")), a_recipe(W4A4))
     assert plan.unsupported["product of sampled values"] == 1
+
+
+def test_sampled_values_scaled_or_masked_are_not_named() -> None:
+    class Masked(Detector):
+        def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
+            grid = self.queries.weight[:, :2].tanh()[None, :, None].repeat(len(pixel_values), 1, 1, 1)
+            sampled = F.grid_sample(self.stem(pixel_values), grid, align_corners=False).squeeze(-1).mT * 0.5
+            x = sampled * (self.queries.weight > 0).to(sampled.dtype)
+            return {"logits": self.classes(x), "pred_boxes": self.boxes(x).sigmoid()}
+
+    torch.manual_seed(0)
+    _, plan, _ = rewritten(captured_toy(Masked("select")), a_recipe(W4A4))
+    assert "product of sampled values" not in plan.unsupported

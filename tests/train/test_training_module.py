@@ -14,7 +14,7 @@ from toys import ToyDetector, captured_toy
 from qrecipe.boxes import cxcywh_to_xyxy, pairwise_giou
 from qrecipe.data.batch import Batch
 from qrecipe.errors import PlanError, TrainError
-from qrecipe.student import Student, calibrate, make_student, real_valued
+from qrecipe.student import Student, calibrate, compile, make_student, real_valued
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.rehearsal import rehearse
 
@@ -287,18 +287,33 @@ def test_values_per_head_are_distilled(demo: Specimen, at: str) -> None:
     assert all(bool(slope.isfinite().all()) for slope in slopes)
 
 
-def test_a_rehearsal_leaves_everything_as_it_was(specimen: Specimen) -> None:
-    module = pair(specimen)
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    modes = [quantizer.mode for quantizer in module.student.quantizers.values()]
-    torch.manual_seed(5)
-    random = torch.get_rng_state()
-    assert rehearse(module).isfinite()
-    assert torch.equal(torch.get_rng_state(), random)
-    for name, value in module.state_dict().items():
+def everything(module: TrainingModule) -> dict[str, Any]:
+    return {
+        **{name: value.clone() for name, value in module.named_parameters()},
+        **{name: value.clone() for name, value in module.named_buffers()},
+        "modes": torch.tensor([one.mode == "on" for one in module.student.quantizers.values()]),
+        "training": torch.tensor([part.training for part in module.modules()]),
+        "random numbers": torch.get_rng_state(),
+    }
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_rehearsal_leaves_everything_as_it_was(
+    specimen: Specimen, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = pair(specimen).eval()
+    module.set_stage(["backbone"])
+    before = everything(module)
+    if fails:
+        monkeypatch.setattr("qrecipe.train.module.distill_loss", lambda *_: (torch.tensor(torch.nan), torch.tensor(1)))
+        with pytest.raises(TrainError, match="not finite"):
+            rehearse(module)
+    else:
+        assert rehearse(module).isfinite()
+    for name, value in everything(module).items():
         assert torch.equal(value, before[name]), name
+    assert module.student.quantized_roles == ("backbone",)
     assert all(parameter.grad is None for parameter in module.parameters())
-    assert [quantizer.mode for quantizer in module.student.quantizers.values()] == modes
 
 
 def test_a_rehearsal_finds_what_would_fail(specimen: Specimen) -> None:
@@ -308,3 +323,25 @@ def test_a_rehearsal_finds_what_would_fail(specimen: Specimen) -> None:
             parameter.fill_(torch.nan)
     with pytest.raises(TrainError, match="not finite"):
         rehearse(module)
+
+
+class Odd(ToyDetector):
+    """Frozen, with an integer first among its parameters and a constant that cannot be written into."""
+
+    def __init__(self) -> None:
+        count = nn.Parameter(torch.arange(3), requires_grad=False)
+        super().__init__()
+        self._parameters = {"count": count, **self._parameters}
+        self.register_buffer("mean", torch.tensor(0.5).expand(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+
+    def forward(self, pixel_values: Tensor) -> Any:
+        return super().forward(pixel_values - self.get_buffer("mean"))
+
+
+def test_a_rehearsal_of_a_frozen_model() -> None:
+    student = compile(Odd(), a_recipe(W4A4), torch.rand(2, 3, 64, 96))
+    module = TrainingModule(student)
+    loss = rehearse(module, batch_size=1)
+    assert loss.isfinite()
+    assert not loss.requires_grad

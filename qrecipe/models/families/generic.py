@@ -17,7 +17,7 @@ from ..criterion import Criterion
 from ..prediction import Prediction
 from .base import Family, Labels, full_mask, own_field
 from .nested import ADAPTER, asks_for_nested, nested_type
-from .watch import repeated_calls
+from .watch import repeated_calls, same_random_numbers
 
 LOGITS = ("logits", "pred_logits")
 BOXES = ("pred_boxes", "boxes")
@@ -178,7 +178,7 @@ def _outputs(model: nn.Module, family: GenericFamily, blank: Tensor) -> tuple[Te
 def _beyond(boxes: Tensor) -> list[str]:
     """A note on boxes that look like pixels: anything would be trained with them, to no end."""
     largest = float(boxes.abs().max()) if boxes.numel() else 0.0
-    if largest <= FAR:
+    if not largest > FAR:  # nor where it is no number
         return []
     return [f"its boxes reach {largest:.3g} on a blank image: they are read as cxcywh in 0..1, not as pixels"]
 
@@ -187,7 +187,7 @@ def _beyond(boxes: Tensor) -> list[str]:
 def _check_training(model: nn.Module, family: GenericFamily, blank: Tensor) -> None:
     """What a copy of the model returns in training can be read too. One that fails there is the capture's to tell."""
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), same_random_numbers():
             outputs, extras = family.forward(copy.deepcopy(model).train(), family.inputs(blank, None))
     except Exception:
         return

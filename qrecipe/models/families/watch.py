@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy
 from torch import Tensor, nn
 
 
@@ -34,6 +36,17 @@ def outputs_of(modules: Iterable[nn.Module], keep: Callable[[Any], Any] = first_
     finally:
         for handle in hooks:
             handle.remove()
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Python's and numpy's random numbers go on afterwards as if nothing had been drawn."""
+    python, own = random.getstate(), numpy.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(own)
 
 
 @contextmanager
