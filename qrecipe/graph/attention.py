@@ -11,7 +11,7 @@ from .added import call_like
 from .face import Face, QueryPoint
 from .flow import exits_of, region_of, within
 from .operands import leads_to_softmax
-from .shapes import Symbols, is_float, shape_of
+from .shapes import Extent, Symbols, is_float, is_number, shape_of
 
 aten = torch.ops.aten
 
@@ -147,6 +147,19 @@ def _projection_input(node: fx.Node) -> fx.Node | None:
     return current if len(shape_of(current) or ()) == 3 else None
 
 
+def _heads_of(weights: tuple[Extent, ...], query: tuple[Extent, ...], symbols: Symbols) -> int:
+    """The heads of attention weights (batch, queries, heads, samples) in that or another order, or without heads.
+
+    A number that does not divide the query's channels is none of heads.
+    """
+    found: Extent = 1
+    if len(weights) == 3:  # heads folded into the batch, or one head
+        found = symbols.per_image(weights[0]) or 1
+    elif len(weights) > 3:
+        found = weights[1] if weights[2] == query[1] != weights[1] else weights[2]
+    return int(found) if is_number(found) and int(query[-1]) % int(found) == 0 else 1
+
+
 def _feature(last: fx.Node, sums: set[fx.Node], region: set[fx.Node]) -> fx.Node | None:
     """What the output projection reads: the last weighted sum, with the others that are added to it, reshaped.
 
@@ -202,7 +215,7 @@ def _deformable(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoi
     width, weights = shape_of(query), shape_of(softmax)
     assert width is not None
     assert weights is not None
-    heads = int(weights[2])
+    heads = _heads_of(weights, width, Symbols.of(face.graph))
     face.taps["decoder.cross_attention.logits", layer] = logits
     sums = [node for node in region if node.target in _SUMS]
     merged = _feature(sums[-1], set(sums), set(region)) if sums else None

@@ -67,6 +67,7 @@ _PARTS = {
 }
 """A loop over feature levels reads one level of the weights after the other. A part of a product that goes into a
 softmax is something else: the product may be a projection for several purposes."""
+_JOINS = {aten.stack.default, aten.cat.default, aten.concat.default}
 _SCALING = {
     aten.mul.Tensor,
     aten.div.Tensor,
@@ -162,18 +163,14 @@ def is_weighted_sum(node: fx.Node) -> bool:
 
 
 def is_sampled(value: fx.Node) -> bool:
-    """Whether a value is what ``grid_sample`` gave, reshaped, stacked or concatenated."""
+    """Whether a value is what ``grid_sample`` gave, part of it, reshaped, stacked or concatenated."""
     pending, steps = [value], 0
     while pending and steps < 16:
         node = pending.pop()
         steps += 1
         if node.target is aten.grid_sampler.default:
             return True
-        if node.target in _SHAPING | _PARTS or node.target in (
-            aten.stack.default,
-            aten.cat.default,
-            aten.concat.default,
-        ):
+        if node.target in _SHAPING | _PARTS | _JOINS:
             pending.extend(node.all_input_nodes)
     return False
 

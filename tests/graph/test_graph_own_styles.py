@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sympy
 import torch
 from specimens import ALIGN, W4A4, a_recipe
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from toys import captured_toy, picture, rewritten, running
 
 from qrecipe.graph import Captured, GraphModel
+from qrecipe.graph.attention import _heads_of
 from qrecipe.graph.operations import find_operations
 from qrecipe.graph.roles import Roles, discover_roles
 from qrecipe.graph.shapes import Symbols, shape_of
@@ -212,6 +214,26 @@ def test_levels_that_are_merged_one_by_one(merge: str) -> None:
     torch.manual_seed(0)
     found = feature_of(captured_toy(Detector("select", merge)), 0)
     assert (LINEAR in found) is (merge == "each level")
+
+
+B = sympy.Symbol("b")
+
+
+@pytest.mark.parametrize(
+    ("weights", "heads"),
+    [
+        ((B, 10, 4, 8), 4),
+        ((B, 4, 10, 8), 4),
+        ((B, 10, 4, 2, 4), 4),
+        ((B, 8, 8, 8), 8),  # as many queries as heads
+        ((B, 10, 8), 1),
+        ((4 * B, 10, 8), 4),
+        ((B, 10, 3, 8), 1),  # no three heads of 32 channels
+    ],
+)
+def test_heads_of_deformable_weights(weights: tuple[Any, ...], heads: int) -> None:
+    queries = 8 if weights[1] == 8 else 10
+    assert _heads_of(weights, (B, queries, 32), Symbols(B, None, None)) == heads
 
 
 def test_part_of_a_projection_that_goes_into_a_softmax_is_no_attention() -> None:
