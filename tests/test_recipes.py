@@ -83,7 +83,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     "rt_detr": (f"model.config={RT_DETR}",),
     "rt_detr_v2": (f"model.config={RT_DETR}",),
     "d_fine": (f"model.config={D_FINE}",),
-    "deimv2": ("model.config.decoder_layers=2", "model.input.size=128"),
+    "deimv2": ("model.config.decoder_layers=2", "model.config.num_queries=20", "model.input.size=128"),
     "lw_detr": (f"model.config={LW_DETR}",),
     "rf_detr": (f"model.config={RF_DETR}",),
     "grounding-dino": (f"model.config={GROUNDING_DINO}",),

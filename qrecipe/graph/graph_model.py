@@ -7,8 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import CaptureError
+from ..errors import CaptureError, ModelError
 from .face import CompiledFace, Face, Structure
+from .inputs import image_shape
+
+TOO_FEW = "selected index k out of range"
+"""What torch says of a top-k among fewer values."""
 
 
 class GraphModel(nn.Module):
@@ -56,6 +60,18 @@ class GraphModel(nn.Module):
             inputs: the keyword inputs of the capture.
             structure: ``train`` or ``eval``; by default what ``self.training`` says.
             taps: whether to compute and return the taps.
+
+        Raises:
+            ModelError: images so small that a model which chooses its queries among their places finds too few.
         """
         face = self._faces[structure or ("train" if self.training else "eval")]
-        return face(self, inputs, taps=taps)
+        try:
+            return face(self, inputs, taps=taps)
+        except RuntimeError as error:
+            if TOO_FEW not in str(error):
+                raise
+            height, width = image_shape(inputs)[-2:]
+            raise ModelError(
+                f"an image of {height}x{width} has fewer places than the model chooses queries from them",
+                remedy="a larger model.input.size, or fewer queries",
+            ) from error

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toys import ToyDetector
 
 import qrecipe
-from qrecipe.errors import CaptureError, PlanError
+from qrecipe.errors import CaptureError, ModelError, PlanError
 from qrecipe.graph.roles import ROLES
 from qrecipe.models.prediction import Prediction
 from qrecipe.recipe import recipe_from_mapping
@@ -238,6 +238,23 @@ def test_compile_in_one_call(shape: tuple[int, ...]) -> None:
 def test_a_model_that_cannot_be_verified_is_refused() -> None:
     with pytest.raises(CaptureError, match=r"cannot be captured|at none of the sizes|fails at input"):
         compile(float_toy(Fussy), a_recipe(W4A4), torch.rand(2, 3, 128, 96))
+
+
+class Choosing(ToyDetector):
+    """Its logits are those of the fifty best places."""
+
+    def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        outputs = super().forward(pixel_values)
+        best = pixel_values.mean(1)[:, ::4, ::4].flatten(1).topk(50, 1).values.mean(1)
+        return {**outputs, "logits": outputs["logits"] + best[:, None, None]}
+
+
+def test_an_image_with_too_few_places() -> None:
+    student = compile(float_toy(Choosing), a_recipe(W4A4), torch.rand(2, 3, 64, 96))
+    student.switch_off()
+    student(torch.rand(1, 3, 32, 32))
+    with pytest.raises(ModelError, match=r"an image of 16x40 has fewer places than the model chooses queries"):
+        student(torch.rand(1, 3, 16, 40))
 
 
 class Reserved(ToyDetector):
