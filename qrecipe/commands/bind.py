@@ -33,13 +33,12 @@ def bound(workshop: Workshop) -> Plan:
     student = _made(workshop.source, recipe, "model", problems)
     if recipe.distill.targets or (recipe.teacher is not None and recipe.teacher.roles):
         teacher = _made(workshop.teacher_source, real_valued(recipe, targets=True), "teacher", problems)
-        if student is not None and teacher is not None:
-            TrainingModule(student, teacher)
     if problems:
         raise PlanErrors(list({str(problem): problem for problem in problems}.values()))
     assert student is not None
+    module = TrainingModule(student, teacher)
     if recipe.train.epochs:
-        rehearse(TrainingModule(student, teacher), min(2, recipe.train.batch_size))
+        rehearse(module, min(2, recipe.train.batch_size))
     return student.plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import torch
@@ -136,17 +137,6 @@ def _value_product(product: fx.Node, region: list[fx.Node]) -> fx.Node:
     return next((node for node in later if node.target is aten.matmul.default), product)
 
 
-def _projection_input(node: fx.Node) -> fx.Node | None:
-    """Follow the heads' merge to its end: the tensor that the output projection reads, where there is one."""
-    current = node
-    for _ in range(8):
-        following = next(iter(current.users), None)
-        if following is None or following.target not in _MERGES:
-            break
-        current = following
-    return current if len(shape_of(current) or ()) == 3 else None
-
-
 def _heads_of(weights: tuple[Extent, ...], query: tuple[Extent, ...], symbols: Symbols) -> int:
     """The heads of attention weights (batch, queries, heads, samples) in that or another order, or without heads.
 
@@ -160,11 +150,13 @@ def _heads_of(weights: tuple[Extent, ...], query: tuple[Extent, ...], symbols: S
     return int(found) if is_number(found) and int(query[-1]) % int(found) == 0 else 1
 
 
-def _feature(last: fx.Node, sums: set[fx.Node], region: set[fx.Node]) -> fx.Node | None:
-    """What the output projection reads: the last weighted sum, with the others that are added to it, reshaped.
+def _projection_input(
+    last: fx.Node, sums: Collection[fx.Node] = (), region: Collection[fx.Node] = ()
+) -> fx.Node | None:
+    """Follow the heads' merge to its end: the tensor that the output projection reads, where there is one.
 
-    An attention may sample one feature level after the other and add them up. Anything else that is added, such as a
-    residual, is no part of it.
+    sums: a deformable attention's weighted sums in its region. It may sample one feature level after the other and add
+    them up; anything else that is added, such as a residual, is no part of the feature.
     """
     current = last
     while (following := next(iter(current.users), None)) is not None:
@@ -175,7 +167,7 @@ def _feature(last: fx.Node, sums: set[fx.Node], region: set[fx.Node]) -> fx.Node
     return current if len(shape_of(current) or ()) == 3 else None
 
 
-def _of_sums(node: fx.Node, sums: set[fx.Node]) -> bool:
+def _of_sums(node: fx.Node, sums: Collection[fx.Node]) -> bool:
     """Whether a value is made of weighted sums and numbers by addition and reshaping alone."""
     pending = list(node.args[:2])
     while pending:
@@ -218,6 +210,6 @@ def _deformable(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoi
     heads = _heads_of(weights, width, Symbols.of(face.graph))
     face.taps["decoder.cross_attention.logits", layer] = logits
     sums = [node for node in region if node.target in _SUMS]
-    merged = _feature(sums[-1], set(sums), set(region)) if sums else None
+    merged = _projection_input(sums[-1], set(sums), set(region)) if sums else None
     layout: Literal["bld"] = "bld"
     return QueryPoint(query, users, layout, heads, int(width[-1]) // heads), merged
