@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 from coverage import build
 
-from qrecipe.graph import capture
+from qrecipe.capture import capture
 from qrecipe.models.families import Family
 from qrecipe.models.open_windows import open_windows
 from qrecipe.recipe import load_recipe

@@ -30,14 +30,14 @@ from torch.utils import _pytree as pytree
 
 from qrecipe.data.batch import Batch
 from qrecipe.errors import QRecipeError
-from qrecipe.graph.attention import TAPS
 from qrecipe.models.families import Family
-from qrecipe.models.prompt import PROMPTED
-from qrecipe.models.sources import Built, build_model
+from qrecipe.models.loading.build import Built, build_model
+from qrecipe.models.loading.prompt import PROMPTED
 from qrecipe.plan import Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
 from qrecipe.run.checkpoint import load_weights
+from qrecipe.structure.cross_attention import TAPS
 from qrecipe.student import Source, Student, calibrate, capture_source, make_student, real_valued
 from qrecipe.student.store import save_student
 from qrecipe.train.module import TrainingModule

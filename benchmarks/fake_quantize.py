@@ -15,7 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qrecipe.quantizers import Grid, fused, reference
+from qrecipe.quantizers import Grid
+from qrecipe.quantizers.kernels import fused, reference
 
 SCALE, ZERO_POINT, GRID = 0.2, -2.0, Grid(4)
 Quantize = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qrecipe import Batch, TrainingModule, calibrate, load_recipe
-from qrecipe.models.sources import build_model
+from qrecipe.models.loading.build import build_model
 from qrecipe.student import capture_source, make_student, real_valued
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart_w4a4.yaml"

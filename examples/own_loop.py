@@ -16,7 +16,7 @@ import qrecipe
 from qrecipe.data.dataset import CocoDataset
 from qrecipe.data.loader import build_loader
 from qrecipe.data.splits import resolve_splits
-from qrecipe.models.sources import build_model
+from qrecipe.models.loading.build import build_model
 
 folder, *changes = sys.argv[1:]
 recipe = qrecipe.load_recipe(Path(__file__).parents[1] / "recipes" / "quickstart_w4a4.yaml", changes)

@@ -13,8 +13,10 @@ from tiny_detectors import some_labels, stir, tiny_deimv2, tiny_detr
 from torch import Tensor, nn
 from toys import ToyDetector
 
+from qrecipe.capture import capture, verify
+from qrecipe.capture.verify import Agreement
 from qrecipe.data.batch import Batch
-from qrecipe.graph import Agreement, Captured, capture, verify
+from qrecipe.graph.captured import Captured
 from qrecipe.models.demo import DemoDetector
 from qrecipe.models.families import Family, build_family
 from qrecipe.recipe import recipe_from_mapping

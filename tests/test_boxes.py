@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qrecipe.boxes import cxcywh_to_xyxy, pairwise_giou, xyxy_to_cxcywh
+from qrecipe.detection.boxes import cxcywh_to_xyxy, pairwise_giou, xyxy_to_cxcywh
 
 Corners = tuple[float, float, float, float]
 

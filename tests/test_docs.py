@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from qrecipe.cli import main, parser
-from qrecipe.graph.attention import TAPS
-from qrecipe.graph.operands import OPERATORS
-from qrecipe.graph.roles import OVERRIDABLE as ROLES
+from qrecipe.quantizers.calibration.ranges import INITIALISERS
 from qrecipe.quantizers.kinds import QUANTIZERS
-from qrecipe.quantizers.ranges import INITIALISERS
 from qrecipe.recipe import default_offset, load_recipe
-from qrecipe.recipe.reference import reference
+from qrecipe.recipe.key_tables import reference
+from qrecipe.structure.cross_attention import TAPS
+from qrecipe.structure.operands import OPERATORS
+from qrecipe.structure.roles import OVERRIDABLE as ROLES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from qrecipe.commands import workshop
 from qrecipe.commands.bind import bind, plan
+from qrecipe.experiment import workspace as workshop
 from qrecipe.plan import cost_of
 from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.student import Source, capture_source

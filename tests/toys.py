@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qrecipe.graph import Captured, GraphModel, capture
+from qrecipe.capture import capture
+from qrecipe.graph.captured import Captured
+from qrecipe.graph.graph_model import GraphModel
 from qrecipe.passes import PassReport, run_passes
 from qrecipe.plan import Plan, build_plan
 from qrecipe.recipe import Recipe

@@ -12,9 +12,9 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
-from qrecipe.commands.detector import score, student_detector
-from qrecipe.commands.workshop import Workshop
 from qrecipe.evaluate import Evaluation
+from qrecipe.experiment.detector import score, student_detector
+from qrecipe.experiment.workspace import Workshop
 from qrecipe.plan import cost_of
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import Recipe

@@ -44,7 +44,7 @@ def complain(problems: Sequence[object]) -> None:
         for problem in unique:
             sys.stderr.write(f"error: {problem}\n")
         return
-    from .problems import pictured  # the recipe's own room, which no other output needs
+    from .problems import pictured
 
     for problem in unique:
         for line in pictured(problem, console):

@@ -26,7 +26,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..commands.evaluate import evaluate
-    from ..commands.target import find_target
+    from ..experiment.target import find_target
     from ..report.progress import counter
     from ..report.tables import evaluation_tables
     from ..run.files import write_atomically

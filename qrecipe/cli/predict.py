@@ -36,7 +36,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..commands.predict import find_images, predict
-    from ..commands.target import find_target
+    from ..experiment.target import find_target
 
     target = find_target(arguments.target, arguments.model, arguments.set, arguments.random_weights)
     images = find_images(arguments.images, arguments.limit)

@@ -23,6 +23,6 @@ def typed_recipe(arguments: argparse.Namespace, path: Path | None = None, *, dat
     recipe = load_recipe(path or arguments.recipe, arguments.set, data=data)
     if not arguments.random_weights:
         return recipe
-    from ..commands.workshop import without_weights
+    from ..experiment.workspace import without_weights
 
     return without_weights(recipe)

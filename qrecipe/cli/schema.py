@@ -16,8 +16,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
-    from ..recipe.reference import reference
-    from ..recipe.shape import schema_text
+    from ..recipe.key_tables import reference
+    from ..recipe.schema_check import schema_text
 
     sys.stdout.write(reference() if arguments.markdown else schema_text())
 

@@ -76,7 +76,7 @@ def _validated(path: Path, arguments: argparse.Namespace, console: Console) -> _
 
 def _bind(recipe: Recipe, verdict: _Verdict, console: Console) -> None:
     """Hold a recipe to its model. Mutates the verdict."""
-    from ..commands.bind import bind  # without --bind no library of models is loaded
+    from ..commands.bind import bind
 
     try:
         plan = bind(recipe, sayer(console))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..experiment.walk import Walk
+from ..experiment.workspace import Say, Workshop
 from ..recipe.definition import Recipe
 from ..recipe.dump import dump
 from ..run.folder import RunFolder
 from ..run.summary import Summary
 from ..train.denormals import flushed_denormals
 from ..train.protocols import Watcher
-from .walk import Walk
-from .workshop import Say, Workshop
 
 
 def apply(recipe: Recipe, folder: Path, *, say: Say, watcher: Watcher, resume: bool = False) -> Summary:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..errors import PlanErrors, QRecipeError
+from ..experiment.workspace import Say, Workshop
 from ..plan import Plan, WhichModel
 from ..recipe.definition import Recipe
 from ..student import Source, Student, make_plan, make_student, real_valued
 from ..train.module import TrainingModule
 from ..train.rehearsal import rehearse
-from .workshop import Say, Workshop
 
 
 def bind(recipe: Recipe, say: Say) -> Plan:

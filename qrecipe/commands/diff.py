@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..plan import Comparison, compare
+from ..experiment.target import find_target
+from ..experiment.workspace import Say, Workshop
+from ..plan import Comparison
+from ..plan.views import compare
 from ..recipe.definition import Recipe
 from ..student import make_plan
-from .target import find_target
-from .workshop import Say, Workshop
 
 
 def diff(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..evaluate import Evaluation
+from ..experiment.detector import Progress, score
+from ..experiment.target import Target, open_target
+from ..experiment.workspace import Say, Workshop
 from ..train.denormals import flushed_denormals
-from .detector import Progress, score
-from .target import Target, open_target
-from .workshop import Say, Workshop
 
 
 def evaluate(

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ModelError, PlanError, PlanErrors, QRecipeError, RecipeErrors, RunError
-from ..models.sources import Built
+from ..experiment.workspace import Say, Workshop
+from ..models.loading.build import Built
 from ..plan import Plan
 from ..recipe import load_recipe, recipe_from_mapping
 from .bind import bound
@@ -21,7 +22,6 @@ from .starter.model import StarterModel, starter_model
 from .starter.sections import data_section, model_section
 from .starter.text import Content, recipe_text, teacher_text
 from .starter.training import training_for
-from .workshop import Say, Workshop
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..experiment.target import find_target
+from ..experiment.workspace import Say, Workshop
 from ..plan import Anatomy, anatomy
 from ..student import make_plan, plan_size, real_valued
-from .target import find_target
-from .workshop import Say, Workshop
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from ..data.images import UNREADABLE, read_rgb, read_size
 from ..data.transforms import Sample, fit, to_tensor
 from ..errors import DataError, RunError
 from ..evaluate import detections
+from ..experiment.detector import Detector
+from ..experiment.target import Target, open_target
+from ..experiment.workspace import Say, Workshop
 from ..report.draw import draw_detections
 from ..run.files import write_atomically, writing
 from ..train.denormals import flushed_denormals
-from .detector import Detector
-from .target import Target, open_target
-from .workshop import Say, Workshop
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..recipe.definition import SplitSpec, SyntheticSpec
-from .shapes import CLASSES, draw
+from .drawing import CLASSES, draw
 
 FORMAT = 1
 """Raise whenever the pixels or boxes of a set change: old caches are then left alone."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ..processes import global_divisor, global_mean
 from .alignment import AlignmentMode, QueryAlignment
 from .features import TapLayout, query_features
 from .losses import LOSSES, distill_loss
 from .matching import MATCHERS, Match, all_match, foreground_match, match_queries
-from .mean import global_divisor, global_mean
-from .projection import check_widths
+from .widths import check_widths
 
 __all__ = [
     "LOSSES",

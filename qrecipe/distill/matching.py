@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..boxes import cxcywh_to_xyxy, pairwise_giou
+from ..detection.boxes import cxcywh_to_xyxy, pairwise_giou
 from ..recipe.definition import MatchSpec
 
 

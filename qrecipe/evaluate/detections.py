@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from ..boxes import cxcywh_to_xyxy
 from ..data.labels import LabelMap
+from ..detection.boxes import cxcywh_to_xyxy
 from ..errors import EvaluateError
 
 Kind = Literal["softmax", "sigmoid"]

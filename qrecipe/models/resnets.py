@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .place import Place, did_you_mean
+from .located import Place, did_you_mean
 
 RESNETS: dict[str, dict[str, Any]] = {
     "resnet18": {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..graph.capture import Captured
+from ..graph.captured import Captured
 from ..plan.plan import Plan
 from .decompose_attention import decompose_attention
 from .expose_taps import expose, expose_taps

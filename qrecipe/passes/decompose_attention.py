@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, fx
 
 from ..errors import CaptureError
-from ..graph.attention import KEY
-from ..graph.capture import Captured
-from ..graph.clean import add_dropout
+from ..graph.captured import Captured
+from ..graph.dropout import add_dropout
 from ..graph.face import Face
-from ..graph.operands import OPERANDS
 from ..plan.plan import Plan
 from ..plan.targets import LOGITS
+from ..structure.cross_attention import KEY
+from ..structure.operands import OPERANDS
 from .report import PassReport
 
 aten = torch.ops.aten

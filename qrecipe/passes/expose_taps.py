@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..graph.capture import Captured
+from ..graph.captured import Captured
 from ..plan.plan import Plan, PlannedTap
 from .report import PassReport
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..graph.capture import Captured
+from ..graph.captured import Captured
 from ..graph.face import Face
-from ..graph.operands import OPERANDS, OPERATORS
 from ..plan.plan import Plan
+from ..structure.operands import OPERANDS, OPERATORS
 from .report import PassReport
 
 SMALLEST_FACTOR = 1e-4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ..distill.alignment import QueryAlignment
-from ..graph.capture import Captured
+from ..graph.captured import Captured
 from ..plan.plan import Plan
 from .report import PassReport
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import fx, nn
 
-from ..graph.capture import Captured
+from ..graph.captured import Captured
 from ..graph.face import Face
-from ..graph.operands import OPERANDS, Slot, operand_at
 from ..plan.plan import Plan
 from ..quantizers import build
+from ..structure.operands import OPERANDS, Slot, operand_at
 from .report import PassReport
 
 FAKE_QUANTIZERS = "fake_quantizers"

@@ -1,13 +1,13 @@
 """What will be done to a captured model, as data."""
 
-from .anatomy import Anatomy, LayerQuery, ModuleNode, RoleShare, TapPoint, anatomy
-from .breakdown import Part, RealValued, by_module, by_role, real_macs, real_valued, whole
 from .build import WhichModel, build_plan
-from .collapse import Repeated, at_depth, collapse, ranges
-from .compare import Comparison, KeyChange, SiteChange, Total
 from .cost import Cost, cost_of
-from .describe import DEPTH, describe
 from .plan import Decision, Plan, PlannedAlignment, PlannedOperation, PlannedTap, Product, Site
+from .views.anatomy import Anatomy, LayerQuery, ModuleNode, RoleShare, TapPoint, anatomy
+from .views.breakdown import Part, RealValued, by_module, by_role, real_macs, real_valued, whole
+from .views.collapse import Repeated, at_depth, collapse, ranges
+from .views.compare import Comparison, KeyChange, SiteChange, Total
+from .views.describe import DEPTH, describe
 
 __all__ = [
     "DEPTH",

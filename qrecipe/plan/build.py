@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ..errors import PlanError, PlanErrors, QRecipeError
-from ..graph.capture import Captured
+from ..graph.captured import Captured
 from ..graph.face import Structure
-from ..graph.operands import Operand, OperandKind, operand_at
-from ..graph.operations import Operation, find_operations
-from ..graph.parameters import parameter_sizes
-from ..graph.roles import Roles, discover_roles, override_problems
 from ..graph.shapes import Extent, Symbols, is_number, shape_of
 from ..recipe.definition import QuantizerSpec, Recipe, Spot
+from ..structure.operands import Operand, OperandKind, operand_at
+from ..structure.operations import Operation, find_operations
+from ..structure.parameters import parameter_sizes
+from ..structure.roles import Roles, discover_roles, override_problems
 from .cost import products_of
 from .decisions import decisions_of, rule_warnings
 from .nearest import missing_role_problems, unmatched_problems

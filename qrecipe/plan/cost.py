@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..graph.operations import Operation
 from ..graph.shapes import Extent, Symbols, shape_of
+from ..structure.operations import Operation
 from .plan import Plan, PlannedOperation, Product, Site
 
 

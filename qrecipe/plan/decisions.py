@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ..graph.operands import OperandKind
 from ..recipe.definition import OVERRIDE, KeyPath, Recipe, Rule, dotted
 from ..recipe.names import OPERANDS
+from ..structure.operands import OperandKind
 from .plan import Decision
 from .rules import PASSIVE_REASON, Verdict, default_reason, names_operator, rule_reason
 

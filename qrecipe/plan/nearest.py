@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable
 
 from ..errors import PlanError
-from ..graph.operations import Operation
-from ..graph.roles import role_matches
 from ..recipe.definition import Recipe
-from .collapse import collapse
+from ..structure.operations import Operation
+from ..structure.roles import role_matches
 from .rules import pattern_matches, pattern_path
+from .views.collapse import collapse
 
 COUNT = 3
 RANGE = re.compile(r"(?<![^.])\d+[-,][\d,-]+(?![^.])")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..graph.operands import PASSIVE, OperandKind, Slot
 from ..recipe.definition import QuantizerSpec
+from ..structure.operands import PASSIVE, OperandKind, Slot
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import PlanError
-from ..graph.operands import PASSIVE, Operand
-from ..graph.operations import Operation
-from ..graph.roles import role_matches
 from ..recipe import default_offset
 from ..recipe.definition import KeyPath, QuantizerSpec, QuantizeSpec, Recipe, Rule
+from ..structure.operands import PASSIVE, Operand
+from ..structure.operations import Operation
+from ..structure.roles import role_matches
 
 PASSIVE_REASON = "additions and concatenations stay real-valued unless a rule names op:add or op:cat"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..errors import PlanError
-from ..graph.attention import KEY, TAPS
-from ..graph.capture import Captured
+from ..graph.captured import Captured
 from ..graph.face import QueryPoint
-from ..graph.operands import OPERANDS
 from ..graph.shapes import is_number, shape_of
 from ..recipe.definition import Recipe
+from ..structure.cross_attention import KEY, TAPS
+from ..structure.operands import OPERANDS
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
 

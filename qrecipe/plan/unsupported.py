@@ -9,8 +9,8 @@ import torch
 from torch import fx
 
 from ..graph.face import Face
-from ..graph.operands import OPERATORS, WEIGHTED, is_sampled, is_weighted_sum
 from ..graph.shapes import is_float, shape_of
+from ..structure.operands import OPERATORS, WEIGHTED, is_sampled, is_weighted_sum
 
 aten = torch.ops.aten
 

@@ -6,10 +6,10 @@ A new quantizer is a row of ``QUANTIZERS``; a new way to find first ranges is a 
 from __future__ import annotations
 
 from ..recipe.definition import QuantizerSpec
-from .fake_quantizer import FakeQuantizer, Mode
-from .grid import Grid
+from .base import FakeQuantizer, Mode
+from .calibration.ranges import INITIALISERS
+from .kernels.grid import Grid
 from .kinds import QUANTIZERS, Kind
-from .ranges import INITIALISERS
 
 __all__ = ["INITIALISERS", "QUANTIZERS", "FakeQuantizer", "Grid", "Kind", "Mode", "build"]
 

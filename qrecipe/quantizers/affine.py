@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .reference import round_straight_through
+from .kernels.reference import round_straight_through
 from .scale_gradient import scale_gradient
 
 # Below this a scale would make gradients of the zero point (offset / scale^2) overflow; no trained tensor needs it.

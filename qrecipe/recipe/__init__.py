@@ -33,7 +33,7 @@ from .document import LocatedError
 from .dump import dump
 from .load import load_recipe, recipe_from_mapping
 from .names import default_offset
-from .shape import schema
+from .schema_check import schema
 
 __all__ = [
     "AlignSpec",

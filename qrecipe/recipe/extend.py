@@ -12,7 +12,7 @@ from .document import Document, LocatedError, merged, shown
 from .files import UnreadableError, at_home, read_text
 from .names import VERSION
 from .reader import read_yaml
-from .shape import takes_null
+from .schema_check import takes_null
 
 MAX_CHAIN = 16
 _BEGINS = f"a recipe begins with version: {VERSION}"

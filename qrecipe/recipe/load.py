@@ -14,7 +14,7 @@ from .extend import Sources
 from .override import Override, apply_override, read_override
 from .paths import resolve_paths
 from .plain import plain_document
-from .shape import shape_problems
+from .schema_check import shape_problems
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data: bool = True) -> Recipe:

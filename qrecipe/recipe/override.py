@@ -10,7 +10,7 @@ from .definition import OVERRIDE, KeyPath, Mark, dotted
 from .document import Document, LocatedError, shown
 from .extend import Sources
 from .reader import read_yaml
-from .shape import takes_null
+from .schema_check import takes_null
 
 _KEYS = re.compile(r"[A-Za-z_][\w-]*(?:\[[0-9]{1,6}\])*(?:\.[A-Za-z_][\w-]*(?:\[[0-9]{1,6}\])*)*")
 _PART = re.compile(r"[A-Za-z_][\w-]*|[0-9]+")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.batch import Batch
 from ..errors import CalibrationError
-from ..graph import Structure
+from ..graph.face import Structure
 from ..quantizers import FakeQuantizer
 from .student import Student
 

@@ -8,9 +8,10 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from ..capture import capture, verify
 from ..data.labels import LabelMap
 from ..errors import CaptureError, PlanError
-from ..graph import Captured, capture, verify
+from ..graph.captured import Captured
 from ..graph.inputs import image_shape
 from ..models.families import Family, build_family
 from ..models.open_windows import open_windows

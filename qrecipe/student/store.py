@@ -12,7 +12,7 @@ from torch import nn
 from ..data.labels import LabelMap
 from ..errors import ModelError
 from ..models.families import build_family
-from ..models.sources import build_model
+from ..models.loading.build import build_model
 from ..recipe import recipe_from_mapping
 from ..recipe.definition import InputSpec, Recipe
 from ..run.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint

@@ -9,17 +9,18 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from ..data.labels import LabelMap
+from ..detection.prediction import Prediction
 from ..distill import QueryAlignment
-from ..graph import Face, GraphModel, Structure
+from ..graph.face import Face, Structure
 from ..graph.flow import within
-from ..graph.roles import role_matches
+from ..graph.graph_model import GraphModel
 from ..models.families import Family
-from ..models.prediction import Prediction
 from ..passes.insert_alignment import ALIGNMENTS
 from ..passes.insert_fake_quant import FAKE_QUANTIZERS
 from ..plan import Plan
 from ..quantizers import FakeQuantizer
 from ..recipe.definition import InputSpec, Recipe
+from ..structure.roles import role_matches
 
 
 @final

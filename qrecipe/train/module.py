@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batch import Batch
+from ..detection.prediction import Prediction
 from ..distill import Match, check_widths, distill_loss, global_mean, match_queries, query_features
 from ..errors import PlanError, PlanErrors, TrainError
-from ..models.prediction import Prediction
 from ..plan import PlannedTap
 from ..recipe.definition import TargetSpec
 from ..student import Student

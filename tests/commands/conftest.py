@@ -17,7 +17,7 @@ import tiny_commands as tiny
 import torch
 from torch import nn
 
-from qrecipe.commands import workshop
+from qrecipe.experiment import workspace as workshop
 from qrecipe.student import Source, capture_source, store
 
 _SOURCES: dict[tuple[str, str], Source] = {}

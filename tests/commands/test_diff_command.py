@@ -10,7 +10,7 @@ import pytest
 import tiny_commands as tiny
 from tiny_commands import Finished
 
-from qrecipe.plan.compare import key_changes
+from qrecipe.plan.views.compare import key_changes
 from qrecipe.recipe import recipe_from_mapping
 
 EIGHT = {**tiny.TINY["quantize"], "weight": {"bits": 8, "quantizer": "lsq", "per": "channel"}}

@@ -10,7 +10,7 @@ import pytest
 import tiny_commands as tiny
 from tiny_commands import Finished
 
-from qrecipe.commands.workshop import Workshop, without_weights
+from qrecipe.experiment.workspace import Workshop, without_weights
 from qrecipe.recipe import load_recipe, recipe_from_mapping
 
 DETR = {

@@ -9,7 +9,7 @@ from PIL import Image
 
 from qrecipe.data import synthetic
 from qrecipe.data.coco import read_coco
-from qrecipe.data.shapes import draw
+from qrecipe.data.drawing import draw
 from qrecipe.data.splits import resolve_splits
 from qrecipe.data.synthetic import default_cache, synthetic_splits
 from qrecipe.errors import DataError

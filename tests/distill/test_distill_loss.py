@@ -12,15 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from qrecipe.distill import (
-    LOSSES,
-    Match,
-    check_widths,
-    distill_loss,
-    global_divisor,
-    global_mean,
-    query_features,
-)
+from qrecipe.distill import LOSSES, Match, check_widths, distill_loss, global_divisor, global_mean, query_features
 from qrecipe.errors import PlanError
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from toys import call, captured_toy, picture, running
 
-from qrecipe.graph import capture
+from qrecipe.capture import capture
 
 aten = torch.ops.aten
 
@@ -160,7 +160,7 @@ def check(model: nn.Module, found: object) -> None:
 
 def test_the_head_is_seen_to_lead_to_the_logits() -> None:
     from qrecipe.graph.flow import upstream
-    from qrecipe.graph.outputs import logits_and_boxes
+    from qrecipe.structure.outputs import logits_and_boxes
 
     found = capture(Filled().double(), call, picture())
     (logits,), _ = logits_and_boxes(found.faces["eval"])

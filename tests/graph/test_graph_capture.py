@@ -13,8 +13,10 @@ from specimens import Specimen
 from torch import Tensor, nn
 from toys import call, captured_toy, picture, running
 
+from qrecipe.capture import capture
 from qrecipe.errors import CaptureError
-from qrecipe.graph import STRUCTURES, GraphModel, capture
+from qrecipe.graph.face import STRUCTURES
+from qrecipe.graph.graph_model import GraphModel
 
 
 def test_outputs_gradients_and_buffers_are_the_models_at_other_sizes(specimen: Specimen) -> None:

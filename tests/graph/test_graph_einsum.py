@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from toys import call, captured_toy, picture
 
-from qrecipe.graph import capture, verify
-from qrecipe.graph.operations import find_operations
+from qrecipe.capture import capture, verify
+from qrecipe.structure.operations import find_operations
 
 EINSUM, MATMUL = torch.ops.aten.einsum.default, torch.ops.aten.matmul.default
 PRODUCTS = {

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from toys import call, picture, running
 
+from qrecipe.capture import capture, verify
+from qrecipe.capture.diagnosis import KINDS
+from qrecipe.capture.failure import ADVICE, CaptureFailure
 from qrecipe.errors import CaptureError
-from qrecipe.graph import capture, verify
-from qrecipe.graph.diagnosis import KINDS
-from qrecipe.graph.failure import ADVICE, CaptureFailure
 
 OTHERS = [picture(1, 20, 32, seed=1), picture(3, 24, 18, seed=2)]
 LIBRARY = torch.library.Library("qrecipe_failures", "DEF")

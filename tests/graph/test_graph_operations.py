@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from toys import Attention, ToyDetector, captured_toy
 
 from qrecipe.errors import CaptureError
-from qrecipe.graph import Captured
-from qrecipe.graph.operands import OPERANDS
-from qrecipe.graph.operations import Operation, canonical_parameters, find_operations
+from qrecipe.graph.captured import Captured
+from qrecipe.structure.operands import OPERANDS
+from qrecipe.structure.operations import Operation, canonical_parameters, find_operations
 
 TRAIN_ONLY = {
     "demo": {"class_heads.0"},

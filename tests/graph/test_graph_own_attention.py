@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qrecipe.graph import Captured, capture, verify
-from qrecipe.graph.attending import part_of_layer
-from qrecipe.graph.operations import Operation, find_operations
-from qrecipe.graph.parameters import parameter_sizes
-from qrecipe.graph.roles import Roles, discover_roles
+from qrecipe.capture import capture, verify
+from qrecipe.graph.captured import Captured
 from qrecipe.graph.shapes import shape_of
+from qrecipe.structure.attending import part_of_layer
+from qrecipe.structure.operations import Operation, find_operations
+from qrecipe.structure.parameters import parameter_sizes
+from qrecipe.structure.roles import Roles, discover_roles
 
 WIDTH, HEADS, QUERIES = 8, 2, 5
 

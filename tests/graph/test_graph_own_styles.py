@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toys import captured_toy, picture, rewritten, running
 
-from qrecipe.graph import Captured, GraphModel
-from qrecipe.graph.attention import _heads_of
-from qrecipe.graph.operations import find_operations
-from qrecipe.graph.roles import Roles, discover_roles
+from qrecipe.graph.captured import Captured
+from qrecipe.graph.graph_model import GraphModel
 from qrecipe.graph.shapes import Symbols, shape_of
 from qrecipe.plan import Plan
+from qrecipe.structure.cross_attention import _heads_of
+from qrecipe.structure.operations import find_operations
+from qrecipe.structure.roles import Roles, discover_roles
 
 WIDTH, HEADS, QUERIES, POINTS, LEVELS = 8, 2, 5, 2, 2
 

@@ -15,11 +15,11 @@ from torch.utils import _pytree as pytree
 from toys import ToyDetector, captured_toy
 
 from qrecipe.errors import PlanError
-from qrecipe.graph import Captured
-from qrecipe.graph.operands import PASSIVE
-from qrecipe.graph.operations import find_operations
-from qrecipe.graph.outputs import leaf_names
-from qrecipe.graph.roles import ROLES, Roles, discover_roles, role_matches
+from qrecipe.graph.captured import Captured
+from qrecipe.structure.operands import PASSIVE
+from qrecipe.structure.operations import find_operations
+from qrecipe.structure.outputs import leaf_names
+from qrecipe.structure.roles import ROLES, Roles, discover_roles, role_matches
 
 # Module globs in order; the first that matches says which role each weighted layer and attention must have.
 EXPECTED = {

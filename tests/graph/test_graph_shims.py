@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from toys import call, picture, running
 
-from qrecipe.graph import capture
-from qrecipe.graph.shims import symbolic_sizes
+from qrecipe.capture import capture
+from qrecipe.capture.shims import symbolic_sizes
 
 SIZES = [(1, 6, 9), (3, 16, 8), (4, 5, 31)]
 

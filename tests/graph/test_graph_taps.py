@@ -11,11 +11,12 @@ from specimens import Specimen
 from torch import Tensor, nn
 from toys import ToyDetector, captured_toy, picture
 
-from qrecipe.graph import Captured, GraphModel
-from qrecipe.graph.operations import find_operations
-from qrecipe.graph.roles import discover_roles
+from qrecipe.graph.captured import Captured
+from qrecipe.graph.graph_model import GraphModel
 from qrecipe.passes import expose
 from qrecipe.plan import PlannedTap
+from qrecipe.structure.operations import find_operations
+from qrecipe.structure.roles import discover_roles
 
 CROSS = "decoder.cross_attention"
 

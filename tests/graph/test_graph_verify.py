@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 from toys import call, captured_toy, picture
 
+from qrecipe.capture import capture, verify
 from qrecipe.errors import CaptureError
-from qrecipe.graph import Captured, Face, capture, verify
+from qrecipe.graph.captured import Captured
+from qrecipe.graph.face import Face
 
 OTHERS = [picture(1, 20, 32), picture(3, 12, 18)]
 

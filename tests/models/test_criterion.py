@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher, DeformableDetrImageLoss
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
 
-from qrecipe.boxes import cxcywh_to_xyxy, pairwise_giou
+from qrecipe.detection.boxes import cxcywh_to_xyxy, pairwise_giou
+from qrecipe.detection.criterion import Criterion, focal_loss
+from qrecipe.detection.matcher import Targets, hungarian_match
+from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import ModelError, PlanError, TrainError
-from qrecipe.models.criterion import Criterion, focal_loss
-from qrecipe.models.matcher import Targets, hungarian_match
-from qrecipe.models.prediction import Prediction
 from qrecipe.recipe.definition import LossSpec
 
 Kind = Literal["softmax", "sigmoid"]

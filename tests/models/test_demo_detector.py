@@ -13,7 +13,7 @@ from tiny_detectors import some_images, some_labels, stir
 from torch import Tensor
 
 from qrecipe.models.demo import DemoDetector
-from qrecipe.models.demo_layers import Attention, sine_embedding
+from qrecipe.models.demo.layers import Attention, sine_embedding
 from qrecipe.models.families import build_family
 from qrecipe.recipe.definition import LossSpec
 

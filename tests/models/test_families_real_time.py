@@ -21,8 +21,9 @@ from tiny_detectors import (
 )
 from torch import Tensor, nn
 
+from qrecipe.capture import capture
 from qrecipe.errors import ModelError
-from qrecipe.graph import Captured, capture
+from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.models.families import Family, build_family
 from qrecipe.models.families.denoising import BOXES, GROUPS, _mask, meta_values, module_of, noised

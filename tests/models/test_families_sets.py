@@ -20,7 +20,7 @@ from tiny_detectors import (
 )
 from torch import Tensor, nn
 
-from qrecipe.boxes import cxcywh_to_xyxy, pairwise_giou
+from qrecipe.detection.boxes import cxcywh_to_xyxy, pairwise_giou
 from qrecipe.models.families import build_family
 from qrecipe.recipe.definition import LossSpec
 

@@ -13,7 +13,7 @@ from tiny_detectors import GROUNDING_DINO, PROMPT, RESNET, some_images, some_lab
 from qrecipe.errors import ModelError
 from qrecipe.models.families import build_family
 from qrecipe.models.families.grounding_dino import phrases_of
-from qrecipe.models.sources import build_model
+from qrecipe.models.loading.build import build_model
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import LossSpec, ModelSpec, WeightsSource
 from qrecipe.student import Student, capture_source, make_student

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrecipe.models.label_mapping import classes_needed, map_labels, names_of_classes
+from qrecipe.models.loading.label_mapping import classes_needed, map_labels, names_of_classes
 
 PETS = [(3, "cat"), (1, "Dog"), (7, "bird")]
 PLACEHOLDERS = {index: f"LABEL_{index}" for index in range(91)}

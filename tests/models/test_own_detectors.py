@@ -13,14 +13,14 @@ from own_shared import SharedLayerDetector
 from specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
 from torch import nn
 
-from qrecipe.graph import capture
-from qrecipe.graph.operations import find_operations
-from qrecipe.graph.roles import discover_roles
-from qrecipe.models.factories import call_factory
+from qrecipe.capture import capture
 from qrecipe.models.families import build_family
 from qrecipe.models.families.generic import GenericFamily
-from qrecipe.models.place import Place, error_at_model
+from qrecipe.models.loading.factories import call_factory
+from qrecipe.models.located import Place, error_at_model
 from qrecipe.recipe.definition import LossSpec
+from qrecipe.structure.operations import find_operations
+from qrecipe.structure.roles import discover_roles
 from qrecipe.student import calibrate, make_student, real_valued
 from qrecipe.student.store import load_student, save_student
 from qrecipe.train.module import TrainingModule

@@ -24,8 +24,8 @@ from tiny_detectors import (
 )
 from torch import Tensor
 
+from qrecipe.models.loading.build import build_model
 from qrecipe.models.resnets import DEFAULT, RESNETS, own_names
-from qrecipe.models.sources import build_model
 from qrecipe.recipe.definition import ModelSpec, WeightsSource
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from tiny_detectors import DETR, some_images, stir
 
 from qrecipe.errors import ModelError
-from qrecipe.models import weight_files
 from qrecipe.models.demo import DemoDetector
-from qrecipe.models.sources import adopt_model, build_model
+from qrecipe.models.loading import weight_files
+from qrecipe.models.loading.build import adopt_model, build_model
 from qrecipe.recipe.definition import InputSpec, LossSpec, ModelSpec, WeightsSource
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]
@@ -143,7 +143,8 @@ class TestFactory:
 
     def test_a_function_of_a_package(self) -> None:
         built = build_model(
-            ModelSpec(factory="qrecipe.models.demo:DemoDetector", arguments=DEMO, labels_argument="num_labels"), PETS
+            ModelSpec(factory="qrecipe.models.demo:DemoDetector", arguments=DEMO, labels_argument="num_labels"),
+            PETS,
         )
         assert built.family.name == "demo"
 
@@ -218,7 +219,7 @@ class TestAdopt:
 
 def test_light_imports() -> None:
     code = (
-        "import sys, qrecipe, qrecipe.models.sources, qrecipe.models.families\n"
+        "import sys, qrecipe, qrecipe.models.loading.build, qrecipe.models.families\n"
         "assert 'transformers' not in sys.modules and 'huggingface_hub' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

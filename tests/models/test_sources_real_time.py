@@ -24,7 +24,7 @@ from tiny_detectors import (
 from torch import nn
 
 from qrecipe.errors import ModelError
-from qrecipe.models.sources import build_model
+from qrecipe.models.loading.build import build_model
 from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]

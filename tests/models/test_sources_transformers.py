@@ -11,7 +11,7 @@ import torch
 from tiny_detectors import DEIMV2, DETR, some_images, stir, tiny_deimv2, tiny_detr
 
 from qrecipe.errors import ModelError
-from qrecipe.models.sources import build_model
+from qrecipe.models.loading.build import build_model
 from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from qrecipe.errors import ModelError
-from qrecipe.models.state_dicts import fill, reinitialised, restore_tied
+from qrecipe.models.loading.state_dicts import fill, reinitialised, restore_tied
 
 
 class Tied(nn.Module):

@@ -11,10 +11,10 @@ from tiny_detectors import tiny_detr
 
 from qrecipe.errors import ModelError
 from qrecipe.models.families import FAMILY_OF_TYPE
-from qrecipe.models.place import Place, error_at_model
-from qrecipe.models.prompt import PROMPTED
-from qrecipe.models.sources import build_model
-from qrecipe.models.stored import stored_architecture
+from qrecipe.models.loading.build import build_model
+from qrecipe.models.loading.prompt import PROMPTED
+from qrecipe.models.loading.stored import stored_architecture
+from qrecipe.models.located import Place, error_at_model
 from qrecipe.recipe.definition import ModelSpec, WeightsSource
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]

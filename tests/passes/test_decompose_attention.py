@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from toys import Attention, ToyDetector, captured_toy, picture, rewritten
 
 from qrecipe.errors import CaptureError
-from qrecipe.graph import Captured
+from qrecipe.graph.captured import Captured
 from qrecipe.passes.decompose_attention import masked_softmax
 
 SDPA = torch.ops.aten.scaled_dot_product_attention.default

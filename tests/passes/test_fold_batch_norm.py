@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from toys import captured_toy, picture, rewritten
 
-from qrecipe.graph import Captured, GraphModel
+from qrecipe.graph.captured import Captured
+from qrecipe.graph.graph_model import GraphModel
 from qrecipe.passes.fold_batch_norm import SMALLEST_FACTOR, fold_weight, frozen_norm, live_factor, norm_factor, unscale
 from qrecipe.student import Student
 

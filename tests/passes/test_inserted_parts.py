@@ -11,12 +11,13 @@ from torch import fx
 from toys import picture, rewritten
 
 from qrecipe.distill import QueryAlignment
-from qrecipe.graph import Captured, Face
-from qrecipe.graph.operands import OPERANDS, operand_at
+from qrecipe.graph.captured import Captured
+from qrecipe.graph.face import Face
 from qrecipe.passes import PASSES, PassReport, run_passes
 from qrecipe.plan import Plan, build_plan
 from qrecipe.quantizers import FakeQuantizer
 from qrecipe.recipe import Recipe
+from qrecipe.structure.operands import OPERANDS, operand_at
 
 ADDITIONS = {"match": "op:add", "activation": {"bits": 8}}
 EVERYTHING = {**W4A4, "rules": [ADDITIONS, {"match": "op:cat", "activation": {"bits": 8}}]}

@@ -22,7 +22,7 @@ from qrecipe.plan import (
     real_valued,
     whole,
 )
-from qrecipe.plan.collapse import at_depth, ranges
+from qrecipe.plan.views.collapse import at_depth, ranges
 
 RULES = [
     {"match": "role:backbone.stem", "keep": "float"},

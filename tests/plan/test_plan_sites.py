@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from toys import captured_toy
 
 from qrecipe.errors import PlanError, RecipeErrors
-from qrecipe.graph.attention import TAPS
 from qrecipe.plan import Plan, build_plan, describe
+from qrecipe.structure.cross_attention import TAPS
 from qrecipe.student import real_valued
 
 ATTENTION = "layers.1.cross_attention"

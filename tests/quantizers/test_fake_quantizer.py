@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qrecipe.errors import CalibrationError, RecipeError
 from qrecipe.quantizers import INITIALISERS, QUANTIZERS, FakeQuantizer, build
-from qrecipe.quantizers.ranges import OffsetKind
+from qrecipe.quantizers.calibration.ranges import OffsetKind
 from qrecipe.recipe.definition import QuantizerSpec
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from qrecipe.quantizers import Grid, fused, kernels, layout, reference
+from qrecipe.quantizers import Grid
+from qrecipe.quantizers.kernels import compiled as kernels
+from qrecipe.quantizers.kernels import fused, layout, reference
 
 
 @pytest.fixture(autouse=True, scope="module")

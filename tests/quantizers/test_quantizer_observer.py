@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrecipe.errors import CalibrationError
-from qrecipe.quantizers.observer import SAMPLE, SAMPLE_PER_SCALE, Observer
-from qrecipe.quantizers.sampling import spread_sample
+from qrecipe.quantizers.calibration.observer import SAMPLE, SAMPLE_PER_SCALE, Observer
+from qrecipe.quantizers.calibration.sampling import spread_sample
 
 
 @settings(deadline=None)

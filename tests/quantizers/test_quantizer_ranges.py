@@ -13,9 +13,9 @@ from torch import Tensor
 
 from qrecipe.errors import CalibrationError, RecipeError
 from qrecipe.quantizers import INITIALISERS, Grid
-from qrecipe.quantizers.observer import Observer
-from qrecipe.quantizers.ranges import OffsetKind, Target, initialise
-from qrecipe.quantizers.reference import fake_quantize
+from qrecipe.quantizers.calibration.observer import Observer
+from qrecipe.quantizers.calibration.ranges import OffsetKind, Target, initialise
+from qrecipe.quantizers.kernels.reference import fake_quantize
 
 OFFSETS: tuple[OffsetKind, ...] = ("none", "integer", "real")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qrecipe.errors import RecipeError
 from qrecipe.quantizers import Grid
-from qrecipe.quantizers.reference import fake_quantize, quantize, round_straight_through
+from qrecipe.quantizers.kernels.reference import fake_quantize, quantize, round_straight_through
 
 finite = st.floats(-1e4, 1e4, width=32)
 scales = st.floats(2**-10, 2**10, width=32)

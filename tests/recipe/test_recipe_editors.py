@@ -14,10 +14,8 @@ from jsonschema import Draft202012Validator
 import qrecipe.recipe
 from qrecipe.distill.losses import LOSSES
 from qrecipe.distill.matching import MATCHERS
-from qrecipe.graph.attention import TAPS
-from qrecipe.graph.roles import OVERRIDABLE
+from qrecipe.quantizers.calibration.ranges import INITIALISERS
 from qrecipe.quantizers.kinds import QUANTIZERS
-from qrecipe.quantizers.ranges import INITIALISERS
 from qrecipe.recipe import (
     AlignSpec,
     DataSpec,
@@ -32,7 +30,9 @@ from qrecipe.recipe import (
     WeightsSource,
     schema,
 )
-from qrecipe.recipe.shape import schema_text
+from qrecipe.recipe.schema_check import schema_text
+from qrecipe.structure.cross_attention import TAPS
+from qrecipe.structure.roles import OVERRIDABLE
 from qrecipe.train.schedule import SHAPES
 
 ROOT = Path(__file__).parents[2]

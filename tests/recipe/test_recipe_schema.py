@@ -13,13 +13,13 @@ from jsonschema import Draft202012Validator
 
 from qrecipe.distill.losses import LOSSES
 from qrecipe.distill.matching import MATCHERS
-from qrecipe.graph.attention import TAPS
-from qrecipe.graph.roles import OVERRIDABLE
 from qrecipe.models.families import FAMILIES, FAMILY_OF_TYPE
+from qrecipe.quantizers.calibration.ranges import INITIALISERS
 from qrecipe.quantizers.kinds import QUANTIZERS
-from qrecipe.quantizers.ranges import INITIALISERS
 from qrecipe.recipe import OptimizerSpec, QuantizerSpec, Recipe, Rule, definition, schema
 from qrecipe.recipe import names as recipe_names
+from qrecipe.structure.cross_attention import TAPS
+from qrecipe.structure.roles import OVERRIDABLE
 from qrecipe.train.schedule import SHAPES
 
 #: Fields that come from no key, and keys that become another field.

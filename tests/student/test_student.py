@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from toys import ToyDetector
 
 import qrecipe
+from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import CaptureError, ModelError, PlanError
-from qrecipe.graph.roles import ROLES
-from qrecipe.models.prediction import Prediction
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
+from qrecipe.structure.roles import ROLES
 from qrecipe.student import Student, calibrate, compile, make_student, plan_size
 
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from specimens import ALIGN, Specimen, a_recipe
 
-from qrecipe.graph.operands import OPERANDS
 from qrecipe.recipe.names import GRANULARITIES, OFFSET_QUANTIZERS, QUANTIZERS
+from qrecipe.structure.operands import OPERANDS
 from qrecipe.student import calibrate
 
 MATCHES = ("role:backbone", "role:head", "op:add", "op:linear", "decoder.0", "re:ffn", "role:*.cross_attention")

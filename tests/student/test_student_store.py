@@ -13,7 +13,7 @@ from toys import ToyDetector
 
 from qrecipe.data.labels import LabelMap
 from qrecipe.errors import ModelError, TrainError
-from qrecipe.models.sources import build_model
+from qrecipe.models.loading.build import build_model
 from qrecipe.plan import describe
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.checkpoint import load_checkpoint

@@ -11,8 +11,8 @@ from specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, prepared
 from torch import Tensor, nn
 from toys import ToyDetector, captured_toy
 
-from qrecipe.boxes import cxcywh_to_xyxy, pairwise_giou
 from qrecipe.data.batch import Batch
+from qrecipe.detection.boxes import cxcywh_to_xyxy, pairwise_giou
 from qrecipe.errors import PlanError, TrainError
 from qrecipe.student import Student, calibrate, compile, make_student, real_valued
 from qrecipe.train.module import TrainingModule

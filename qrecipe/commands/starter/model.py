@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
-from ...models.factories import factory_parameters
 from ...models.families import FAMILY_OF_TYPE
-from ...models.place import Place
-from ...models.stored import stored_architecture
-from ...models.weight_files import PICKLES
+from ...models.loading.factories import factory_parameters
+from ...models.loading.stored import stored_architecture
+from ...models.loading.weight_files import PICKLES
+from ...models.located import Place
 from ...recipe.definition import KeyPath, WeightsSource
 
 LABELS_ARGUMENTS = ("num_labels", "num_classes", "n_labels", "n_classes", "nb_classes", "number_of_classes", "classes")

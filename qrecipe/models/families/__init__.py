@@ -9,7 +9,7 @@ from torch import nn
 
 from ...errors import ModelError
 from ...recipe.definition import LossSpec
-from ..place import did_you_mean
+from ..located import did_you_mean
 from .base import Family, Labels
 from .conditional_detr import ConditionalDetrFamily
 from .dab_detr import DabDetrFamily
@@ -59,7 +59,7 @@ FAMILY_OF_CLASS: dict[str, str] = {
     "transformers.models.lw_detr.modeling_lw_detr.LwDetrForObjectDetection": "lw_detr",
     "transformers.models.rf_detr.modeling_rf_detr.RfDetrForObjectDetection": "rf_detr",
     "transformers.models.grounding_dino.modeling_grounding_dino.GroundingDinoForObjectDetection": "grounding-dino",
-    "qrecipe.models.demo.DemoDetector": "demo",
+    "qrecipe.models.demo.detector.DemoDetector": "demo",
 }
 FAMILY_OF_TYPE: dict[str, str] = {
     "detr": "detr",

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ...detection.prediction import Prediction
 from ...recipe.definition import InputSpec, LossSpec
-from ..prediction import Prediction
 
 Labels = Sequence[Mapping[str, Tensor]]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

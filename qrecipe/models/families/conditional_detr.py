@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...recipe.definition import LossSpec
+from .module_outputs import outputs_of
 from .set_family import SetFamily, refined_boxes
-from .watch import outputs_of
 
 
 @final

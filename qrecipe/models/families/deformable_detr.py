@@ -9,11 +9,11 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from ...detection.prediction import Prediction
 from ...recipe.definition import LossSpec
-from ..prediction import Prediction
 from .base import Labels, named_parts, own_field
+from .module_outputs import outputs_of
 from .set_family import SetFamily, refined_boxes
-from .watch import outputs_of
 
 
 @final

@@ -11,13 +11,13 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
+from ...detection.criterion import Criterion
+from ...detection.prediction import Prediction
 from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec
-from ..criterion import Criterion
-from ..prediction import Prediction
 from .base import Family, Labels, full_mask, own_field
+from .module_outputs import repeated_calls, same_random_numbers
 from .nested import ADAPTER, asks_for_nested, nested_type
-from .watch import repeated_calls, same_random_numbers
 
 LOGITS = ("logits", "pred_logits")
 BOXES = ("pred_boxes", "boxes")

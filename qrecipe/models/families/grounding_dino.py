@@ -9,20 +9,11 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from ...detection.prediction import Prediction
 from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec
-from ..prediction import Prediction
-from .base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Family,
-    Labels,
-    fitted_labels,
-    full_mask,
-    named_parts,
-    own_field,
-)
-from .watch import outputs_of
+from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, fitted_labels, full_mask, named_parts, own_field
+from .module_outputs import outputs_of
 
 DELIMITERS = (0, 101, 102, 1012, 1029)
 """Padding, [CLS], [SEP], "." and "?" of the BERT vocabulary: what transformers splits a prompt at."""

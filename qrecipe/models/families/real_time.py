@@ -13,18 +13,10 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from ...detection.prediction import Prediction
 from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec
-from ..prediction import Prediction
-from .base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Family,
-    Labels,
-    fitted_labels,
-    named_parts,
-    own_field,
-)
+from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, fitted_labels, named_parts, own_field
 from .denoising import denoising, meta_values, no_noise, noised
 
 HEADS = re.compile(

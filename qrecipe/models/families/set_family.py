@@ -11,18 +11,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ...detection.prediction import Prediction
 from ...recipe.definition import InputSpec, LossSpec
-from ..prediction import Prediction
-from .base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Family,
-    Labels,
-    fitted_labels,
-    full_mask,
-    named_parts,
-    own_field,
-)
+from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, fitted_labels, full_mask, named_parts, own_field
 
 
 class SetFamily(Family):

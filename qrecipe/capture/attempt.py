@@ -1,0 +1,49 @@
+"""Exports a model in one mode: with torch.export's own tracer first, then with Dynamo's where that may help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .diagnosis import Finding, Kind, diagnose
+from .export import Call, Way, export
+from .value_reads import Watch
+
+WAYS: tuple[Way, ...] = ("non-strict", "strict")
+SURE: frozenset[Kind] = frozenset({"operator"})
+"""Kinds of failure at which Dynamo cannot but fail as well."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An export that failed. ``error`` None: it was not tried, as it would fail like the one before."""
+
+    training: bool
+    way: Way
+    error: Exception | None
+    finding: Finding
+
+
+def attempt(
+    root: nn.Module, again: Callable[[], nn.Module], call: Call, example: Mapping[str, Tensor]
+) -> tuple[torch.export.ExportedProgram | None, list[Attempt]]:
+    """The program, or None, and the attempts that failed.
+
+    Args:
+        root: a copy of the model, in the mode to capture. again: makes another one: a failed export leaves traces
+            behind, such as a tensor that the model keeps.
+    """
+    failed: list[Attempt] = []
+    for way in WAYS:
+        if failed and failed[0].finding.kind in SURE:
+            failed.append(Attempt(root.training, way, None, failed[0].finding))
+            continue
+        watch = Watch(again() if failed else root)
+        try:
+            return export(call, example, way, watch), failed
+        except Exception as error:  # whatever the model's own code raises
+            failed.append(Attempt(root.training, way, error, diagnose(error, watch)))
+    return None, failed

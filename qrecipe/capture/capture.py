@@ -1,0 +1,85 @@
+"""Captures a detector as two editable FX graphs, training and evaluation, over one copy of its parameters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CaptureError
+from ..graph.captured import Captured
+from ..graph.face import STRUCTURES, Face, Structure
+from ..vocabulary import ADDED
+from .attempt import Attempt, attempt
+from .cleaning.clean import clean
+from .export import Call
+from .failure import CaptureFailure, evaluation_only, tried_lines
+
+Programs = dict[Structure, torch.export.ExportedProgram]
+
+
+def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Captured:
+    """Capture ``model`` in both modes, with dynamic batch, height and width.
+
+    Each mode is exported with torch.export's own tracer, or, where that fails, with Dynamo's (``strict``). Where only
+    the evaluation mode can be captured it serves for both, with a warning.
+
+    Args:
+        model: the detector; it is not changed.
+        call: how it is called with a dict of inputs.
+        example: keyword inputs; images (batch, 3, height, width), masks (batch, height, width), and others that begin
+            with the batch. The batch must be at least 2: a size of 1 would be taken for a constant.
+
+    Raises:
+        CaptureError: the model could not be captured (the message is a screen: the line, the part of the model, what
+            was tried, what to change), or has a part under a name that is needed.
+    """
+    taken = [name for name in ADDED if hasattr(model, name)]
+    if taken:
+        raise CaptureError(
+            f"the model has parts named {', '.join(taken)}, under which a capture adds its own",
+            where=type(model).__name__,
+            remedy="rename them in the model",
+        )
+    programs, warnings = _exported(model, call, example)
+    root = copy.deepcopy(model)
+    faces: dict[Structure, Face] = {}
+    for structure in STRUCTURES:
+        module = programs.get(structure, programs["eval"]).module()
+        codegen: Any = module.graph._codegen
+        spec = codegen.pytree_info.out_spec
+        for node, name in zip(
+            [node for node in module.graph.nodes if node.op == "placeholder"], sorted(example), strict=True
+        ):
+            node.target = name
+            node._rename(name)
+        faces[structure] = Face(structure, clean(module, root, structure), spec)
+        faces[structure].lint(root)
+    root.train(model.training)
+    return Captured(root, faces, tuple(sorted(example)), warnings, "train" in programs)
+
+
+def _exported(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> tuple[Programs, tuple[str, ...]]:
+    """The programs of both modes, or of the evaluation mode alone, with a warning."""
+    root = copy.deepcopy(model)
+    programs: Programs = {}
+    failed: list[Attempt] = []
+    for structure in STRUCTURES:
+
+        def again(training: bool = structure == "train") -> nn.Module:
+            return copy.deepcopy(model).train(training)
+
+        first = again() if failed else root.train(structure == "train")
+        program, others = attempt(first, again, call, example)
+        failed += others
+        if program is not None:
+            programs[structure] = program
+        elif structure == "eval":
+            told = others if "train" in programs else failed
+            raise CaptureFailure(type(model).__name__, told[0].finding, tried_lines(told)) from told[0].error
+    if "train" not in programs:
+        return programs, (evaluation_only(type(model).__name__, failed[0].finding),)
+    return programs, ()

@@ -1,0 +1,80 @@
+"""A model that is ready to detect, whatever it came from, and its score on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..data.labels import LabelMap
+from ..detection.prediction import Prediction
+from ..errors import EvaluateError
+from ..evaluate import Evaluation, Kind, evaluate_model
+from ..models.loading.build import Built
+from ..recipe.definition import InputSpec
+from ..student import Student
+from .workspace import Workshop
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """predict: (batch, 3, height, width) float32 images and their mask, or None, to logits and boxes. input: how images
+    are prepared for it. scores: how its logits read."""
+
+    predict: Callable[[Tensor, Tensor | None], Prediction]
+    input: InputSpec
+    label_map: LabelMap
+    scores: Kind
+
+
+def student_detector(student: Student) -> Detector:
+    """A student, which is left in evaluation mode.
+
+    Raises:
+        EvaluateError: it was compiled without data and knows no categories.
+    """
+    if student.label_map is None:
+        raise EvaluateError("the student knows no categories")
+    student.eval()
+    parameter = next(student.parameters())
+
+    def predict(pixels: Tensor, mask: Tensor | None) -> Prediction:
+        return student.predict(pixels.to(parameter), None if mask is None else mask.to(parameter.device))
+
+    return Detector(predict, student.input, student.label_map, student.family.scores)
+
+
+def built_detector(built: Built) -> Detector:
+    """The real-valued model itself, as it was built, without any capture."""
+    model, family = built.model.eval(), built.family
+
+    def predict(pixels: Tensor, mask: Tensor | None) -> Prediction:
+        outputs, extras = family.forward(model, family.inputs(pixels, mask))
+        return family.read(outputs, extras)
+
+    return Detector(predict, built.input, built.label_map, family.scores)
+
+
+def score(
+    detector: Detector, workshop: Workshop, split: str, progress: Progress | None = None
+) -> tuple[Evaluation, list[dict[str, Any]]]:
+    """The COCO numbers of a detector on a split, and its detections.
+
+    progress: called after each batch with (batches done, batches in all).
+
+    Raises:
+        EvaluateError: outputs are not finite. DataError: the data cannot be used.
+    """
+    loader = workshop.batches(split, detector.label_map, detector.input, train=False)
+    return evaluate_model(
+        lambda batch: detector.predict(batch.pixel_values, batch.pixel_mask),
+        loader,
+        detector.label_map,
+        detector.scores,
+        workshop.data[split].annotations,
+        progress,
+    )

@@ -1,0 +1,130 @@
+"""What ``evaluate`` and ``predict`` are pointed at: a run, a saved student or checkpoint, or a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import RunError
+from ..recipe import load_recipe, recipe_from_mapping
+from ..recipe.definition import Recipe
+from ..run.checkpoint import has_checkpoint, load_checkpoint
+from ..run.folder import RunFolder
+from ..student import make_student
+from ..student.store import load_student
+from .detector import Detector, built_detector, student_detector
+from .workspace import Workshop, without_weights
+
+Which = Literal["trained", "control", "calibrated", "real", "off"]
+FOLDERS: dict[str, str] = {"trained": "student", "control": "control", "calibrated": "calibrated"}
+"""Where a run keeps which model."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A recipe (and so its real-valued model), and a saved student where that is meant. title: for the user."""
+
+    recipe: Recipe
+    student: Path | None
+    which: Which
+    title: str
+
+
+def find_target(
+    path: Path,
+    which: Which | None = None,
+    overrides: Sequence[str] = (),
+    random_weights: bool = False,
+    *,
+    data: bool = True,
+) -> Target:
+    """Tell a run folder, a student's folder and a recipe apart.
+
+    Args:
+        which: by default a run's trained student, a student's folder itself, or a recipe's real-valued model.
+        overrides: as ``load_recipe`` takes them. Of a run or a student only ``data`` can be changed.
+        random_weights: leave the recipe's weights out.
+        data: whether a recipe's data will be read, as in ``load_recipe``.
+
+    Raises:
+        RunError: it is none of them, or has no such model. RecipeErrors: the recipe has errors.
+    """
+    if (path / "recipe.json").exists():
+        target = _of_run(path, which or "trained", overrides)
+    elif path.is_dir():
+        target = _of_student(path, which, overrides)
+    else:
+        chosen = which or "real"
+        if chosen in FOLDERS:
+            raise RunError(
+                f"a recipe has no {chosen} model", where=str(path), remedy="use real or off, or name a run folder"
+            )
+        recipe = load_recipe(path, tuple(overrides), data=data)
+        target = Target(recipe, None, chosen, f"{recipe.name}, {chosen}")
+    if not random_weights:
+        return target
+    if target.student is not None:
+        raise RunError("a saved student brings its own weights", where=str(path), remedy="leave --random-weights out")
+    return Target(without_weights(target.recipe), None, target.which, f"{target.title}, random weights")
+
+
+def open_target(target: Target, workshop: Workshop) -> Detector:
+    """Build the model that is meant.
+
+    Raises:
+        QRecipeError: the data, the model or the student has something wrong with it.
+    """
+    if target.student is not None:
+        workshop.say(f"model: {target.title}, built and captured again, its weights from {target.student}")
+        return student_detector(load_student(target.student))
+    if target.which == "off":
+        student = make_student(workshop.source, target.recipe)
+        student.switch_off()
+        return student_detector(student)
+    return built_detector(workshop.built)
+
+
+def _of_run(path: Path, which: Which, overrides: Sequence[str]) -> Target:
+    recipe = _with_data(recipe_from_mapping(RunFolder.read(path).recipe()), overrides, path)
+    title = f"{recipe.name}, {which}"
+    if which not in FOLDERS:
+        return Target(recipe, None, which, title)
+    folder = path / FOLDERS[which]
+    if has_checkpoint(folder):
+        return Target(recipe, folder, which, title)
+    have = [name for name, own in FOLDERS.items() if has_checkpoint(path / own)]
+    state = "is not finished and" if not RunFolder.read(path).is_finished else "has ended and"
+    raise RunError(
+        f"the run {state} has no {which} model" + (" yet" if "not" in state else ""),
+        where=str(path),
+        remedy=f"choose with --model: {', '.join([*have, 'real', 'off'])}",
+    )
+
+
+def _of_student(path: Path, which: Which | None, overrides: Sequence[str]) -> Target:
+    if not has_checkpoint(path):
+        raise RunError("this is neither a run nor a student", where=str(path), remedy="name a run folder or a recipe")
+    data = load_checkpoint(path).extra.get("recipe")
+    if data is None:
+        raise RunError("this checkpoint does not say of what recipe it is", where=str(path))
+    if which in ("control", "calibrated"):
+        raise RunError(
+            f"a student's folder has no {which} model", where=str(path), remedy="name the run's folder instead"
+        )
+    recipe = _with_data(recipe_from_mapping(data), overrides, path)
+    saved = None if which in ("real", "off") else path
+    return Target(recipe, saved, which or "trained", f"{recipe.name}, {which or path.name}")
+
+
+def _with_data(recipe: Recipe, overrides: Sequence[str], path: Path) -> Recipe:
+    """A recipe that was run, on other data."""
+    fixed = [text for text in overrides if not text.startswith(("data.", "data="))]
+    if fixed:
+        raise RunError(
+            f"the recipe of what was trained is fixed: {', '.join(fixed)}",
+            where=str(path),
+            remedy="only data can be set, for example data.test.images=FOLDER",
+        )
+    return recipe_from_mapping(recipe.source, recipe.name, overrides=overrides) if overrides else recipe

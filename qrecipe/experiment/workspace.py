@@ -1,0 +1,146 @@
+"""What every command that runs a model sets up: the data's splits, the model, its capture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+import torch
+
+from ..data.coco import CocoIndex
+from ..data.dataset import CocoDataset
+from ..data.labels import LabelMap
+from ..data.loader import BatchLoader, build_loader
+from ..data.splits import resolve_splits
+from ..errors import DataError, QRecipeError
+from ..models.loading.build import Built, build_model
+from ..recipe.definition import InputSpec, KeyPath, ModelSpec, Recipe
+from ..student import Source, capture_source
+
+Say = Callable[[str], None]
+
+CLASSES: dict[str, int] = {
+    "detr": 91,
+    "conditional_detr": 91,
+    "dab-detr": 91,
+    "deformable_detr": 91,
+    "yolos": 91,
+    "table-transformer": 2,
+}
+"""Classes of an architecture's published weights, where they are not COCO's 80."""
+
+
+@dataclasses.dataclass
+class Workshop:
+    """A recipe with its splits and models at hand; each is made on first use.
+
+    splits: which splits the command needs, if the recipe has them. say: where to tell the user what is going on.
+    placeholder: where the data cannot be read, make up as many categories as the published model has.
+    """
+
+    recipe: Recipe
+    splits: Sequence[str]
+    say: Say
+    placeholder: bool = False
+
+    @cached_property
+    def data(self) -> dict[str, CocoIndex]:
+        """The indices of the splits. Raises: DataError: none of them is there, or one cannot be used."""
+        indices = resolve_splits(self.recipe.data, tuple(self.splits))
+        if not indices:
+            given = ("train", "val", "test") if self.recipe.data.format != "coco" else self._given()
+            raise DataError(
+                f"the recipe has no {' and no '.join(self.splits)} split",
+                where=self.recipe.where(("data",)),
+                remedy=f"it has {', '.join(given)}" if given else "name the images and annotations of one",
+            )
+        for name, index in indices.items():
+            boxes = sum(len(own) for own in index.boxes)
+            self.say(f"data: {name} has {len(index.images)} images and {boxes} boxes")
+            for line in index.report.lines():
+                self.say(f"data: {name}: {line}")
+        return indices
+
+    def _given(self) -> list[str]:
+        data = self.recipe.data
+        return [name for name in ("train", "val", "test") if getattr(data, name) is not None]
+
+    @cached_property
+    def categories(self) -> list[tuple[int, str]]:
+        """(id, name) of the data's categories. Raises: DataError."""
+        try:
+            index = next(iter(self.data.values()))
+        except DataError as problem:
+            if not self.placeholder:
+                raise
+            spec = self.recipe.model
+            count = int(spec.config.get("num_labels", CLASSES.get(spec.architecture or "", 80)))
+            unset = "$" in str(problem.where).replace("$$", "")
+            reason = "its paths name an environment variable that is not set" if unset else str(problem).splitlines()[0]
+            self.say(f"data: not read: {reason}")
+            self.say(f"data: planned as if it had {count} categories; only the class heads depend on their number")
+            return [(number, f"category {number}") for number in range(count)]
+        return [(category.id, category.name) for category in index.categories]
+
+    @cached_property
+    def built(self) -> Built:
+        """The recipe's model."""
+        return self._build(self.recipe.model, "model")
+
+    @cached_property
+    def source(self) -> Source:
+        """The recipe's model, captured and verified."""
+        return self._capture(self.built)
+
+    @cached_property
+    def teacher_source(self) -> Source:
+        """The teacher, captured; the recipe's own model where it names no other."""
+        if self.recipe.teacher is None:
+            return self.source
+        return self._capture(self._build(self.recipe.teacher, "teacher"))
+
+    def _build(self, spec: ModelSpec, part: str) -> Built:
+        def located(path: KeyPath, what: str, remedy: str | None = None) -> QRecipeError:
+            return self.recipe.error((part, *path), what, remedy)
+
+        with torch.random.fork_rng(devices=[]):
+            # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
+            torch.manual_seed(self.recipe.seed)
+            built = build_model(spec, self.categories, self.recipe.train.loss, error=located)
+        for message in (*built.messages, *built.family.notes):
+            self.say(f"{part}: {message}")
+        return built
+
+    def _capture(self, built: Built) -> Source:
+        self.say(f"capture: {type(built.model).__name__} as graphs for training and evaluation, checked at other sizes")
+        source = capture_source(built.model, built.family, built.input, label_map=built.label_map)
+        for warning in source.captured.warnings:
+            self.say(f"capture: warning: {warning}")
+        return source
+
+    def batches(
+        self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool, batch_size: int | None = None
+    ) -> BatchLoader:
+        """Batches of a split: with training's transforms and order, or as evaluation sees them.
+
+        Raises:
+            DataError: the data cannot be used.
+        """
+        data = self.recipe.data
+        dataset = CocoDataset(
+            self.data[split], label_map, image_input, data.transforms if train else None, self.recipe.seed
+        )
+        size = batch_size or self.recipe.train.batch_size
+        return build_loader(dataset, size, shuffle=train, workers=data.workers)
+
+
+def without_weights(recipe: Recipe) -> Recipe:
+    """The recipe as if it named no weights, in its ``source`` too: what ``--random-weights`` asks for."""
+    source = dict(recipe.source)
+    for key in ("model", "teacher"):
+        if isinstance(source.get(key), Mapping):
+            source[key] = {name: value for name, value in source[key].items() if name != "weights"}
+    teacher = None if recipe.teacher is None else dataclasses.replace(recipe.teacher, weights=None)
+    model = dataclasses.replace(recipe.model, weights=None)
+    return dataclasses.replace(recipe, model=model, teacher=teacher, source=source)

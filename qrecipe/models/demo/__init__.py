@@ -1,0 +1,5 @@
+"""The built-in detector."""
+
+from .detector import DemoDetector
+
+__all__ = ["DemoDetector"]

@@ -1,0 +1,124 @@
+"""One's own detector from a Python function that the recipe names. This is the only code that a recipe can run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, final
+
+from torch import nn
+
+from ...errors import QRecipeError
+from ..located import Place
+
+
+def call_factory(name: str, arguments: Mapping[str, Any], place: Place) -> nn.Module:
+    """The module that ``path/to/file.py:function`` or ``package.module:function`` returns for these keywords.
+
+    A relative path is taken from the working directory. While a file is imported and called, its own folder can be
+    imported from, so that a detector may be spread over several files.
+
+    Raises:
+        ModelError: no such file, module or function; anything that it raises; a result that is no ``nn.Module``.
+    """
+    with _Importable(_folder(name)), _Blame(name, place):
+        model = _found(name, place)(**arguments)
+    if not isinstance(model, nn.Module):
+        raise place.error(("factory",), f"{name} returned {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def factory_parameters(name: str, place: Place) -> dict[str, inspect.Parameter]:
+    """The parameters of such a function, which is found as ``call_factory`` finds it, and not called.
+
+    Raises:
+        ModelError: as ``call_factory``.
+    """
+    with _Importable(_folder(name)), _Blame(name, place):
+        return dict(inspect.signature(_found(name, place)).parameters)
+
+
+def _folder(name: str) -> str | None:
+    """The folder of the file that a factory is in; None for a module's."""
+    source = name.rpartition(":")[0]
+    return str(Path(source).resolve().parent) if source.endswith(".py") else None
+
+
+def _found(name: str, place: Place) -> Callable[..., Any]:
+    source, _, function = name.rpartition(":")
+    if not source or not function:
+        raise place.error(
+            ("factory",), f'"{name}" names no function', "write path/to/file.py:function or package.module:function"
+        )
+    module = _from_file(Path(source), place) if _folder(name) else importlib.import_module(source)
+    return _function(module, function, name, place)
+
+
+def _from_file(file: Path, place: Place) -> ModuleType:
+    file = file.resolve()
+    if not file.is_file():
+        raise place.error(("factory",), f"no file {file}")
+    # Named by the whole path: two folders may both have a build.py. Kept in sys.modules, as the capture looks the
+    # classes' modules up there, and a teacher and its student should be of one class.
+    name = f"qrecipe_factory_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _function(module: ModuleType, function: str, name: str, place: Place) -> Callable[..., Any]:
+    build = getattr(module, function, None)
+    if callable(build):
+        return build  # type: ignore[no-any-return]
+    own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    raise place.error(
+        ("factory",), f'no function "{function}" in {name.rpartition(":")[0]}', f"it has {', '.join(own)}"
+    )
+
+
+@final
+class _Importable(AbstractContextManager[None]):
+    """Puts a folder first on the import path while it is entered."""
+
+    def __init__(self, folder: str | None) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        if self.folder is not None:
+            sys.path.insert(0, self.folder)
+
+    def __exit__(self, *_: object) -> None:
+        if self.folder is not None and self.folder in sys.path:
+            sys.path.remove(self.folder)
+
+
+@final
+class _Blame(AbstractContextManager[None]):
+    """Somebody else's code may raise anything: whatever it is, say that the factory raised it."""
+
+    def __init__(self, name: str, place: Place) -> None:
+        self.name = name
+        self.place = place
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, QRecipeError):
+            raise self.place.error(
+                ("factory",), f"the factory {self.name} raised {type(error).__name__}: {error}"
+            ) from error

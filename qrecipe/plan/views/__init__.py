@@ -1,0 +1,1 @@
+"""A plan, seen by role, module or rule, and beside another one."""

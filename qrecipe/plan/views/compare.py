@@ -1,0 +1,164 @@
+"""Two recipes and their plans side by side: which keys, which sites and which costs differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+from ...recipe.definition import KeyPath, QuantizerSpec, Recipe, dotted
+from ..decisions import place_of
+from ..plan import Plan, Site
+from .breakdown import whole
+
+ABSENT = "absent"
+"""What stands for a key or a site that only the other one has."""
+
+
+@dataclass(frozen=True)
+class KeyChange:
+    """A key that differs. a, b: its values; ``in_a``, ``in_b``: whether it is there; places: ``file:line``, or ""."""
+
+    key: str
+    in_a: bool
+    in_b: bool
+    a: Any
+    b: Any
+    place_a: str
+    place_b: str
+
+
+@dataclass(frozen=True)
+class SiteChange:
+    """Operands that differ in the same way. a, b: the quantizer in words, ``real`` or ``absent``."""
+
+    role: str
+    operator: str
+    operand: str
+    a: str
+    b: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Total:
+    """One figure of both plans."""
+
+    name: str
+    a: float
+    b: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs. same_model: whether both recipes build the same model. sites, totals: None where no model was
+    built."""
+
+    a: str
+    b: str
+    same_model: bool
+    keys: tuple[KeyChange, ...]
+    sites: tuple[SiteChange, ...] | None = None
+    totals: tuple[Total, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def key_changes(a: Recipe, b: Recipe) -> list[KeyChange]:
+    """The keys of the resolved recipes that differ, in the order of the first.
+
+    A recipe's name is left out unless both wrote one: by itself it is the name of the file.
+    """
+    mine, theirs = dict(a.source), dict(b.source)
+    if any(recipe.marks and ("name",) not in recipe.marks for recipe in (a, b)):
+        mine.pop("name", None)
+        theirs.pop("name", None)
+    return [_change(a, b, *found) for found in _differing(mine, theirs, (), ())]
+
+
+_Found = tuple[KeyPath | None, KeyPath | None, Any, Any]
+
+
+def _change(a: Recipe, b: Recipe, at_a: KeyPath | None, at_b: KeyPath | None, one: Any, other: Any) -> KeyChange:
+    path = at_a if at_a is not None else at_b
+    assert path is not None
+    place_a = place_of(a, at_a) if at_a is not None else ""
+    place_b = place_of(b, at_b) if at_b is not None else ""
+    return KeyChange(dotted(path), at_a is not None, at_b is not None, one, other, place_a, place_b)
+
+
+def _differing(a: Any, b: Any, at_a: KeyPath, at_b: KeyPath) -> Iterator[_Found]:
+    """(path in a, path in b, value in a, value in b) of what differs; a path is None where there is nothing."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in [*a, *(key for key in b if key not in a)]:
+            if key not in b:
+                yield (*at_a, key), None, a[key], None
+            elif key not in a:
+                yield None, (*at_b, key), None, b[key]
+            else:
+                yield from _differing(a[key], b[key], (*at_a, key), (*at_b, key))
+    elif isinstance(a, list) and isinstance(b, list) and any(isinstance(item, dict) for item in (*a, *b)):
+        yield from _in_lists(a, b, at_a, at_b)
+    elif a != b or isinstance(a, bool) != isinstance(b, bool):
+        yield at_a, at_b, a, b
+
+
+def _in_lists(a: list[Any], b: list[Any], at_a: KeyPath, at_b: KeyPath) -> Iterator[_Found]:
+    """Lists of mappings item by item: one that was put in moves the others, and does not make them differ."""
+    texts = [[json.dumps(item, sort_keys=True, default=str) for item in items] for items in (a, b)]
+    matcher = SequenceMatcher(None, texts[0], texts[1], autojunk=False)
+    for tag, low_a, high_a, low_b, high_b in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        both = min(high_a - low_a, high_b - low_b)
+        for step in range(both):
+            one, other = low_a + step, low_b + step
+            yield from _differing(a[one], b[other], (*at_a, one), (*at_b, other))
+        for one in range(low_a + both, high_a):
+            yield (*at_a, one), None, a[one], None
+        for other in range(low_b + both, high_b):
+            yield None, (*at_b, other), None, b[other]
+
+
+def site_changes(a: Plan, b: Plan) -> list[SiteChange]:
+    """The sites that differ in what they are, or that one alone has, counted by role, operator and operand."""
+    counts: dict[tuple[str, str, str, str, str], int] = {}
+    for name in dict.fromkeys((*a.sites, *b.sites)):
+        one, other = a.sites.get(name), b.sites.get(name)
+        site = one or other
+        assert site is not None
+        texts = _text(one), _text(other)
+        if texts[0] != texts[1]:
+            key = (site.role, site.operator, site.operand, *texts)
+            counts[key] = counts.get(key, 0) + 1
+    return [SiteChange(*key, count) for key, count in counts.items()]
+
+
+def _text(site: Site | None) -> str:
+    return ABSENT if site is None else spec_text(site.spec)
+
+
+def spec_text(spec: QuantizerSpec | None) -> str:
+    """A quantizer in words: ``4 bits lsq per channel``."""
+    if spec is None:
+        return "real"
+    offset = "" if spec.offset == "none" else f", {spec.offset} offset"
+    init = "" if spec.init is None else f", init {spec.init}"
+    return f"{spec.bits} bits {spec.quantizer} per {spec.per}{offset}{init}"
+
+
+def totals(a: Plan, b: Plan) -> list[Total]:
+    """Both plans' costs, and how much each quantizes, aligns and taps."""
+    mine, theirs = whole(a), whole(b)
+    costs = {name: (value, theirs.cost.to_dict()[name]) for name, value in mine.cost.to_dict().items()}
+    counts = {
+        "sites": (mine.sites, theirs.sites),
+        "quantized sites": (mine.quantized, theirs.quantized),
+        "quantizers": (len(a.quantizers), len(b.quantizers)),
+        "aligned queries": (len(a.alignments), len(b.alignments)),
+        "taps": (len(a.taps), len(b.taps)),
+    }
+    return [Total(name, *pair) for name, pair in {**costs, **counts}.items() if name != "float_bytes"]

@@ -1,0 +1,1 @@
+"""First ranges from data: what is observed, and how ranges are chosen."""

@@ -1,0 +1,1 @@
+"""Fake quantization itself: plain reference, fused kernels, grids and layouts."""
