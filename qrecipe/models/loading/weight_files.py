@@ -11,7 +11,7 @@ from ..located import Place, did_you_mean
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-BUILTIN = Path(__file__).with_name("weights")
+BUILTIN = Path(__file__).parents[1] / "demo" / "weights"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 """Beside the weights of a model that reads a prompt."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
