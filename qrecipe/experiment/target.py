@@ -13,7 +13,7 @@ from ..recipe.definition import Recipe
 from ..run.checkpoint import has_checkpoint, load_checkpoint
 from ..run.folder import RunFolder
 from ..student import make_student
-from ..student.store import load_student
+from ..student.store import load
 from .detector import Detector, built_detector, student_detector
 from .workspace import Workshop, without_weights
 
@@ -78,7 +78,7 @@ def open_target(target: Target, workshop: Workshop) -> Detector:
     """
     if target.student is not None:
         workshop.say(f"model: {target.title}, built and captured again, its weights from {target.student}")
-        return student_detector(load_student(target.student))
+        return student_detector(load(target.student))
     if target.which == "off":
         student = make_student(workshop.source, target.recipe)
         student.switch_off()

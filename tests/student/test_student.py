@@ -55,7 +55,7 @@ def test_denoising_is_asked_of_the_model_that_trains(toy: Specimen, teacher: boo
     with pytest.raises(PlanError, match=r"train\.loss\.denoising: generic has no denoising branch.*null"):
         make_student(toy.source, recipe)
     if teacher:  # it never trains
-        assert make_student(toy.source, recipe, "teacher")
+        assert make_student(toy.source, recipe, part="teacher")
 
 
 def test_compiling_changes_nothing_in_the_source(toy: Specimen) -> None:
