@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import CaptureError, ModelError
-from .face import CompiledFace, Face, Structure
+from .face import CompiledFace, Face, GraphOutputs, Structure
 from .inputs import image_shape
 
 TOO_FEW = "selected index k out of range"
@@ -53,8 +52,8 @@ class GraphModel(nn.Module):
 
     def run(
         self, inputs: Mapping[str, Tensor], *, structure: Structure | None = None, taps: bool = False
-    ) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
-        """Run one structure: outputs as the model gives them, extra training outputs, taps by name.
+    ) -> GraphOutputs:
+        """Run one structure.
 
         Args:
             inputs: the keyword inputs of the capture.
