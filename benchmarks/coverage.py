@@ -132,7 +132,7 @@ def measure(
         recipe=name,
         model=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        nodes={structure: len(face.graph.nodes) for structure, face in source.captured.faces.items()},
+        nodes={mode: len(program.graph.nodes) for mode, program in source.captured.programs.items()},
         seconds=seconds,
         differences=differences,
         sites=quantized_sites(plan),

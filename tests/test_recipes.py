@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from qrecipe.commands.bind import bind, plan
-from qrecipe.experiment import workspace as workspace
+from qrecipe.experiment import workspace
 from qrecipe.plan import cost_of
 from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.student import Source, capture_source

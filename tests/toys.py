@@ -31,7 +31,7 @@ def captured_toy(model: nn.Module) -> Captured:
 
 def running(captured: Captured) -> GraphModel:
     copied = captured.copy()
-    return GraphModel(copied.root, copied.faces)
+    return GraphModel(copied.root, copied.programs)
 
 
 def rewritten(captured: Captured, recipe: Recipe) -> tuple[GraphModel, Plan, dict[str, PassReport]]:
@@ -39,7 +39,7 @@ def rewritten(captured: Captured, recipe: Recipe) -> tuple[GraphModel, Plan, dic
     copied = captured.copy()
     plan = build_plan(copied, recipe, (16, 24), recipe.model.roles)
     reports = {report.name: report for report in run_passes(copied, plan)}
-    model = GraphModel(copied.root, copied.faces)
+    model = GraphModel(copied.root, copied.programs)
     model.edited = copied  # type: ignore[assignment]
     return model, plan, reports
 

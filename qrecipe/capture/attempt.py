@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .diagnosis import Finding, Kind, diagnose
+from .diagnosis import FailureKind, Finding, diagnose
 from .export import Call, Way, export
 from .value_reads import Watch
 
 WAYS: tuple[Way, ...] = ("non-strict", "strict")
-SURE: frozenset[Kind] = frozenset({"operator"})
+SURE: frozenset[FailureKind] = frozenset({"operator"})
 """Kinds of failure at which Dynamo cannot but fail as well."""
 
 

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from ..errors import CaptureError
 from ..graph.captured import Captured
-from ..graph.face import STRUCTURES, Face, Structure
+from ..graph.program import MODES, GraphMode, Program
 from ..vocabulary import ADDED
 from .attempt import Attempt, attempt
 from .cleaning.clean import clean
 from .export import Call
 from .failure import CaptureFailure, evaluation_only, tried_lines
 
-Programs = dict[Structure, torch.export.ExportedProgram]
+Exports = dict[GraphMode, torch.export.ExportedProgram]
 
 
 def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Captured:
@@ -44,11 +44,11 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
             where=type(model).__name__,
             remedy="rename them in the model",
         )
-    programs, warnings = _exported(model, call, example)
+    exports, warnings = _exported(model, call, example)
     root = copy.deepcopy(model)
-    faces: dict[Structure, Face] = {}
-    for structure in STRUCTURES:
-        module = programs.get(structure, programs["eval"]).module()
+    programs: dict[GraphMode, Program] = {}
+    for mode in MODES:
+        module = exports.get(mode, exports["eval"]).module()
         codegen: Any = module.graph._codegen
         spec = codegen.pytree_info.out_spec
         for node, name in zip(
@@ -56,30 +56,30 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
         ):
             node.target = name
             node._rename(name)
-        faces[structure] = Face(structure, clean(module, root, structure), spec)
-        faces[structure].lint(root)
+        programs[mode] = Program(mode, clean(module, root, mode), spec)
+        programs[mode].lint(root)
     root.train(model.training)
-    return Captured(root, faces, tuple(sorted(example)), warnings, "train" in programs)
+    return Captured(root, programs, tuple(sorted(example)), warnings, "train" in exports)
 
 
-def _exported(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> tuple[Programs, tuple[str, ...]]:
-    """The programs of both modes, or of the evaluation mode alone, with a warning."""
+def _exported(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> tuple[Exports, tuple[str, ...]]:
+    """The exported programs of both modes, or of the evaluation mode alone, with a warning."""
     root = copy.deepcopy(model)
-    programs: Programs = {}
+    exports: Exports = {}
     failed: list[Attempt] = []
-    for structure in STRUCTURES:
+    for mode in MODES:
 
-        def again(training: bool = structure == "train") -> nn.Module:
+        def again(training: bool = mode == "train") -> nn.Module:
             return copy.deepcopy(model).train(training)
 
-        first = again() if failed else root.train(structure == "train")
-        program, others = attempt(first, again, call, example)
+        first = again() if failed else root.train(mode == "train")
+        exported, others = attempt(first, again, call, example)
         failed += others
-        if program is not None:
-            programs[structure] = program
-        elif structure == "eval":
-            told = others if "train" in programs else failed
+        if exported is not None:
+            exports[mode] = exported
+        elif mode == "eval":
+            told = others if "train" in exports else failed
             raise CaptureFailure(type(model).__name__, told[0].finding, tried_lines(told)) from told[0].error
-    if "train" not in programs:
-        return programs, (evaluation_only(type(model).__name__, failed[0].finding),)
-    return programs, ()
+    if "train" not in exports:
+        return exports, (evaluation_only(type(model).__name__, failed[0].finding),)
+    return exports, ()

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 from .user_line import Line, deepest_line, steps_of
 from .value_reads import Watch
 
-Kind = Literal["branch", "item", "tolist", "varying", "numpy", "function", "operator", "size", "other"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+FailureKind = Literal["branch", "item", "tolist", "varying", "numpy", "function", "operator", "size", "other"]
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 _OPERATOR = re.compile(
     r"fake impl|fake kernel|meta kernel|meta implementation|'Meta' backend|meta tensors|running with fake"
@@ -21,7 +21,7 @@ _OPERATOR = re.compile(
 class Finding:
     """kind and line of a failure. read: where the value came from, if elsewhere; frozen: what became a number."""
 
-    kind: Kind
+    kind: FailureKind
     line: Line | None
     read: Line | None = None
     frozen: tuple[str, ...] = ()
@@ -52,8 +52,8 @@ def diagnose(error: Exception, watch: Watch) -> Finding:
     return Finding("other", line)
 
 
-def _kind(name: str) -> Kind:
-    return next((kind for kind in KINDS if kind == name), "other")
+def _kind(name: str) -> FailureKind:
+    return next((kind for kind in FAILURE_KINDS if kind == name), "other")
 
 
 def _is_autograd(file: str) -> bool:

@@ -8,7 +8,7 @@ from typing import final
 
 from ..errors import CaptureError
 from .attempt import Attempt
-from .diagnosis import Finding, Kind
+from .diagnosis import FailureKind, Finding
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Advice:
     change: tuple[str, ...]
 
 
-ADVICE: dict[Kind, Advice] = {
+ADVICE: dict[FailureKind, Advice] = {
     "branch": Advice(
         "a branch on a tensor's value",
         "a graph has one way through it, and which one is right is only known when the values are there",
@@ -110,7 +110,7 @@ class CaptureFailure(CaptureError):  # noqa: N818 - the screen, which every othe
 
     def __init__(self, model: str, finding: Finding, tried: Sequence[str]) -> None:
         super().__init__(screen(model, finding, tried))
-        self.kind: Kind = finding.kind
+        self.kind: FailureKind = finding.kind
         self.line = finding.line
         self.part = finding.line.module if finding.line is not None else None
 

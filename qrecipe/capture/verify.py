@@ -13,9 +13,9 @@ from torch.utils import _pytree as pytree
 
 from ..errors import CaptureError
 from ..graph.captured import Captured
-from ..graph.face import STRUCTURES, Structure
 from ..graph.graph_model import GraphModel
 from ..graph.inputs import image_shape
+from ..graph.program import MODES, GraphMode
 from .custom_backward import custom_function_line
 from .diagnosis import Finding
 from .export import Call
@@ -33,7 +33,7 @@ FROZEN = (
 class Agreement:
     """The largest absolute differences between graph and model at one size, relative to the largest value."""
 
-    structure: Structure
+    mode: GraphMode
     shape: tuple[int, ...]
     outputs: float
     gradients: float
@@ -52,7 +52,7 @@ def verify(
     tolerance: float = 1e-4,
     gradients: bool = True,
 ) -> list[Agreement]:
-    """Compare outputs, parameter gradients and updated buffers at each example, in both structures.
+    """Compare outputs, parameter gradients and updated buffers at each example, in both modes.
 
     Sizes that the model itself refuses are left out of the list that is returned.
 
@@ -60,29 +60,29 @@ def verify(
         CaptureError: a difference above ``tolerance`` (relative), or a graph that fails where the model does not.
     """
     copied = captured.copy()
-    graph = GraphModel(copied.root, copied.faces)
+    graph = GraphModel(copied.root, copied.programs)
     eager = copy.deepcopy(model)
     found: list[Agreement] = []
     # Where only the evaluation mode could be captured there is nothing to hold the training graph to.
-    structures: tuple[Structure, ...] = STRUCTURES if captured.training else ("eval",)
-    for structure in structures:
+    modes: tuple[GraphMode, ...] = MODES if captured.training else ("eval",)
+    for mode in modes:
         for inputs in examples:
             try:
-                agreement = _compare(graph, eager, call, structure, inputs, gradients)
+                agreement = _compare(graph, eager, call, mode, inputs, gradients)
             except CaptureError as error:
-                what = f"{error.what}; {_agreeing(graph, eager, call, structure, examples, tolerance)}"
+                what = f"{error.what}; {_agreeing(graph, eager, call, mode, examples, tolerance)}"
                 raise CaptureError(what, where=error.where, remedy=FROZEN) from error.__cause__
             if agreement is None:
                 continue
             if not agreement.worst <= tolerance:
-                agreement = _elsewhere(graph, eager, call, structure, inputs, gradients, tolerance) or agreement
+                agreement = _elsewhere(graph, eager, call, mode, inputs, gradients, tolerance) or agreement
             if not agreement.worst <= tolerance:
                 if agreement.outputs <= tolerance:
                     _blame_custom_function(agreement, eager, call, inputs)
                 raise CaptureError(
-                    f"the captured {structure} graph differs from the model at input {agreement.shape}: outputs "
+                    f"the captured {mode} graph differs from the model at input {agreement.shape}: outputs "
                     f"{agreement.outputs:.2g}, gradients {agreement.gradients:.2g}, buffers {agreement.buffers:.2g}; "
-                    + _agreeing(graph, eager, call, structure, examples, tolerance),
+                    + _agreeing(graph, eager, call, mode, examples, tolerance),
                     where=type(model).__name__,
                     remedy=FROZEN,
                 )
@@ -94,7 +94,7 @@ def _agreeing(
     graph: GraphModel,
     eager: nn.Module,
     call: Call,
-    structure: Structure,
+    mode: GraphMode,
     examples: Sequence[Mapping[str, Tensor]],
     tolerance: float,
 ) -> str:
@@ -102,7 +102,7 @@ def _agreeing(
     shapes = []
     for inputs in examples:
         try:
-            agreement = _compare(graph, eager, call, structure, inputs, gradients=False)
+            agreement = _compare(graph, eager, call, mode, inputs, gradients=False)
         except CaptureError:
             continue
         if agreement is not None and agreement.outputs <= tolerance:
@@ -116,7 +116,7 @@ def _blame_custom_function(agreement: Agreement, eager: nn.Module, call: Call, i
     Raises:
         CaptureFailure: the model calls a custom autograd function.
     """
-    eager.train(agreement.structure == "train")
+    eager.train(agreement.mode == "train")
     line = custom_function_line(eager, lambda: _seeded(lambda: call(eager, dict(inputs))))
     if line is not None:
         differ = f"captured, and the outputs agree, but the gradients differ by {agreement.gradients:.2g}"
@@ -127,7 +127,7 @@ def _elsewhere(
     graph: GraphModel,
     eager: nn.Module,
     call: Call,
-    structure: Structure,
+    mode: GraphMode,
     inputs: Mapping[str, Tensor],
     gradients: bool,
     tolerance: float,
@@ -147,7 +147,7 @@ def _elsewhere(
                 moved = value + JITTER * noise * max(float(value.std()) if value.numel() > 1 else 0.0, 1.0)
                 for copied in (value, ours[name]) if name in ours else (value,):
                     copied.copy_(moved)
-        agreement = _compare(graph, eager, call, structure, inputs, gradients)
+        agreement = _compare(graph, eager, call, mode, inputs, gradients)
         if agreement is not None and agreement.worst <= tolerance:
             return agreement
     return None
@@ -157,13 +157,13 @@ def _compare(
     graph: GraphModel,
     eager: nn.Module,
     call: Call,
-    structure: Structure,
+    mode: GraphMode,
     inputs: Mapping[str, Tensor],
     gradients: bool,
 ) -> Agreement | None:
     shape = image_shape(inputs)
     for module in (graph, eager):
-        module.train(structure == "train")
+        module.train(mode == "train")
         module.zero_grad(set_to_none=True)
     # One after the other, each with its backward pass: the activations of both at once fill a small machine.
     try:
@@ -176,7 +176,7 @@ def _compare(
         mine = _tensors(_seeded(lambda: graph.run(inputs)[:2]))
     except Exception as error:
         raise CaptureError(
-            f"the captured {structure} graph fails at input {shape}, where the model does not: "
+            f"the captured {mode} graph fails at input {shape}, where the model does not: "
             f"{type(error).__name__}: {error}",
             where=type(eager).__name__,
         ) from error
@@ -191,7 +191,7 @@ def _compare(
         slope = max(slope, _worst([a for a, _ in known], [b for _, b in known]))
     buffers = dict(graph.named_buffers())
     same = [(buffers[name], value) for name, value in eager.named_buffers() if name in buffers]
-    return Agreement(structure, shape, outputs, slope, _worst([a for a, _ in same], [b for _, b in same]))
+    return Agreement(mode, shape, outputs, slope, _worst([a for a, _ in same], [b for _, b in same]))
 
 
 @torch.no_grad()

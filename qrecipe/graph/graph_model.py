@@ -1,4 +1,4 @@
-"""A captured model that runs: the parameters once, and one compiled graph per structure over them."""
+"""A captured model that runs: the parameters once, and one compiled graph per mode over them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..errors import CaptureError, ModelError
-from .face import CompiledFace, Face, GraphOutputs, Structure
 from .inputs import image_shape
+from .program import CompiledProgram, GraphMode, GraphOutputs, Program
 
 TOO_FEW = "selected index k out of range"
 """What torch says of a top-k among fewer values."""
@@ -21,10 +21,10 @@ class GraphModel(nn.Module):
 
     Args:
         root: the module tree that the graphs' targets name; its parts are taken over, not copied.
-        faces: both structures, over the same tree.
+        programs: of both modes, over the same tree.
     """
 
-    def __init__(self, root: nn.Module, faces: Mapping[Structure, Face]) -> None:
+    def __init__(self, root: nn.Module, programs: Mapping[GraphMode, Program]) -> None:
         super().__init__()
         own = [*root._modules, *root._parameters, *root._buffers]
         reserved = {
@@ -43,29 +43,27 @@ class GraphModel(nn.Module):
             self.register_parameter(name, parameter)
         for name, buffer in root.named_buffers(recurse=False):
             self.register_buffer(name, buffer, persistent=name not in root._non_persistent_buffers_set)
-        self._faces = {structure: CompiledFace(face) for structure, face in faces.items()}
+        self._programs = {mode: CompiledProgram(program) for mode, program in programs.items()}
         self.train(root.training)
 
     @property
     def tap_names(self) -> tuple[str, ...]:
-        return self._faces["train"].exposed
+        return self._programs["train"].exposed
 
-    def run(
-        self, inputs: Mapping[str, Tensor], *, structure: Structure | None = None, taps: bool = False
-    ) -> GraphOutputs:
-        """Run one structure.
+    def run(self, inputs: Mapping[str, Tensor], *, mode: GraphMode | None = None, taps: bool = False) -> GraphOutputs:
+        """Run one mode.
 
         Args:
             inputs: the keyword inputs of the capture.
-            structure: ``train`` or ``eval``; by default what ``self.training`` says.
+            mode: ``train`` or ``eval``; by default what ``self.training`` says.
             taps: whether to compute and return the taps.
 
         Raises:
             ModelError: images so small that a model which chooses its queries among their places finds too few.
         """
-        face = self._faces[structure or ("train" if self.training else "eval")]
+        program = self._programs[mode or ("train" if self.training else "eval")]
         try:
-            return face(self, inputs, taps=taps)
+            return program(self, inputs, taps=taps)
         except RuntimeError as error:
             if TOO_FEW not in str(error):
                 raise

@@ -10,7 +10,7 @@ from torch import fx
 
 aten = torch.ops.aten
 
-SHAPING = {
+RESHAPES = {
     aten.reshape.default,
     aten.transpose.int,
     aten.permute.default,
@@ -53,7 +53,7 @@ _SOFTMAX = {aten.softmax.int, aten._softmax.default}
 def leads_to_softmax(node: fx.Node) -> bool:
     """Whether a product reaches a softmax through scaling, shifts, bounds, masks and reshaping only."""
     pending, seen = [node], set()
-    through = SHAPING | _SCALING
+    through = RESHAPES | _SCALING
     while pending:
         for user in pending.pop().users:
             if user.target in _SOFTMAX:
@@ -70,7 +70,7 @@ def from_softmax(value: Any) -> bool:
         if value.target in _SOFTMAX:
             return True
         is_dropout = value.op == "call_module" and str(value.target).startswith("dropouts.")
-        if value.target not in SHAPING | PARTS and not is_dropout:
+        if value.target not in RESHAPES | PARTS and not is_dropout:
             return False
         value = value.args[0]
     return False

@@ -29,8 +29,8 @@ def run_passes(captured: Captured, plan: Plan) -> list[PassReport]:
     reports = []
     for rewrite in PASSES:
         report = rewrite(captured, plan)
-        for face in captured.faces.values():
-            face.lint(captured.root)
+        for program in captured.programs.values():
+            program.lint(captured.root)
         if report.done != report.expected:
             raise AssertionError(f"{report.name}: {report.done} {report.what}, the plan expects {report.expected}")
         reports.append(report)

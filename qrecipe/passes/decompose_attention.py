@@ -11,11 +11,11 @@ from torch import Tensor, fx
 from ..errors import CaptureError
 from ..graph.captured import Captured
 from ..graph.dropout import add_dropout
-from ..graph.face import Face
+from ..graph.program import Program
 from ..plan.plan import Plan
 from ..plan.targets import LOGITS
 from ..structure.cross_attention import KEY
-from ..structure.operands import OPERANDS
+from ..structure.operands import SITES
 from .report import PassReport
 
 aten = torch.ops.aten
@@ -44,21 +44,21 @@ def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
     Dropout becomes a module, so that it follows train() and eval().
     """
     before = left = wanted = 0
-    for face in captured.faces.values():
+    for program in captured.programs.values():
         layers = {tap.layer for tap in plan.taps if tap.role == LOGITS}
-        tapped = {user for layer in layers & face.queries.keys() for user, _ in face.queries[layer].users}
-        for node in list(face.graph.nodes):
+        tapped = {user for layer in layers & program.queries.keys() for user, _ in program.queries[layer].users}
+        for node in list(program.graph.nodes):
             if node.target is not _ATTENTION:
                 continue
             before += 1
             options = _options(node)
-            quantized = any(plan.sites[site].quantizer for site in node.meta.get(OPERANDS, {}).values())
-            aligned = plan.alignments and any((node, 0) in point.users for point in face.queries.values())
+            quantized = any(plan.sites[site].quantizer for site in node.meta.get(SITES, {}).values())
+            aligned = plan.alignments and any((node, 0) in point.users for point in program.queries.values())
             if quantized or aligned or node in tapped or options["dropout_p"]:
                 wanted += 1
                 _check(node, options)
-                _decompose(captured, face, node, options)
-        left += sum(node.target is _ATTENTION for node in face.graph.nodes)
+                _decompose(captured, program, node, options)
+        left += sum(node.target is _ATTENTION for node in program.graph.nodes)
     return PassReport("decompose_attention", before - left, wanted, "attentions decomposed")
 
 
@@ -85,8 +85,8 @@ def _check(node: fx.Node, options: dict[str, Any]) -> None:
         )
 
 
-def _decompose(captured: Captured, face: Face, node: fx.Node, options: dict[str, Any]) -> None:
-    graph, sites = face.graph, dict(node.meta.get(OPERANDS, {}))
+def _decompose(captured: Captured, program: Program, node: fx.Node, options: dict[str, Any]) -> None:
+    graph, sites = program.graph, dict(node.meta.get(SITES, {}))
     query, key, value = options["query"], options["key"], options["value"]
     scale = options["scale"]
     if scale is None:
@@ -96,7 +96,7 @@ def _decompose(captured: Captured, face: Face, node: fx.Node, options: dict[str,
         product = graph.call_function(aten.matmul.default, (query, turned))
         scores = graph.call_function(aten.mul.Tensor, (product, scale))
         weights = graph.call_function(masked_softmax, (scores, options["attn_mask"]))
-        if options["dropout_p"] and face.structure == "train":
+        if options["dropout_p"] and program.mode == "train":
             target = add_dropout(captured.root, float(options["dropout_p"]))
             weights = _in_region(graph.call_module(target, (weights,)), node)
         output = graph.call_function(aten.matmul.default, (weights, value))
@@ -108,14 +108,14 @@ def _decompose(captured: Captured, face: Face, node: fx.Node, options: dict[str,
         (product, {0: sites.get(0)}),
         (output, {0: sites.get("probabilities"), 1: sites.get(2)}),
     ):
-        new.meta[OPERANDS] = {slot: site for slot, site in slots.items() if site is not None}
-    for layer, point in list(face.queries.items()):
+        new.meta[SITES] = {slot: site for slot, site in slots.items() if site is not None}
+    for layer, point in list(program.queries.items()):
         users = tuple((product, 0) if user is node else (user, slot) for user, slot in point.users)
-        face.queries[layer] = replace(point, users=users)
-    for key_, tap in list(face.taps.items()):
+        program.queries[layer] = replace(point, users=users)
+    for key_, tap in list(program.taps.items()):
         if key_[0] == KEY and tap is key:
-            face.taps[LOGITS, key_[1]] = scores
-    face.replace(node, output)
+            program.taps[LOGITS, key_[1]] = scores
+    program.replace(node, output)
 
 
 def _in_region(new: fx.Node, old: fx.Node) -> fx.Node:

@@ -17,11 +17,11 @@ def expose_taps(captured: Captured, plan: Plan) -> PassReport:
 def expose(captured: Captured, taps: Sequence[PlannedTap]) -> PassReport:
     """Append taps to both graphs' outputs, behind the model's own."""
     done = 0
-    for face in captured.faces.values():
-        flat = face.output.args[0]
+    for program in captured.programs.values():
+        flat = program.output.args[0]
         assert isinstance(flat, list | tuple)
-        nodes = [face.taps[tap.role, tap.layer] for tap in taps]
-        face.output.args = ((*flat, *nodes),)
-        face.exposed = (*face.exposed, *(tap.name for tap in taps))
+        nodes = [program.taps[tap.role, tap.layer] for tap in taps]
+        program.output.args = ((*flat, *nodes),)
+        program.exposed = (*program.exposed, *(tap.name for tap in taps))
         done += len(nodes)
-    return PassReport("expose_taps", done, len(taps) * len(captured.faces), "values tapped")
+    return PassReport("expose_taps", done, len(taps) * len(captured.programs), "values tapped")

@@ -14,9 +14,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..graph.captured import Captured
-from ..graph.face import Face
+from ..graph.program import Program
 from ..plan.plan import Plan
-from ..structure.operands import OPERANDS, OPERATORS
+from ..structure.operands import OPERATORS, SITES
 from .report import PassReport
 
 SMALLEST_FACTOR = 1e-4
@@ -79,20 +79,20 @@ def fold_batch_norm(captured: Captured, plan: Plan) -> PassReport:
     the running statistics, and the convolution's output is scaled back before the BatchNorm.
     """
     done = expected = 0
-    for face in captured.faces.values():
-        for node in list(face.graph.nodes):
+    for program in captured.programs.values():
+        for node in list(program.graph.nodes):
             norm = _norm_of(captured.root, node)
             if norm is None:
                 continue
             conv = _convolution_before(node)
-            sites = conv.meta.get(OPERANDS, {}) if conv is not None else {}
+            sites = conv.meta.get(SITES, {}) if conv is not None else {}
             quantized = 1 in sites and plan.sites[sites[1]].quantizer is not None
             if conv is not None and (plan.batch_norm == "frozen" or quantized):
                 expected += 1
-                _fold(captured, face, conv, node, norm, live=plan.batch_norm == "live")
+                _fold(captured, program, conv, node, norm, live=plan.batch_norm == "live")
                 done += _is_folded(conv)
             elif plan.batch_norm == "frozen":
-                _freeze(face, node, norm)
+                _freeze(program, node, norm)
     return PassReport("fold_batch_norm", done, expected, "BatchNorms folded")
 
 
@@ -128,8 +128,8 @@ def _convolution_before(node: fx.Node) -> fx.Node | None:
     return conv if len(conv.users) == 1 and not grouped else None
 
 
-def _fold(captured: Captured, face: Face, conv: fx.Node, node: fx.Node, norm: _Norm, *, live: bool) -> None:
-    graph = face.graph
+def _fold(captured: Captured, program: Program, conv: fx.Node, node: fx.Node, norm: _Norm, *, live: bool) -> None:
+    graph = program.graph
     axis = 1 if OPERATORS[conv.target] == "conv_transpose" else 0
     arguments = list(conv.args)
     weight, bias = arguments[1], arguments[2] if len(arguments) > 2 else None
@@ -145,11 +145,11 @@ def _fold(captured: Captured, face: Face, conv: fx.Node, node: fx.Node, norm: _N
     for new in (factor, folded, *([shifted] if shifted is not None else [])):
         new.meta["module"] = conv.meta.get("module", "")
     if not live:
-        face.replace(node, conv)
+        program.replace(node, conv)
         return
     with graph.inserting_after(conv):
         restored = graph.call_function(unscale, (conv, factor, bias))
-    restored.meta = {key: value for key, value in conv.meta.items() if key != OPERANDS}
+    restored.meta = {key: value for key, value in conv.meta.items() if key != SITES}
     node.replace_input_with(conv, restored)
     for unused in (mean, *([beta] if beta is not None else [])):
         graph.erase_node(unused)
@@ -160,11 +160,11 @@ def _is_folded(conv: fx.Node) -> bool:
     return isinstance(weight, fx.Node) and weight.target is fold_weight
 
 
-def _freeze(face: Face, node: fx.Node, norm: _Norm) -> None:
-    graph = face.graph
+def _freeze(program: Program, node: fx.Node, norm: _Norm) -> None:
+    graph = program.graph
     with graph.inserting_before(node):
         mean, variance = (graph.get_attr(f"{norm.path}.{name}") for name in ("running_mean", "running_var"))
         gamma, beta = (graph.get_attr(name) if name else None for name in (norm.gamma, norm.beta))
         frozen = graph.call_function(frozen_norm, (node.args[0], gamma, beta, mean, variance, norm.eps))
     frozen.meta = dict(node.meta)
-    face.replace(node, frozen)
+    program.replace(node, frozen)

@@ -13,7 +13,7 @@ ALIGNMENTS = "alignments"
 
 
 def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
-    """One module per planned layer, shared by both structures."""
+    """One module per planned layer, shared by both programs."""
     if not plan.alignments:
         return PassReport("insert_alignment", 0, 0, "queries aligned")
     modules = nn.Module()
@@ -31,14 +31,14 @@ def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
             ),
         )
         target = f"{ALIGNMENTS}.{planned.name}"
-        for face in captured.faces.values():
-            point = face.queries[planned.layer]
-            order = {node: index for index, node in enumerate(face.graph.nodes)}
+        for program in captured.programs.values():
+            point = program.queries[planned.layer]
+            order = {node: index for index, node in enumerate(program.graph.nodes)}
             first = min((user for user, _ in point.users), key=order.__getitem__)
-            with face.graph.inserting_before(first):
-                aligned = face.graph.call_module(target, (point.node,))
+            with program.graph.inserting_before(first):
+                aligned = program.graph.call_module(target, (point.node,))
             aligned.meta = {"module": point.node.meta.get("module", ""), "val": point.node.meta.get("val")}
             for user, slot in point.users:
                 user.update_arg(slot, aligned)
-            done += sum(node.op == "call_module" and node.target == target for node in face.graph.nodes)
-    return PassReport("insert_alignment", done, len(plan.alignments) * len(captured.faces), "queries aligned")
+            done += sum(node.op == "call_module" and node.target == target for node in program.graph.nodes)
+    return PassReport("insert_alignment", done, len(plan.alignments) * len(captured.programs), "queries aligned")

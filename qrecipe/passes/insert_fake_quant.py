@@ -1,14 +1,14 @@
-"""Puts the planned fake quantizers in front of the operands that they belong to, in both structures."""
+"""Puts the planned fake quantizers in front of the operands that they belong to, in both programs."""
 
 from __future__ import annotations
 
 from torch import fx, nn
 
 from ..graph.captured import Captured
-from ..graph.face import Face
+from ..graph.program import Program
 from ..plan.plan import Plan
 from ..quantizers import build
-from ..structure.operands import OPERANDS, Slot, operand_at
+from ..structure.operands import SITES, Slot, operand_at
 from .report import PassReport
 
 FAKE_QUANTIZERS = "fake_quantizers"
@@ -25,28 +25,28 @@ def insert_fake_quant(captured: Captured, plan: Plan) -> PassReport:
         module = build(site.spec, name, site.axis, site.size, site.kind == "weight", site.batched)
         _place(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
     done = expected = 0
-    for face in captured.faces.values():
-        done += _insert(face, plan)
+    for program in captured.programs.values():
+        done += _insert(program, plan)
         expected += sum(
             plan.sites[site].quantizer is not None
-            for node in face.graph.nodes
-            for site in node.meta.get(OPERANDS, {}).values()
+            for node in program.graph.nodes
+            for site in node.meta.get(SITES, {}).values()
         )
     return PassReport("insert_fake_quant", done, expected, "operands quantized")
 
 
-def _insert(face: Face, plan: Plan) -> int:
+def _insert(program: Program, plan: Plan) -> int:
     made: dict[tuple[fx.Node, str], fx.Node] = {}
     done = 0
-    for node in list(face.graph.nodes):
-        for slot, site in node.meta.get(OPERANDS, {}).items():
+    for node in list(program.graph.nodes):
+        for slot, site in node.meta.get(SITES, {}).items():
             name = plan.sites[site].quantizer
             source = operand_at(node, slot)
             if name is None or not isinstance(source, fx.Node):
                 continue
             if (source, name) not in made:
-                with face.graph.inserting_before(node):
-                    call = face.graph.call_module(f"{FAKE_QUANTIZERS}.{name}", (source,))
+                with program.graph.inserting_before(node):
+                    call = program.graph.call_module(f"{FAKE_QUANTIZERS}.{name}", (source,))
                 call.meta = {"module": node.meta.get("module", ""), "val": source.meta.get("val")}
                 made[source, name] = call
             _set_operand(node, slot, made[source, name])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PassReport:
-    """Counts over both structures. ``expected`` comes from the plan, ``done`` from the graphs after the pass."""
+    """Counts over both programs. ``expected`` comes from the plan, ``done`` from the graphs after the pass."""
 
     name: str
     done: int

@@ -4,7 +4,7 @@ from .build import WhichModel, build_plan
 from .cost import Cost, cost_of
 from .plan import Decision, Plan, PlannedAlignment, PlannedOperation, PlannedTap, Product, Site
 from .views.anatomy import Anatomy, LayerQuery, ModuleNode, RoleShare, TapPoint, anatomy
-from .views.breakdown import Part, RealValued, by_module, by_role, real_macs, real_valued, whole
+from .views.breakdown import Part, Unquantized, by_module, by_role, real_macs, unquantized, whole
 from .views.collapse import Repeated, at_depth, collapse, ranges
 from .views.compare import Comparison, KeyChange, SiteChange, Total
 from .views.describe import DEPTH, describe
@@ -24,13 +24,13 @@ __all__ = [
     "PlannedOperation",
     "PlannedTap",
     "Product",
-    "RealValued",
     "Repeated",
     "RoleShare",
     "Site",
     "SiteChange",
     "TapPoint",
     "Total",
+    "Unquantized",
     "WhichModel",
     "anatomy",
     "at_depth",
@@ -42,6 +42,6 @@ __all__ = [
     "describe",
     "ranges",
     "real_macs",
-    "real_valued",
+    "unquantized",
     "whole",
 ]

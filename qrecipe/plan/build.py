@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..errors import PlanError, PlanErrors, QRecipeError
 from ..graph.captured import Captured
-from ..graph.face import Structure
+from ..graph.program import GraphMode
 from ..graph.shapes import Extent, Symbols, is_number, shape_of
 from ..recipe.definition import QuantizerSpec, Recipe, Spot
 from ..structure.operands import Operand, OperandKind, operand_at
@@ -34,7 +34,7 @@ def build_plan(
     notes: tuple[str, ...] = (),
     part: WhichModel = "model",
 ) -> Plan:
-    """Decide every site, alignment and tap; nothing is changed but the faces' ``taps`` and ``queries``.
+    """Decide every site, alignment and tap; nothing is changed but the programs' ``taps`` and ``queries``.
 
     Args:
         captured: the model's two graphs.
@@ -60,7 +60,7 @@ def build_plan(
     problems += [*_unfinished(recipe, judged), *missing_role_problems(recipe, set(roles.of.values()), part)]
     _stop_at(problems)
     height, width = image_size
-    symbols = Symbols.of(captured.faces["eval"].graph)
+    symbols = Symbols.of(captured.programs["eval"].graph)
     planned = tuple(
         PlannedOperation(
             operation.name,
@@ -76,13 +76,13 @@ def build_plan(
         operations=planned,
         alignments=tuple(alignments),
         taps=tuple(taps),
-        parameters=parameter_sizes(captured.root, captured.faces),
+        parameters=parameter_sizes(captured.root, captured.programs),
         image_size=image_size,
         batch_norm=recipe.quantize.batch_norm,
         backbone=roles.backbone,
         notes=notes,
         decisions=decisions_of(recipe, judged.values()),
-        unsupported=count_unsupported(captured.faces["eval"]),
+        unsupported=count_unsupported(captured.programs["eval"]),
     )
     warnings = (*rule_warnings(recipe, judged.values()), *alignment_warnings(captured, recipe, plan))
     return dataclasses.replace(plan, warnings=warnings)
@@ -109,9 +109,9 @@ def _override_problems(
 
 
 def _judge(
-    recipe: Recipe, operations: Mapping[Structure, list[Operation]], roles: Roles
+    recipe: Recipe, operations: Mapping[GraphMode, list[Operation]], roles: Roles
 ) -> dict[str, tuple[OperandKind, Verdict]]:
-    """Every site's kind and what is decided of it; a site of both structures, or of several calls, once."""
+    """Every site's kind and what is decided of it; a site of both programs, or of several calls, once."""
     judged: dict[str, tuple[OperandKind, Verdict]] = {}
     for operation in (*operations["train"], *operations["eval"]):
         for operand in operation.operands:
@@ -137,23 +137,23 @@ def _unfinished(recipe: Recipe, judged: Mapping[str, tuple[OperandKind, Verdict]
 def _sites(
     captured: Captured,
     recipe: Recipe,
-    operations: Mapping[Structure, list[Operation]],
+    operations: Mapping[GraphMode, list[Operation]],
     roles: Roles,
     judged: Mapping[str, tuple[OperandKind, Verdict]],
 ) -> dict[str, Site]:
     sites: dict[str, Site] = {}
     sharing: dict[tuple[object, ...], str] = {}
-    for structure in operations:
-        symbols = Symbols.of(captured.faces[structure].graph)
-        aligned = _aligned_slots(captured, structure, recipe)
-        for operation in operations[structure]:
+    for mode in operations:
+        symbols = Symbols.of(captured.programs[mode].graph)
+        aligned = _aligned_slots(captured, mode, recipe)
+        for operation in operations[mode]:
             for operand in operation.operands:
                 if operand.site in sites:
                     continue
                 verdict = judged[operand.site][1]
                 site = _site(operation, operand, roles.of[operation.name], verdict.spec, verdict.reason, symbols)
                 is_aligned = (operation.node, operand.slot) in aligned
-                sites[site.name] = _share(site, operation, operand, structure, is_aligned, sharing)
+                sites[site.name] = _share(site, operation, operand, mode, is_aligned, sharing)
     return sites
 
 
@@ -203,7 +203,7 @@ def _share(
     site: Site,
     operation: Operation,
     operand: Operand,
-    structure: Structure,
+    mode: GraphMode,
     aligned: bool,
     sharing: dict[tuple[object, ...], str],
 ) -> Site:
@@ -211,11 +211,11 @@ def _share(
     source = operand_at(operation.node, operand.slot)
     if site.quantizer is None or site.kind == "weight" or source is None:
         return site
-    key = (structure, source, site.spec, site.axis, aligned)
+    key = (mode, source, site.spec, site.axis, aligned)
     return dataclasses.replace(site, quantizer=sharing.setdefault(key, site.quantizer))
 
 
-def _aligned_slots(captured: Captured, structure: Structure, recipe: Recipe) -> set[tuple[object, object]]:
+def _aligned_slots(captured: Captured, mode: GraphMode, recipe: Recipe) -> set[tuple[object, object]]:
     if not recipe.distill.align:
         return set()
-    return {user for point in captured.faces[structure].queries.values() for user in point.users}
+    return {user for point in captured.programs[mode].queries.values() for user in point.users}

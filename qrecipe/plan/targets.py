@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..errors import PlanError
 from ..graph.captured import Captured
-from ..graph.face import QueryPoint
+from ..graph.program import QueryPoint
 from ..graph.shapes import is_number, shape_of
 from ..recipe.definition import Recipe
 from ..structure.cross_attention import KEY, TAPS
-from ..structure.operands import OPERANDS
+from ..structure.operands import SITES
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
 
@@ -21,7 +21,7 @@ def plan_alignments(captured: Captured, recipe: Recipe, part: str) -> tuple[list
     """One alignment per decoder layer with a query, and what is wrong. part: ``model`` or ``teacher``."""
     found: list[PlannedAlignment] = []
     problems = []
-    queries = captured.faces["train"].queries
+    queries = captured.programs["train"].queries
     for index, spec in enumerate(recipe.distill.align):
         place = recipe.where(("distill", "align", index, "at"))
         if spec.at != QUERY:
@@ -42,7 +42,7 @@ def plan_taps(captured: Captured, recipe: Recipe, part: str) -> tuple[list[Plann
 
     part: ``model`` or ``teacher``.
     """
-    face = captured.faces["train"]
+    program = captured.programs["train"]
     found: dict[str, PlannedTap] = {}
     problems = []
     for index, target in enumerate(recipe.distill.targets):
@@ -60,7 +60,7 @@ def plan_taps(captured: Captured, recipe: Recipe, part: str) -> tuple[list[Plann
             tap = tap_at(captured, target.at, layer)
             found[tap.name] = tap
     if recipe.distill.align:  # what calibration reports of an alignment: how far it moves the attention logits
-        for layer in face.queries:
+        for layer in program.queries:
             found.setdefault(f"{LOGITS}.{layer}", tap_at(captured, LOGITS, layer))
     return sorted(found.values(), key=lambda tap: (tap.role, tap.layer)), problems
 
@@ -68,14 +68,14 @@ def plan_taps(captured: Captured, recipe: Recipe, part: str) -> tuple[list[Plann
 def tapped_layers(captured: Captured, role: str) -> list[int]:
     """The decoder layers that have a tap, in order. Logits are there where they can be computed."""
     names = (LOGITS, KEY) if role == LOGITS else (role,)
-    return sorted({layer for own, layer in captured.faces["train"].taps if own in names})
+    return sorted({layer for own, layer in captured.programs["train"].taps if own in names})
 
 
 def tap_at(captured: Captured, role: str, layer: int) -> PlannedTap:
     """One of the training graph's taps."""
-    face = captured.faces["train"]
-    name, point = f"{role}.{layer}", face.queries.get(layer)
-    node = face.taps.get((role, layer))
+    program = captured.programs["train"]
+    name, point = f"{role}.{layer}", program.queries.get(layer)
+    node = program.taps.get((role, layer))
     shape = shape_of(node) or ()
     if node is None or len(shape) == 4:
         folded = point is not None and point.layout == "bld"
@@ -86,7 +86,7 @@ def tap_at(captured: Captured, role: str, layer: int) -> PlannedTap:
 
 def alignment_warnings(captured: Captured, recipe: Recipe, plan: Plan) -> list[str]:
     """Alignments that rectify a query which stays real-valued."""
-    queries = captured.faces["train"].queries
+    queries = captured.programs["train"].queries
     real = [layer for layer, point in sorted(queries.items()) if not _is_quantized(point, plan)]
     if not real or not recipe.distill.align:
         return []
@@ -96,5 +96,5 @@ def alignment_warnings(captured: Captured, recipe: Recipe, plan: Plan) -> list[s
 
 
 def _is_quantized(point: QueryPoint, plan: Plan) -> bool:
-    sites = [node.meta.get(OPERANDS, {}).get(slot) for node, slot in point.users]
+    sites = [node.meta.get(SITES, {}).get(slot) for node, slot in point.users]
     return any(plan.sites[site].spec is not None for site in sites if site in plan.sites)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from ..graph.face import Face
+from ..graph.program import Program
 from ..graph.shapes import is_float, shape_of
 from ..structure.operands import OPERATORS, WEIGHTED, is_sampled, is_weighted_sum
 
@@ -43,9 +43,9 @@ UNSUPPORTED: dict[Any, str] = {
 Reshaping, masks, ReLU and max-pooling lose nothing; box arithmetic and positions are too small to name."""
 
 
-def count_unsupported(face: Face) -> dict[str, int]:
+def count_unsupported(program: Program) -> dict[str, int]:
     """How many of them a graph has, by operator, the most frequent first."""
-    counts = Counter(name for node in face.graph.nodes if (name := _name(node)))
+    counts = Counter(name for node in program.graph.nodes if (name := _name(node)))
     return dict(counts.most_common())
 
 

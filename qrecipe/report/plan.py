@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from ..plan import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, describe, real_macs, real_valued, whole
+from ..plan import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, describe, real_macs, unquantized, whole
 from .amounts import BIT_OPERATIONS, OPERATIONS, amount, bits_text, size, tight
 from .table import compact
 
@@ -48,7 +48,7 @@ def plan_tables(
     else:
         rows = by_role(plan) if by == "role" else by_module(plan, depth)
         yield _parts(f"By {by}, {at}", by, [*rows, whole(plan)], wide)
-    yield _real_valued(plan)
+    yield _unquantized(plan)
     yield _costs(plan)
     in_part = [IN_PART] if any(decision.in_part for decision in plan.decisions) else []
     yield WORDS if by != "rule" else "\n".join([RULE_WORDS, *in_part, OPERATIONS, BIT_OPERATIONS])
@@ -111,9 +111,9 @@ def _share(decision: Decision, kind: Kind) -> str:
     return f"{decision.decided.get(kind, 0)}/{decision.matched[kind]}" if kind in decision.matched else "."
 
 
-def _real_valued(plan: Plan) -> str:
+def _unquantized(plan: Plan) -> str:
     """What has no quantizer: each reason with its place, and below it roles, operators and their share of the MACs."""
-    listed = real_valued(plan)
+    listed = unquantized(plan)
     macs = max(cost_of(plan).macs, 1)
     count = sum(sum(one.operators.values()) for one in listed)
     lines = [f"Real-valued: {count} of {len(plan.sites)} operands, in {real_macs(plan) / macs:.1%} of the MACs"]

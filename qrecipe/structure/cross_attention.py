@@ -9,8 +9,8 @@ import torch
 from torch import fx
 
 from ..graph.calls import call_like
-from ..graph.face import Face, QueryPoint
 from ..graph.flow import exits_of, region_of, within
+from ..graph.program import Program, QueryPoint
 from ..graph.shapes import Extent, Symbols, is_float, is_number, shape_of
 from ..graph.softmax import leads_to_softmax
 
@@ -41,14 +41,14 @@ _MERGES = {
 }
 
 
-def find_cross_attention(face: Face) -> tuple[str, ...]:
+def find_cross_attention(program: Program) -> tuple[str, ...]:
     """The innermost attention modules that hold a linear, read something of the image's extent, and return without it.
 
     A module counts as attention by its name. Paths are in the order in which they run.
     """
-    symbols = Symbols.of(face.graph)
+    symbols = Symbols.of(program.graph)
     regions: dict[str, list[fx.Node]] = {}
-    for node in face.graph.nodes:
+    for node in program.graph.nodes:
         parts = node.meta.get("module", "").split(".")
         for length in range(1, len(parts) + 1):
             if node.op in ("call_function", "call_module") and "att" in parts[length - 1].lower():
@@ -72,22 +72,22 @@ def _crosses(region: list[fx.Node], symbols: Symbols) -> bool:
     return mixes and holds_linear and reads_image and bool(features) and not returns_image
 
 
-def tap_layer(face: Face, layer: int, path: str, layer_path: str) -> None:
+def tap_layer(program: Program, layer: int, path: str, layer_path: str) -> None:
     """Set ``taps`` and ``queries`` of one decoder layer. ``path`` is its cross-attention's, ``layer_path`` its own."""
-    region = region_of(face.graph, path)
+    region = region_of(program.graph, path)
     shaped = [node for node in exits_of(region) if len(shape_of(node) or ()) == 3]
     if not shaped:
         return
-    point, output = _dot_product(face, layer, region) or _deformable(face, layer, region) or (None, None)
+    point, output = _dot_product(program, layer, region) or _deformable(program, layer, region) or (None, None)
     if point is not None:
-        face.queries[layer] = point
-        face.taps["decoder.cross_attention.query", layer] = point.node
-    if output is None or not _is_per_query(output, Symbols.of(face.graph)):
+        program.queries[layer] = point
+        program.taps["decoder.cross_attention.query", layer] = point.node
+    if output is None or not _is_per_query(output, Symbols.of(program.graph)):
         output = shaped[-1]
-    face.taps["decoder.cross_attention.output", layer] = _batch_first(face, output)
-    ends = [node for node in exits_of(region_of(face.graph, layer_path)) if len(shape_of(node) or ()) == 3]
+    program.taps["decoder.cross_attention.output", layer] = _batch_first(program, output)
+    ends = [node for node in exits_of(region_of(program.graph, layer_path)) if len(shape_of(node) or ()) == 3]
     if ends:
-        face.taps["decoder.layer.output", layer] = _batch_first(face, ends[-1])
+        program.taps["decoder.layer.output", layer] = _batch_first(program, ends[-1])
 
 
 def _is_per_query(node: fx.Node, symbols: Symbols) -> bool:
@@ -96,12 +96,12 @@ def _is_per_query(node: fx.Node, symbols: Symbols) -> bool:
     return len(shape) == 3 and symbols.batch in shape[:2] and not symbols.spatial(shape)
 
 
-def _batch_first(face: Face, node: fx.Node) -> fx.Node:
+def _batch_first(program: Program, node: fx.Node) -> fx.Node:
     """(queries, batch, channels), as ``nn.MultiheadAttention`` has it by default, as (batch, queries, channels)."""
-    symbols, shape = Symbols.of(face.graph), shape_of(node) or ()
+    symbols, shape = Symbols.of(program.graph), shape_of(node) or ()
     if len(shape) != 3 or shape[1] != symbols.batch or shape[0] == symbols.batch:
         return node
-    return _computed(face.graph, node, aten.transpose.int, (node, 0, 1))
+    return _computed(program.graph, node, aten.transpose.int, (node, 0, 1))
 
 
 def _computed(graph: fx.Graph, after: fx.Node, target: Any, args: tuple[Any, ...]) -> fx.Node:
@@ -110,7 +110,7 @@ def _computed(graph: fx.Graph, after: fx.Node, target: Any, args: tuple[Any, ...
         return call_like(graph, after, target, args)
 
 
-def _dot_product(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
+def _dot_product(program: Program, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
     """Query, key and co-attended feature of softmax(q k^T) v: what the output projection reads (2.26)."""
     for node in region:
         if node.target is aten.scaled_dot_product_attention.default:
@@ -124,10 +124,10 @@ def _dot_product(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPo
         if not isinstance(query, fx.Node) or shape is None or len(shape) != 4:
             return None
         if isinstance(key, fx.Node) and node.target is aten.scaled_dot_product_attention.default:
-            face.taps[KEY, layer] = key
+            program.taps[KEY, layer] = key
         elif isinstance(key, fx.Node):
-            face.taps["decoder.cross_attention.logits", layer] = node
-        merged = _projection_input(last) or _merged_heads(face, last)
+            program.taps["decoder.cross_attention.logits", layer] = node
+        merged = _projection_input(last) or _merged_heads(program, last)
         return QueryPoint(query, ((node, 0),), "bhld", int(shape[1]), int(shape[3])), merged
     return None
 
@@ -180,15 +180,15 @@ def _of_sums(node: fx.Node, sums: Collection[fx.Node]) -> bool:
     return True
 
 
-def _merged_heads(face: Face, value: fx.Node) -> fx.Node | None:
+def _merged_heads(program: Program, value: fx.Node) -> fx.Node | None:
     """(batch, heads, queries, head_dim) as (batch, queries, channels), for models that merge heads in another order."""
     if len(shape_of(value) or ()) != 4:
         return None
-    turned = _computed(face.graph, value, aten.transpose.int, (value, 1, 2))
-    return _computed(face.graph, turned, aten.flatten.using_ints, (turned, 2, 3))
+    turned = _computed(program.graph, value, aten.transpose.int, (value, 1, 2))
+    return _computed(program.graph, turned, aten.flatten.using_ints, (turned, 2, 3))
 
 
-def _deformable(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
+def _deformable(program: Program, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
     """The query is what sampling offsets and attention weights are computed from; the feature, the weighted sum."""
     softmax = next((node for node in region if node.target is aten.softmax.int), None)
     if softmax is None or not any(node.target is aten.grid_sampler.default for node in region):
@@ -207,8 +207,8 @@ def _deformable(face: Face, layer: int, region: list[fx.Node]) -> tuple[QueryPoi
     width, weights = shape_of(query), shape_of(softmax)
     assert width is not None
     assert weights is not None
-    heads = _heads_of(weights, width, Symbols.of(face.graph))
-    face.taps["decoder.cross_attention.logits", layer] = logits
+    heads = _heads_of(weights, width, Symbols.of(program.graph))
+    program.taps["decoder.cross_attention.logits", layer] = logits
     sums = [node for node in region if node.target in _SUMS]
     merged = _projection_input(sums[-1], set(sums), set(region)) if sums else None
     layout: Literal["bld"] = "bld"

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from ..graph.shapes import is_float, shape_of
-from ..graph.softmax import PARTS, SHAPING, from_softmax, leads_to_softmax
+from ..graph.softmax import PARTS, RESHAPES, from_softmax, leads_to_softmax
 
 aten = torch.ops.aten
 OperandKind = Literal["weight", "activation", "attention"]
@@ -32,7 +32,7 @@ OPERATORS: dict[Any, str] = {
     aten.cat.default: "cat",
     aten.concat.default: "cat",
 }
-OPERANDS = "qrecipe_operands"
+SITES = "qrecipe_sites"
 """Key of a node's meta: slot to site name. It is how passes know a node's sites; they hand it on when they rewrite."""
 
 WEIGHTED = ("linear", "conv", "conv_transpose")
@@ -106,7 +106,7 @@ def is_sampled(value: fx.Node) -> bool:
         steps += 1
         if node.target is aten.grid_sampler.default:
             return True
-        if node.target in SHAPING | PARTS | _JOINS:
+        if node.target in RESHAPES | PARTS | _JOINS:
             pending.extend(node.all_input_nodes)
     return False
 

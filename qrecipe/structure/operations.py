@@ -1,4 +1,4 @@
-"""Finds what can be quantized: every operation with its operands, under names that both structures share."""
+"""Finds what can be quantized: every operation with its operands, under names that both programs share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import fx, nn
 
 from ..errors import CaptureError
 from ..graph.captured import Captured
-from ..graph.face import Face, Structure
+from ..graph.program import GraphMode, Program
 from ..graph.shapes import shape_of
 from .operands import (
-    OPERANDS,
     OPERATORS,
     PASSIVE,
+    SITES,
     WEIGHTED,
     Operand,
     is_feature_join,
@@ -29,7 +29,7 @@ from .value_hash import value_hashes
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of one structure. ``name`` is the same in the other structure where it exists there too."""
+    """One operation of one program. ``name`` is the same in the other one where it exists there too."""
 
     name: str
     module: str
@@ -38,8 +38,8 @@ class Operation:
     operands: tuple[Operand, ...]
 
 
-def find_operations(captured: Captured) -> dict[Structure, list[Operation]]:
-    """Every operation with quantizable operands, in graph order, for both structures; notes the sites on the nodes.
+def find_operations(captured: Captured) -> dict[GraphMode, list[Operation]]:
+    """Every operation with quantizable operands, in graph order, for both programs; notes the sites on the nodes.
 
     A name is the module's path, the operator where it is no module of its own, and ``@k`` for the k-th call. Where the
     training graph calls a module more often than the evaluation graph, calls are told apart by what they compute.
@@ -48,12 +48,14 @@ def find_operations(captured: Captured) -> dict[Structure, list[Operation]]:
         CaptureError: a call of the evaluation graph that has no counterpart among several in training.
     """
     canonical = canonical_parameters(captured.root)
-    grouped = {structure: _grouped(face, captured.root) for structure, face in captured.faces.items()}
-    unread = {node.target for node in captured.faces["eval"].graph.nodes if node.op == "placeholder" and not node.users}
-    hashes = {
-        structure: value_hashes(face, captured.root, canonical, unread) for structure, face in captured.faces.items()
+    grouped = {mode: _grouped(program, captured.root) for mode, program in captured.programs.items()}
+    unread = {
+        node.target for node in captured.programs["eval"].graph.nodes if node.op == "placeholder" and not node.users
     }
-    found: dict[Structure, list[Operation]] = {"train": [], "eval": []}
+    hashes = {
+        mode: value_hashes(program, captured.root, canonical, unread) for mode, program in captured.programs.items()
+    }
+    found: dict[GraphMode, list[Operation]] = {"train": [], "eval": []}
     for base, nodes in grouped["train"].items():
         for index, node in enumerate(nodes):
             found["train"].append(_operation(base, index, node, captured.root, canonical))
@@ -65,11 +67,11 @@ def find_operations(captured: Captured) -> dict[Structure, list[Operation]]:
                 index = _counterpart(base, hashes["eval"][node], others, taken)
                 taken.add(index)
             found["eval"].append(_operation(base, index, node, captured.root, canonical))
-    for structure, face in captured.faces.items():
-        order = {node: position for position, node in enumerate(face.graph.nodes)}
-        found[structure].sort(key=lambda operation: order[operation.node])
-        for operation in found[structure]:
-            operation.node.meta[OPERANDS] = {operand.slot: operand.site for operand in operation.operands}
+    for mode, program in captured.programs.items():
+        order = {node: position for position, node in enumerate(program.graph.nodes)}
+        found[mode].sort(key=lambda operation: order[operation.node])
+        for operation in found[mode]:
+            operation.node.meta[SITES] = {operand.slot: operand.site for operand in operation.operands}
     return found
 
 
@@ -85,9 +87,9 @@ def _counterpart(base: str, own: str, others: list[str], taken: set[int]) -> int
     return matches[0]
 
 
-def _grouped(face: Face, root: nn.Module) -> dict[str, list[fx.Node]]:
+def _grouped(program: Program, root: nn.Module) -> dict[str, list[fx.Node]]:
     groups: dict[str, list[fx.Node]] = defaultdict(list)
-    for node in face.graph.nodes:
+    for node in program.graph.nodes:
         if node.op != "call_function" or node.target not in OPERATORS:
             continue
         operator = OPERATORS[node.target]

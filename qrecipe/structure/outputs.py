@@ -7,24 +7,24 @@ from typing import Any
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from ..graph.face import Face
+from ..graph.program import Program
 from ..graph.shapes import shape_of
 
 _BOXES = ("box", "coord", "reference", "corner", "point")
 _LOGITS = ("logit", "class", "score")
 
 
-def logits_and_boxes(face: Face) -> tuple[list[fx.Node], list[fx.Node]]:
+def logits_and_boxes(program: Program) -> tuple[list[fx.Node], list[fx.Node]]:
     """The outputs (batch, queries, ...) that come from a class head, and those from a box head.
 
     Their names in the model's output tell; of two without names the first are logits, as a family reads them. Any
     other output is one of boxes if it has four columns.
     """
-    flat = face.output.args[0]
+    flat = program.output.args[0]
     assert isinstance(flat, list | tuple)
     logits: list[fx.Node] = []
     boxes: list[fx.Node] = []
-    for name, value in zip(leaf_names(face.out_spec), flat, strict=False):
+    for name, value in zip(leaf_names(program.out_spec), flat, strict=False):
         shape = shape_of(value)
         if isinstance(value, fx.Node) and shape is not None and len(shape) >= 3:
             (boxes if _is_boxes(name, shape[-1]) else logits).append(value)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ..graph.face import Face
+from ..graph.program import Program
 from ..graph.shapes import is_number, shape_of
 
 aten = torch.ops.aten
@@ -61,7 +61,7 @@ def _part(node: fx.Node) -> tuple[fx.Node | None, str]:
     return None, ""
 
 
-def parameter_sizes(root: nn.Module, faces: Mapping[Any, Face]) -> dict[str, int]:
+def parameter_sizes(root: nn.Module, programs: Mapping[Any, Program]) -> dict[str, int]:
     """The number of elements of every parameter, by first name; one whose parts are weights of their own, part by part.
 
     Parts stand for the whole only where they cover it.
@@ -69,8 +69,8 @@ def parameter_sizes(root: nn.Module, faces: Mapping[Any, Face]) -> dict[str, int
     canonical = canonical_parameters(root)
     sizes = {name: parameter.numel() for name, parameter in root.named_parameters() if canonical[name] == name}
     parts: dict[str, dict[str, int]] = {}
-    for face in faces.values():
-        for node in face.graph.nodes:
+    for program in programs.values():
+        for node in program.graph.nodes:
             name = weight_name(node, canonical) if node.op == "call_function" else None
             shape = shape_of(node)
             if name is not None and shape is not None and all(is_number(extent) for extent in shape):

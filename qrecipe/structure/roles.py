@@ -12,8 +12,8 @@ from torch import fx
 
 from ..errors import PlanError
 from ..graph.captured import Captured
-from ..graph.face import Face, Structure
 from ..graph.flow import downstream, upstream, within
+from ..graph.program import GraphMode, Program
 from ..graph.shapes import Symbols, shape_of
 from .attending import attending, layer_of, part_of_layer
 from .cross_attention import find_cross_attention, tap_layer
@@ -70,9 +70,9 @@ def role_matches(pattern: str, role: str) -> bool:
 
 
 def discover_roles(
-    captured: Captured, operations: Mapping[Structure, list[Operation]], overrides: Mapping[str, str] | None = None
+    captured: Captured, operations: Mapping[GraphMode, list[Operation]], overrides: Mapping[str, str] | None = None
 ) -> Roles:
-    """Discover the roles, and set ``taps`` and ``queries`` of both faces.
+    """Discover the roles, and set ``taps`` and ``queries`` of both programs.
 
     Args:
         overrides: role to a glob over module paths, from the recipe; it wins over what is discovered.
@@ -81,15 +81,15 @@ def discover_roles(
         PlanError: an override of no role, or one that matches no module.
     """
     named = _overridden(captured, overrides or {})
-    cross = named.get("decoder.cross_attention") or find_cross_attention(captured.faces["train"])
+    cross = named.get("decoder.cross_attention") or find_cross_attention(captured.programs["train"])
     layers = tuple(layer_of(path) for path in cross)
     backbone = named["backbone"] if "backbone" in named else _backbone(operations["train"], layers)
     roles: dict[str, str] = {}
-    for structure in ("eval", "train"):
-        face = captured.faces[structure]
-        roles.update(_assign(face, operations[structure], backbone, layers, cross))
+    for mode in ("eval", "train"):
+        program = captured.programs[mode]
+        roles.update(_assign(program, operations[mode], backbone, layers, cross))
         for layer, path in enumerate(cross):
-            tap_layer(face, layer, path, layers[layer])
+            tap_layer(program, layer, path, layers[layer])
     for role, paths in named.items():
         for operation in (*operations["train"], *operations["eval"]):
             if role in ROLES and any(within(operation.module, path) for path in paths):
@@ -146,26 +146,26 @@ def _backbone(operations: list[Operation], layers: tuple[str, ...]) -> tuple[str
 
 
 def _assign(
-    face: Face,
+    program: Program,
     operations: list[Operation],
     backbone: tuple[str, ...],
     layers: tuple[str, ...],
     cross: tuple[str, ...],
 ) -> dict[str, str]:
     in_decoder = {
-        node for node in face.graph.nodes if any(within(node.meta.get("module", ""), layer) for layer in layers)
+        node for node in program.graph.nodes if any(within(node.meta.get("module", ""), layer) for layer in layers)
     }
-    after = downstream(face.graph, in_decoder)
-    to_logits, to_boxes = (upstream(outputs, in_decoder) for outputs in logits_and_boxes(face))
-    selecting = _selecting(face, after)
-    symbols = Symbols.of(face.graph)
+    after = downstream(program.graph, in_decoder)
+    to_logits, to_boxes = (upstream(outputs, in_decoder) for outputs in logits_and_boxes(program))
+    selecting = _selecting(program, after)
+    symbols = Symbols.of(program.graph)
     attention = attending(operations)
     crossing = {part_of_layer(path) for path in cross}
-    text = _text(face, in_decoder, symbols)
+    text = _text(program, in_decoder, symbols)
     reading = _reading(operations, in_decoder & attention, text)
     # A module without weights, which scores features by their product with a prompt's, may score the chosen ones again.
     choosers = {one.module for one in operations if one.node in selecting and one.module and _scores(one)}
-    heads = set[fx.Node]() if layers else _heads(face)
+    heads = set[fx.Node]() if layers else _heads(program)
     decoder = _container(layers)
     roles: dict[str, str] = {}
     stem_seen = False
@@ -229,18 +229,18 @@ def _scores(operation: Operation) -> bool:
     return operation.operator == "matmul" and not any(one.kind == "attention" for one in operation.operands)
 
 
-def _text(face: Face, in_decoder: set[fx.Node], symbols: Symbols) -> set[fx.Node]:
+def _text(program: Program, in_decoder: set[fx.Node], symbols: Symbols) -> set[fx.Node]:
     """What is computed from embedded words and goes into the image's features, without having their extent itself.
 
     Words are looked up by a constant; what is looked up by its own number, as learned queries are, is none.
     """
-    embedded = {node for node in face.graph.nodes if node.target is aten.embedding.default}
+    embedded = {node for node in program.graph.nodes if node.target is aten.embedding.default}
     words = {node for node in embedded if not any(one.target in _COUNTS for one in upstream([node], set()))}
     if not words:
         return set()
-    outside = [node for node in face.graph.nodes if node not in in_decoder]
+    outside = [node for node in program.graph.nodes if node not in in_decoder]
     features = [node for node in outside if symbols.spatial(shape_of(node))]
-    said = downstream(face.graph, words) & upstream(features, in_decoder)
+    said = downstream(program.graph, words) & upstream(features, in_decoder)
     return {node for node in said if len(shape_of(node) or ()) >= 3 and not symbols.spatial(shape_of(node))}
 
 
@@ -258,12 +258,12 @@ def _container(layers: tuple[str, ...]) -> str:
     return layers[0].rpartition(".")[0].rpartition(".")[0] if layers else ""
 
 
-def _selecting(face: Face, after: set[fx.Node]) -> set[fx.Node]:
+def _selecting(program: Program, after: set[fx.Node]) -> set[fx.Node]:
     """The last linears or products before a top-k, and the small networks whose last linear yields proposal boxes."""
-    tops = [node for node in face.graph.nodes if node.target is aten.topk.default]
+    tops = [node for node in program.graph.nodes if node.target is aten.topk.default]
     if not tops:
         return set()
-    linears = {node for node in face.graph.nodes if node.target is aten.linear.default and node not in after}
+    linears = {node for node in program.graph.nodes if node.target is aten.linear.default and node not in after}
     found: set[fx.Node] = set()
     pending, seen = list(tops), set[fx.Node]()
     while pending:
@@ -280,9 +280,9 @@ def _selecting(face: Face, after: set[fx.Node]) -> set[fx.Node]:
     return found
 
 
-def _heads(face: Face) -> set[fx.Node]:
+def _heads(program: Program) -> set[fx.Node]:
     """Without a decoder: the small networks that end in the logits and the boxes."""
-    logits, boxes = logits_and_boxes(face)
+    logits, boxes = logits_and_boxes(program)
     found: set[fx.Node] = set()
     for output in (*logits, *boxes):
         node = output

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..graph.face import Face
+from ..graph.program import Program
 
 aten = torch.ops.aten
 _LAYOUT = {aten.contiguous.default, aten.clone.default}
@@ -22,7 +22,7 @@ _SIZE = "a size"
 
 
 def value_hashes(
-    face: Face, root: nn.Module, canonical: Mapping[str, str], extra: Collection[str] = ()
+    program: Program, root: nn.Module, canonical: Mapping[str, str], extra: Collection[str] = ()
 ) -> dict[fx.Node, str]:
     """What each node computes, as a hash over operators, constants and parameter names.
 
@@ -45,7 +45,7 @@ def value_hashes(
             return text(sorted((key, text(item)) for key, item in value.items()))
         return repr(value)
 
-    for node in face.graph.nodes:
+    for node in program.graph.nodes:
         if (node.op == "placeholder" and node.target in extra) or _from_these(node, beside):
             beside.add(node)
         source = _same_as(node, beside)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.batch import Batch
 from ..errors import CalibrationError
-from ..graph.face import Structure
+from ..graph.program import GraphMode
 from ..quantizers import FakeQuantizer
 from .student import Student
 
@@ -80,7 +80,7 @@ def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:
         alignment.reset()
         alignment.mode = "observe"
     for batch in batches:
-        student.run(_inputs(student, batch), structure="eval")
+        student.run(_inputs(student, batch), mode="eval")
     for layer, alignment in student.query_alignments.items():
         alignment.initialise(planned[layer].init)
         alignment.mode = "off"
@@ -90,9 +90,9 @@ def _logit_error(student: Student, layer: int, batch: Batch) -> float | None:
     """How much of the attention logits' energy one layer's alignment changes on one batch."""
     name = f"decoder.cross_attention.logits.{layer}"
     inputs = _inputs(student, batch)
-    before = student.run(inputs, structure="eval", taps=True).taps.get(name)
+    before = student.run(inputs, mode="eval", taps=True).taps.get(name)
     student.query_alignments[layer].mode = "on"
-    after = student.run(inputs, structure="eval", taps=True).taps.get(name)
+    after = student.run(inputs, mode="eval", taps=True).taps.get(name)
     student.query_alignments[layer].mode = "off"
     if before is None or after is None:
         return None
@@ -127,27 +127,27 @@ def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
             quantizer.set_mode("off")
 
 
-def _observe(student: Student, batches: Sequence[Batch], structure: Structure, names: Sequence[str]) -> None:
-    """Let some quantizers see every batch in one structure."""
+def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names: Sequence[str]) -> None:
+    """Let some quantizers see every batch in one mode."""
     observed = set(names)
     for name, quantizer in student.quantizers.items():
         quantizer.set_mode("observe" if name in observed else "off")
     for batch in batches:
         for quantizer in student.quantizers.values():
             quantizer.sample_count = len(batch)
-        student.run(_inputs(student, batch, structure), structure=structure)
+        student.run(_inputs(student, batch, mode), mode=mode)
 
 
 def _unseen(quantizers: Mapping[str, FakeQuantizer]) -> list[str]:
     return [name for name, quantizer in quantizers.items() if not quantizer.has_seen_data]
 
 
-def _inputs(student: Student, batch: Batch, structure: Structure = "eval") -> dict[str, Tensor]:
-    """The inputs of one structure; what training makes of the labels is the same at every calibration."""
+def _inputs(student: Student, batch: Batch, mode: GraphMode = "eval") -> dict[str, Tensor]:
+    """The inputs of one mode; what training makes of the labels is the same at every calibration."""
     parameter = next(student.parameters())
     moved = batch.to(parameter.device)
     images = moved.pixel_values.to(parameter.dtype)
-    if structure == "eval":
+    if mode == "eval":
         return student.family.inputs(images, moved.pixel_mask)
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -144,7 +144,7 @@ def make_student(source: Source, recipe: Recipe, part: WhichModel = "model") -> 
     captured = source.captured.copy()
     plan = make_plan(source, recipe, captured, part=part)
     run_passes(captured, plan)
-    student = Student(captured.root, captured.faces, recipe, plan, source.family, source.input, source.label_map)
+    student = Student(captured.root, captured.programs, recipe, plan, source.family, source.input, source.label_map)
     for planned in plan.alignments:
         student.query_alignments[planned.layer].mode = "on"
     student.set_stage(None)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..data.labels import LabelMap
 from ..detection.prediction import Prediction
 from ..distill import QueryAlignment
-from ..graph.face import Face, Structure
 from ..graph.flow import within
 from ..graph.graph_model import GraphModel
+from ..graph.program import GraphMode, Program
 from ..models.families import Family
 from ..passes.insert_alignment import ALIGNMENTS
 from ..passes.insert_fake_quant import FAKE_QUANTIZERS
@@ -43,14 +43,14 @@ class Student(GraphModel):
     def __init__(
         self,
         root: nn.Module,
-        faces: Mapping[Structure, Face],
+        programs: Mapping[GraphMode, Program],
         recipe: Recipe,
         plan: Plan,
         family: Family,
         image_input: InputSpec,
         label_map: LabelMap | None,
     ) -> None:
-        super().__init__(root, faces)
+        super().__init__(root, programs)
         self.recipe = recipe
         self.plan = plan
         self.family = family

@@ -63,7 +63,7 @@ class TrainingModule(nn.Module):
         """
         student = self.student
         inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
-        outputs, extras, taps = student.run(inputs, structure="train", taps=self.teacher is not None)
+        outputs, extras, taps = student.run(inputs, mode="train", taps=self.teacher is not None)
         prediction = student.family.read(outputs, extras)
         try:
             loss, parts = student.family.loss(outputs, extras, batch.labels)
@@ -84,7 +84,7 @@ class TrainingModule(nn.Module):
         assert teacher is not None
         with torch.no_grad():
             inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
-            outputs, extras, theirs = teacher.run(inputs, structure="eval", taps=True)
+            outputs, extras, theirs = teacher.run(inputs, mode="eval", taps=True)
             teacher_boxes = teacher.family.read(outputs, extras).boxes
         truth = [label["boxes"].to(teacher_boxes) for label in batch.labels]
         matches: dict[Any, Match] = {}  # made once, with the final boxes, for all layers

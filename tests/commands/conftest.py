@@ -17,7 +17,7 @@ import tiny_commands as tiny
 import torch
 from torch import nn
 
-from qrecipe.experiment import workspace as workspace
+from qrecipe.experiment import workspace
 from qrecipe.student import Source, capture_source, store
 
 _SOURCES: dict[tuple[str, str], Source] = {}

@@ -128,9 +128,9 @@ def test_a_write_becomes_a_value(kind: type[Filled]) -> None:
     torch.manual_seed(0)
     model = kind().eval()
     found = captured_toy(model)
-    for face in found.faces.values():
-        assert aten.copy_.default not in targets(face.graph)
-        assert aten.slice_scatter.default in targets(face.graph)
+    for program in found.programs.values():
+        assert aten.copy_.default not in targets(program.graph)
+        assert aten.slice_scatter.default in targets(program.graph)
     check(model, found)
 
 
@@ -139,7 +139,7 @@ def test_what_would_change_its_meaning_is_left(kind: type[Filled]) -> None:
     torch.manual_seed(0)
     model = kind().eval()
     found = captured_toy(model)
-    assert aten.copy_.default in targets(found.faces["eval"].graph)
+    assert aten.copy_.default in targets(found.programs["eval"].graph)
     check(model, found)
 
 
@@ -163,5 +163,5 @@ def test_the_head_is_seen_to_lead_to_the_logits() -> None:
     from qrecipe.structure.outputs import logits_and_boxes
 
     found = capture(Filled().double(), call, picture())
-    (logits,), _ = logits_and_boxes(found.faces["eval"])
+    (logits,), _ = logits_and_boxes(found.programs["eval"])
     assert aten.linear.default in {node.target for node in upstream([logits], set())}

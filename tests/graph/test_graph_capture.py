@@ -15,13 +15,13 @@ from toys import call, captured_toy, picture, running
 
 from qrecipe.capture import capture
 from qrecipe.errors import CaptureError
-from qrecipe.graph.face import STRUCTURES
 from qrecipe.graph.graph_model import GraphModel
+from qrecipe.graph.program import MODES
 
 
 def test_outputs_gradients_and_buffers_are_the_models_at_other_sizes(specimen: Specimen) -> None:
     found = specimen.agreements
-    assert [(agreement.structure, agreement.shape[0]) for agreement in found] == [
+    assert [(agreement.mode, agreement.shape[0]) for agreement in found] == [
         ("train", 1),
         ("train", 3),
         ("eval", 1),
@@ -48,28 +48,28 @@ def test_state_dict_is_the_models(specimen: Specimen) -> None:
 
 
 def test_no_guard_or_assertion_is_left(specimen: Specimen) -> None:
-    for face in specimen.captured.faces.values():
-        targets = {str(node.target) for node in face.graph.nodes}
+    for program in specimen.captured.programs.values():
+        targets = {str(node.target) for node in program.graph.nodes}
         assert not [name for name in targets if "assert" in name or "guard" in name or "_check" in name]
         assert not any("item" in name or "_is_all_true" in name for name in targets if name.startswith("aten"))
-        face.lint(specimen.captured.root)
+        program.lint(specimen.captured.root)
 
 
 def test_a_graph_knows_the_module_of_each_of_its_nodes(specimen: Specimen) -> None:
     known = {name for name, _ in specimen.model.named_modules(remove_duplicate=False)}
-    for face in specimen.captured.faces.values():
-        own = {node.meta["module"] for node in face.graph.nodes if node.op in ("call_function", "call_module")}
+    for program in specimen.captured.programs.values():
+        own = {node.meta["module"] for node in program.graph.nodes if node.op in ("call_function", "call_module")}
         assert own <= known
         assert len(own) > 10
 
 
 def test_a_copy_is_independent(demo: Specimen) -> None:
-    before = [str(node) for node in demo.captured.faces["eval"].graph.nodes]
+    before = [str(node) for node in demo.captured.programs["eval"].graph.nodes]
     copied = demo.captured.copy()
     with torch.no_grad():
         next(copied.root.parameters()).add_(1)
-    copied.faces["eval"].graph.erase_node(copied.faces["eval"].output)
-    assert [str(node) for node in demo.captured.faces["eval"].graph.nodes] == before
+    copied.programs["eval"].graph.erase_node(copied.programs["eval"].output)
+    assert [str(node) for node in demo.captured.programs["eval"].graph.nodes] == before
     assert not torch.equal(next(copied.root.parameters()), next(demo.captured.root.parameters()))
 
 
@@ -154,7 +154,7 @@ def test_dropout_follows_train_and_eval(plain: GraphModel) -> None:
     assert 0.3 < share < 0.5
     assert (graph.eval().run(inputs).outputs != 0).all()
     # The training graph of a model in eval mode drops nothing either: calibration runs it so.
-    assert (graph.eval().run(inputs, structure="train").outputs != 0).all()
+    assert (graph.eval().run(inputs, mode="train").outputs != 0).all()
 
 
 def test_batch_norm_keeps_its_settings_and_counts_in_training_only(plain: GraphModel) -> None:
@@ -215,7 +215,7 @@ def test_constants_are_kept_outside_the_state_dict_and_tied_parameters_stay_tied
     assert list(graph.state_dict()) == list(model.state_dict())
     assert graph.get_submodule("first").weight is graph.get_submodule("second").weight
     assert {buffer.device for buffer in graph.get_submodule("constants").buffers()} == {torch.device("cpu")}
-    assert STRUCTURES == ("train", "eval")
+    assert MODES == ("train", "eval")
 
 
 def test_two_graphs_are_told_apart_in_tracebacks_and_forgotten_with_them(plain: GraphModel) -> None:

@@ -44,7 +44,7 @@ class Product(nn.Module):
 def targets(model: nn.Module) -> set[object]:
     captured = captured_toy(model)
     assert verify(captured, model, call, [picture(3, 8, 16)], tolerance=1e-12)
-    return {node.target for face in captured.faces.values() for node in face.graph.nodes}
+    return {node.target for program in captured.programs.values() for node in program.graph.nodes}
 
 
 @pytest.mark.parametrize("equation", [equation for equation, shapes in PRODUCTS.items() if shapes])
@@ -79,6 +79,6 @@ class ThreeAtOnce(nn.Module):
 def test_products_of_more_than_two_matrices_are_left() -> None:
     model = ThreeAtOnce()
     captured = capture(model, call, picture())
-    einsums = [node for node in captured.faces["eval"].graph.nodes if node.target is EINSUM]
+    einsums = [node for node in captured.programs["eval"].graph.nodes if node.target is EINSUM]
     assert len(einsums) == 2
     assert not find_operations(captured)["eval"]

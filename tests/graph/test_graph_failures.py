@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from toys import call, picture, running
 
 from qrecipe.capture import capture, verify
-from qrecipe.capture.diagnosis import KINDS
+from qrecipe.capture.diagnosis import FAILURE_KINDS
 from qrecipe.capture.failure import ADVICE, CaptureFailure
 from qrecipe.errors import CaptureError
 
@@ -194,7 +194,7 @@ def test_which_size_became_a_number_is_told(failures: dict[type[Part], CaptureFa
 
 
 def test_there_is_advice_for_every_kind() -> None:
-    assert set(ADVICE) == set(KINDS)
+    assert set(ADVICE) == set(FAILURE_KINDS)
 
 
 class FollowedByDynamo(Part):
@@ -207,8 +207,8 @@ def test_strict_is_tried_second() -> None:
     model = Model(FollowedByDynamo()).double()
     captured = capture(model, call, picture())
     assert captured.warnings == ()
-    assert [one.structure for one in verify(captured, model, call, OTHERS)] == ["train", "train", "eval", "eval"]
-    assert "blocks.1" in {node.meta.get("module") for node in captured.faces["train"].graph.nodes}
+    assert [one.mode for one in verify(captured, model, call, OTHERS)] == ["train", "train", "eval", "eval"]
+    assert "blocks.1" in {node.meta.get("module") for node in captured.programs["train"].graph.nodes}
 
 
 class FailsInTraining(Part):
@@ -224,7 +224,7 @@ def test_the_evaluation_mode_is_tried_third_and_serves_for_both() -> None:
     assert "auxiliary outputs, and dropout" in warning
     assert not captured.training
     assert captured.copy().warnings == captured.warnings
-    assert {one.structure for one in verify(captured, model, call, OTHERS)} == {"eval"}
+    assert {one.mode for one in verify(captured, model, call, OTHERS)} == {"eval"}
     graph = running(captured).train()
     first, second = (graph.run(picture()).outputs for _ in range(2))
     assert not torch.equal(first, second)  # the dropout of a part is there

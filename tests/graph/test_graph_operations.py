@@ -15,7 +15,7 @@ from toys import Attention, ToyDetector, captured_toy
 
 from qrecipe.errors import CaptureError
 from qrecipe.graph.captured import Captured
-from qrecipe.structure.operands import OPERANDS
+from qrecipe.structure.operands import SITES
 from qrecipe.structure.operations import Operation, canonical_parameters, find_operations
 
 TRAIN_ONLY = {
@@ -52,7 +52,7 @@ def test_the_same_name_is_the_same_operation(specimen: Specimen) -> None:
             other.operator,
             other.operands,
         )
-        assert operation.node.meta[OPERANDS] == {operand.slot: operand.site for operand in operation.operands}
+        assert operation.node.meta[SITES] == {operand.slot: operand.site for operand in operation.operands}
         assert _own_queries(operation.node.meta["val"].shape[1:]) == _own_queries(other.node.meta["val"].shape[1:])
 
 

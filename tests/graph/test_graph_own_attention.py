@@ -107,9 +107,9 @@ def test_it_computes_the_same(own: Found) -> None:
 
 def test_heads_have_a_dimension_of_their_own(own: Found) -> None:
     _, captured, operations, _ = own
-    for structure, face in captured.faces.items():
-        assert not [node for node in face.graph.nodes if node.target is torch.ops.aten.bmm.default]
-        products = [operation for operation in operations[structure] if operation.operator == "matmul"]
+    for mode, program in captured.programs.items():
+        assert not [node for node in program.graph.nodes if node.target is torch.ops.aten.bmm.default]
+        products = [operation for operation in operations[mode] if operation.operator == "matmul"]
         assert len(products) == 2 + 2 * 2 * 2  # the encoder's, and two attentions in each of two decoder layers
         assert {shape_of(operation.node)[1] for operation in products} == {HEADS}  # type: ignore[index]
         names = [tuple(operand.name for operand in operation.operands) for operation in products]
@@ -140,14 +140,14 @@ def test_roles(own: Found) -> None:
 
 def test_taps_are_batch_first(own: Found) -> None:
     _, captured, _, _ = own
-    for face in captured.faces.values():
+    for program in captured.programs.values():
         for role in ("decoder.cross_attention.output", "decoder.layer.output"):
             for layer in (0, 1):
-                shape = shape_of(face.taps[role, layer])
+                shape = shape_of(program.taps[role, layer])
                 assert shape is not None
                 assert shape[1:] == (QUERIES, WIDTH)
-        assert {point.heads for point in face.queries.values()} == {HEADS}
-        assert {point.layout for point in face.queries.values()} == {"bhld"}
+        assert {point.heads for point in program.queries.values()} == {HEADS}
+        assert {point.layout for point in program.queries.values()} == {"bhld"}
 
 
 def test_parts_of_fused_weights_are_weights(own: Found) -> None:
@@ -168,7 +168,7 @@ def test_parts_of_fused_weights_are_weights(own: Found) -> None:
         "decoder.0.multihead_attn.in_proj_weight[1]",
         "decoder.0.multihead_attn.out_proj.weight",
     }
-    sizes = parameter_sizes(captured.root, captured.faces)
+    sizes = parameter_sizes(captured.root, captured.programs)
     assert weights <= sizes.keys()
     assert "encoder.0.value" not in sizes
     assert sum(sizes.values()) == sum(parameter.numel() for parameter in model.parameters())

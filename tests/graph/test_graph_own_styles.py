@@ -188,9 +188,9 @@ def feature_of(captured: Captured, layer: int) -> set[Any]:
     """What makes up the tapped feature: every operator from it back to the weighted sums."""
     copied = captured.copy()
     discover_roles(copied, find_operations(copied), {})
-    face = copied.faces["eval"]
-    tap = face.taps["decoder.cross_attention.output", layer]
-    assert shape_of(tap) == (Symbols.of(face.graph).batch, QUERIES, WIDTH)
+    program = copied.programs["eval"]
+    tap = program.taps["decoder.cross_attention.output", layer]
+    assert shape_of(tap) == (Symbols.of(program.graph).batch, QUERIES, WIDTH)
     found, pending = [], [tap]
     while pending:
         node = pending.pop()

@@ -106,7 +106,7 @@ def test_roles_of_a_toy(eager: bool) -> None:
     # Four class columns, as of three classes and no object, make no box head.
     assert {roles.of["class_head"], roles.of["class_head@1"]} == {"head.class"}
     assert {roles.of["box_head"], roles.of["box_head@1"]} == {"head.box"}
-    assert set(captured.faces["eval"].queries) == {0, 1}
+    assert set(captured.programs["eval"].queries) == {0, 1}
 
 
 def test_overrides_win(demo: Specimen) -> None:
@@ -127,7 +127,7 @@ def test_overrides_win(demo: Specimen) -> None:
     assert len(stages) > 1
     assert roles.of["backbone.stem.conv"] == "encoder.convolution"
     # The taps follow: the key now is one of the queries', not of the image's tokens.
-    key = captured.faces["eval"].taps["decoder.cross_attention.key", 0]
+    key = captured.programs["eval"].taps["decoder.cross_attention.key", 0]
     assert key.meta["val"].shape[2] == 6
 
 
@@ -187,8 +187,8 @@ def test_a_model_without_a_decoder() -> None:
     roles, captured = discovered(captured_toy(Heads()))
     assert roles.layers == roles.cross_attention == ()
     assert roles.of == {"stem": "backbone.stem", "head": "head.box"}
-    assert not captured.faces["train"].taps
-    assert not captured.faces["train"].queries
+    assert not captured.programs["train"].taps
+    assert not captured.programs["train"].queries
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ def tapped(captured: Captured) -> tuple[GraphModel, Captured]:
     """A graph that returns every tap there is."""
     copied = captured.copy()
     discover_roles(copied, find_operations(copied))
-    taps = [PlannedTap(f"{role}.{layer}", role, layer, 0) for role, layer in copied.faces["train"].taps]
+    taps = [PlannedTap(f"{role}.{layer}", role, layer, 0) for role, layer in copied.programs["train"].taps]
     expose(copied, taps)
-    return GraphModel(copied.root, copied.faces), copied
+    return GraphModel(copied.root, copied.programs), copied
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def test_dot_product_attention(mode: str, detr: Specimen) -> None:
         assert torch.equal(key.transpose(1, 2).flatten(2), seen[f"{layer}.encoder_attn.k_proj"][1])
         assert torch.equal(taps[f"{CROSS}.output.{index}"], seen[f"{layer}.encoder_attn.o_proj"][0])
         assert torch.equal(taps[f"decoder.layer.output.{index}"], seen[layer][1])
-    points = captured.faces["train"].queries
+    points = captured.programs["train"].queries
     assert {layer: (one.layout, one.heads, one.head_dim, len(one.users)) for layer, one in points.items()} == {
         0: ("bhld", 2, 8, 1),
         1: ("bhld", 2, 8, 1),
@@ -99,7 +99,7 @@ def test_deformable_attention(mode: str, deimv2: Specimen) -> None:
         assert torch.equal(logits.flatten(2), seen[f"{layer}.encoder_attn.attention_weights"][1])
         assert torch.equal(taps[f"{CROSS}.output.{index}"], seen[f"{layer}.encoder_attn"][1])
         assert torch.equal(taps[f"decoder.layer.output.{index}"], seen[layer][1])
-    points = captured.faces["eval"].queries
+    points = captured.programs["eval"].queries
     assert {layer: (one.layout, one.heads, one.head_dim, len(one.users)) for layer, one in points.items()} == {
         0: ("bld", 2, 8, 2),
         1: ("bld", 2, 8, 2),

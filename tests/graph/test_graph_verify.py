@@ -13,7 +13,7 @@ from toys import call, captured_toy, picture
 from qrecipe.capture import capture, verify
 from qrecipe.errors import CaptureError
 from qrecipe.graph.captured import Captured
-from qrecipe.graph.face import Face
+from qrecipe.graph.program import Program
 
 OTHERS = [picture(1, 20, 32), picture(3, 12, 18)]
 
@@ -51,9 +51,9 @@ def model() -> nn.Module:
     return Small().double()
 
 
-def edited(captured: Captured, structure: str, change: Callable[[Face], None]) -> Captured:
+def edited(captured: Captured, mode: str, change: Callable[[Program], None]) -> Captured:
     copied = captured.copy()
-    change(copied.faces[structure])  # type: ignore[index]
+    change(copied.programs[mode])  # type: ignore[index]
     return copied
 
 
@@ -62,8 +62,8 @@ def test_a_true_capture_agrees_and_nothing_changes(model: nn.Module) -> None:
     before = copy.deepcopy(captured.root.state_dict()), copy.deepcopy(model.state_dict())
     state = torch.get_rng_state()
     found = verify(captured, model, call, OTHERS)
-    assert [(one.structure, one.shape) for one in found] == [
-        (structure, tuple(inputs["pixel_values"].shape)) for structure in ("train", "eval") for inputs in OTHERS
+    assert [(one.mode, one.shape) for one in found] == [
+        (mode, tuple(inputs["pixel_values"].shape)) for mode in ("train", "eval") for inputs in OTHERS
     ]
     assert max(one.worst for one in found) == 0
     for module, kept in zip((captured.root, model), before, strict=True):
@@ -89,23 +89,23 @@ def test_a_size_made_a_number_is_refused_by_the_capture_or_by_verify() -> None:
         verify(capture(model, call, picture()), model, call, OTHERS)
 
 
-def _double(face: Face) -> None:
-    output = next(iter(face.output.all_input_nodes))
-    with face.graph.inserting_before(face.output):
-        face.output.replace_input_with(output, face.graph.call_function(torch.mul, (output, 1.01)))
+def _double(program: Program) -> None:
+    output = next(iter(program.output.all_input_nodes))
+    with program.graph.inserting_before(program.output):
+        program.output.replace_input_with(output, program.graph.call_function(torch.mul, (output, 1.01)))
 
 
-def _detach(face: Face) -> None:
-    weight = next(node for node in face.graph.nodes if node.target == "conv.weight")
-    with face.graph.inserting_after(weight):
-        cut = face.graph.call_function(torch.detach, (weight,))
+def _detach(program: Program) -> None:
+    weight = next(node for node in program.graph.nodes if node.target == "conv.weight")
+    with program.graph.inserting_after(weight):
+        cut = program.graph.call_function(torch.detach, (weight,))
     weight.replace_all_uses_with(cut, delete_user_cb=lambda user: user is not cut)
 
 
-def _scale_gradient(face: Face) -> None:
-    weight = next(node for node in face.graph.nodes if node.target == "conv.weight")
-    with face.graph.inserting_after(weight):
-        bent = face.graph.call_function(_half_gradient, (weight,))
+def _scale_gradient(program: Program) -> None:
+    weight = next(node for node in program.graph.nodes if node.target == "conv.weight")
+    with program.graph.inserting_after(weight):
+        bent = program.graph.call_function(_half_gradient, (weight,))
     weight.replace_all_uses_with(bent, delete_user_cb=lambda user: user is not bent)
 
 
@@ -113,28 +113,28 @@ def _half_gradient(value: Tensor) -> Tensor:
     return value.detach() * 0.5 + value * 0.5
 
 
-def _forget_statistics(face: Face) -> None:
-    norm = next(node for node in face.graph.nodes if node.target == "norm")
-    with face.graph.inserting_before(norm):
-        fresh = face.graph.call_function(nn.functional.batch_norm, (norm.args[0], None, None), {"training": True})
-        weighted = face.graph.call_function(torch.mul, (fresh, 1.0))
+def _forget_statistics(program: Program) -> None:
+    norm = next(node for node in program.graph.nodes if node.target == "norm")
+    with program.graph.inserting_before(norm):
+        fresh = program.graph.call_function(nn.functional.batch_norm, (norm.args[0], None, None), {"training": True})
+        weighted = program.graph.call_function(torch.mul, (fresh, 1.0))
     norm.replace_all_uses_with(weighted)
-    face.graph.erase_node(norm)
+    program.graph.erase_node(norm)
 
 
-def _count_twice(face: Face) -> None:
-    norm = next(node for node in face.graph.nodes if node.target == "norm")
-    with face.graph.inserting_before(norm):
-        face.graph.call_module("norm", norm.args)
+def _count_twice(program: Program) -> None:
+    norm = next(node for node in program.graph.nodes if node.target == "norm")
+    with program.graph.inserting_before(norm):
+        program.graph.call_module("norm", norm.args)
 
 
-def _break(face: Face) -> None:
-    output = next(iter(face.output.all_input_nodes))
-    with face.graph.inserting_before(face.output):
-        face.output.replace_input_with(output, face.graph.call_function(torch.reshape, (output, (2, 4, 14, 22))))
+def _break(program: Program) -> None:
+    output = next(iter(program.output.all_input_nodes))
+    with program.graph.inserting_before(program.output):
+        program.output.replace_input_with(output, program.graph.call_function(torch.reshape, (output, (2, 4, 14, 22))))
 
 
-@pytest.mark.parametrize("structure", ["train", "eval"])
+@pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -145,10 +145,10 @@ def _break(face: Face) -> None:
     ],
 )
 def test_any_difference_is_refused(
-    model: nn.Module, structure: str, change: Callable[[Face], None], message: str
+    model: nn.Module, mode: str, change: Callable[[Program], None], message: str
 ) -> None:
-    captured = edited(captured_toy(model), structure, change)
-    with pytest.raises(CaptureError, match=f"captured {structure} graph.*{message}"):
+    captured = edited(captured_toy(model), mode, change)
+    with pytest.raises(CaptureError, match=f"captured {mode} graph.*{message}"):
         verify(captured, model, call, OTHERS)
 
 
@@ -177,4 +177,4 @@ def test_values_that_are_not_finite_must_be_so_in_both(model: nn.Module) -> None
         model.conv.bias[0] = torch.nan
     with pytest.raises(CaptureError, match="outputs inf"):
         verify(captured, model, call, OTHERS)
-    assert isinstance(captured.faces["eval"].output, fx.Node)
+    assert isinstance(captured.programs["eval"].output, fx.Node)

@@ -491,7 +491,7 @@ def test_one_graph_serves_the_size_of_pre_training_and_others(
     grouped: tuple[nn.Module, Family, Captured], size: tuple[int, int]
 ) -> None:
     model, family, captured = grouped
-    graph = GraphModel(captured.root, captured.faces)
+    graph = GraphModel(captured.root, captured.programs)
     for training in (False, True):
         inputs = family.inputs(some_images(2, *size), None)
         mine = family.read(*graph.train(training).run(inputs)[:2])

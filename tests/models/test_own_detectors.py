@@ -78,7 +78,7 @@ def own(request: pytest.FixtureRequest) -> Own:
 
 def test_the_capture_is_the_model_at_other_sizes_with_padding(own: Own) -> None:
     found = own.specimen.agreements
-    assert [(one.structure, one.shape[0]) for one in found] == [("train", 1), ("train", 3), ("eval", 1), ("eval", 3)]
+    assert [(one.mode, one.shape[0]) for one in found] == [("train", 1), ("train", 3), ("eval", 1), ("eval", 3)]
     assert max(one.worst for one in found) < 1e-6  # sine positions are computed in float32
 
 
@@ -113,13 +113,13 @@ def test_roles_taps_and_query_points(own: Own) -> None:
     found = set(roles.of.values())
     assert {"backbone.stem", "decoder.self_attention", "decoder.cross_attention", "decoder.feed_forward"} <= found
     assert {"head.class", "head.box"} <= found
-    for face in captured.faces.values():
-        symbol = next(node for node in face.graph.nodes if node.op == "placeholder").meta["val"].shape[0]
+    for program in captured.programs.values():
+        symbol = next(node for node in program.graph.nodes if node.op == "placeholder").meta["val"].shape[0]
         for layer in range(len(expected.layers)):
-            point = face.queries[layer]
+            point = program.queries[layer]
             assert (point.layout, point.heads, point.head_dim) == ("bhld", 2, 8)
             for tap in ("decoder.cross_attention.output", "decoder.layer.output"):
-                shape = face.taps[tap, layer].meta["val"].shape
+                shape = program.taps[tap, layer].meta["val"].shape
                 assert (str(shape[0]), *shape[1:]) == (str(symbol), 5, 16)
 
 

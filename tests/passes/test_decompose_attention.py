@@ -118,10 +118,10 @@ def attentions(source: Captured, recipe: dict[str, object], **parts: object) -> 
     graph, _, _ = rewritten(source, a_recipe(recipe, **parts))
     return {
         key: (
-            sum(node.target is SDPA for node in face.graph.nodes),
-            sum(node.target is masked_softmax for node in face.graph.nodes),
+            sum(node.target is SDPA for node in program.graph.nodes),
+            sum(node.target is masked_softmax for node in program.graph.nodes),
         )
-        for key, face in graph.edited.faces.items()
+        for key, program in graph.edited.programs.items()
     }
 
 

@@ -149,8 +149,10 @@ def test_frozen_is_the_model_with_running_statistics_in_both_modes(name: str) ->
         assert_same(graph.train(training), model.eval(), picture(3, 9, 11))
     for key, value in graph.named_buffers():
         assert torch.equal(value, before[key])
-    for face in graph.edited.faces.values():
-        assert not [node for node in face.graph.nodes if node.op == "call_module" and str(node.target) in ("1", "norm")]
+    for program in graph.edited.programs.values():
+        assert not [
+            node for node in program.graph.nodes if node.op == "call_module" and str(node.target) in ("1", "norm")
+        ]
 
 
 @pytest.mark.parametrize("training", [True, False])

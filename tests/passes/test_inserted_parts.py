@@ -12,12 +12,12 @@ from toys import picture, rewritten
 
 from qrecipe.distill import QueryAlignment
 from qrecipe.graph.captured import Captured
-from qrecipe.graph.face import Face
+from qrecipe.graph.program import Program
 from qrecipe.passes import PASSES, PassReport, run_passes
 from qrecipe.plan import Plan, build_plan
 from qrecipe.quantizers import FakeQuantizer
 from qrecipe.recipe import Recipe
-from qrecipe.structure.operands import OPERANDS, operand_at
+from qrecipe.structure.operands import SITES, operand_at
 
 ADDITIONS = {"match": "op:add", "activation": {"bits": 8}}
 EVERYTHING = {**W4A4, "rules": [ADDITIONS, {"match": "op:cat", "activation": {"bits": 8}}]}
@@ -30,19 +30,21 @@ def edited(specimen: Specimen, recipe: Recipe) -> tuple[Captured, Plan]:
     return captured, plan
 
 
-def calls(face: Face, prefix: str) -> list[fx.Node]:
-    return [node for node in face.graph.nodes if node.op == "call_module" and str(node.target).startswith(f"{prefix}.")]
+def calls(program: Program, prefix: str) -> list[fx.Node]:
+    return [
+        node for node in program.graph.nodes if node.op == "call_module" and str(node.target).startswith(f"{prefix}.")
+    ]
 
 
 @pytest.mark.parametrize("quantize", [W4A4, EVERYTHING])
 def test_every_planned_operand_is_quantized_and_no_other(specimen: Specimen, quantize: dict[str, object]) -> None:
     captured, plan = edited(specimen, a_recipe(quantize, align=ALIGN))
     reached = set()
-    for face in captured.faces.values():
-        inserted = calls(face, "fake_quantizers")
+    for program in captured.programs.values():
+        inserted = calls(program, "fake_quantizers")
         seen: Counter[fx.Node] = Counter()
-        for node in face.graph.nodes:
-            for slot, site in node.meta.get(OPERANDS, {}).items():
+        for node in program.graph.nodes:
+            for slot, site in node.meta.get(SITES, {}).items():
                 operand, expected = operand_at(node, slot), plan.sites[site].quantizer
                 if expected is None:
                     assert operand not in inserted
@@ -78,8 +80,8 @@ def test_additions_are_really_quantized(toy: Specimen) -> None:
     added = [site for site in plan.sites.values() if site.operator == "add"]
     assert len(added) == 4
     assert all(site.quantizer for site in added)
-    face = graph.edited.faces["eval"]
-    add = next(node for node in face.graph.nodes if node.target is torch.ops.aten.add.Tensor and OPERANDS in node.meta)
+    program = graph.edited.programs["eval"]
+    add = next(node for node in program.graph.nodes if node.target is torch.ops.aten.add.Tensor and SITES in node.meta)
     assert all(str(operand.target).startswith("fake_quantizers.") for operand in add.args)
 
 
@@ -87,22 +89,22 @@ def test_nothing_is_inserted_for_an_empty_recipe(toy: Specimen) -> None:
     captured, _ = edited(toy, a_recipe())
     assert not hasattr(captured.root, "fake_quantizers")
     assert not hasattr(captured.root, "alignments")
-    assert [face.exposed for face in captured.faces.values()] == [(), ()]
+    assert [program.exposed for program in captured.programs.values()] == [(), ()]
 
 
 def test_one_alignment_per_layer_is_shared_by_both_graphs(specimen: Specimen) -> None:
     captured, plan = edited(specimen, a_recipe(W4A4, align=ALIGN))
     assert [one.name for one in plan.alignments] == ["layer0", "layer1"]
-    for face in captured.faces.values():
-        assert Counter(str(node.target) for node in calls(face, "alignments")) == {
+    for program in captured.programs.values():
+        assert Counter(str(node.target) for node in calls(program, "alignments")) == {
             "alignments.layer0": 1,
             "alignments.layer1": 1,
         }
-        for node in calls(face, "alignments"):
+        for node in calls(program, "alignments"):
             layer = int(str(node.target)[-1])
             # What reads it is quantized behind it: the query before the alignment is read by nothing else.
             assert all(str(user.target).startswith("fake_quantizers.") for user in node.users)
-            assert node.args[0] is face.queries[layer].node
+            assert node.args[0] is program.queries[layer].node
             assert list(node.args[0].users) == [node]
     modules = [module for module in captured.root.modules() if isinstance(module, QueryAlignment)]
     assert len(modules) == 2
@@ -110,8 +112,8 @@ def test_one_alignment_per_layer_is_shared_by_both_graphs(specimen: Specimen) ->
 
 def test_an_aligned_deformable_query_reaches_both_of_its_linears(deimv2: Specimen) -> None:
     captured, _ = edited(deimv2, a_recipe(align=ALIGN))
-    for face in captured.faces.values():
-        for node in calls(face, "alignments"):
+    for program in captured.programs.values():
+        for node in calls(program, "alignments"):
             layer = f"model.decoder.layers.{str(node.target)[-1]}.encoder_attn"
             assert {user.meta["module"] for user in node.users} == {
                 f"{layer}.sampling_offsets",
@@ -122,8 +124,8 @@ def test_an_aligned_deformable_query_reaches_both_of_its_linears(deimv2: Specime
 def test_taps_cost_nothing_where_nobody_asks(specimen: Specimen) -> None:
     """The plain function is the one of a student without taps, node for node; with taps there is only the return."""
     plain, tapped = (rewritten(specimen.captured, a_recipe(targets=targets))[0] for targets in ((), TARGETS))
-    for structure in ("train", "eval"):
-        without, having = (model._faces[structure] for model in (plain, tapped))
+    for mode in ("train", "eval"):
+        without, having = (model._programs[mode] for model in (plain, tapped))
         assert having.exposed == ("decoder.cross_attention.output.1",)
         names = [one._plain.__code__.co_names for one in (without, having)]
         assert names[0] == names[1]
@@ -136,11 +138,11 @@ def test_a_tap_that_only_a_tap_needs_is_not_computed(toy: Specimen) -> None:
     graph, _, _ = rewritten(toy.captured, a_recipe(targets=targets, align=ALIGN))
     inputs = picture(2, 10, 12)
     captured = graph.edited
-    with captured.faces["eval"].graph.inserting_before(captured.faces["eval"].output):
-        flat = captured.faces["eval"].output.args[0]
-        extra = captured.faces["eval"].graph.call_function(_count, (flat[-1],))
-    captured.faces["eval"].output.args = ((*flat[:-1], extra),)
-    again = type(graph)(captured.root, captured.faces).eval()
+    with captured.programs["eval"].graph.inserting_before(captured.programs["eval"].output):
+        flat = captured.programs["eval"].output.args[0]
+        extra = captured.programs["eval"].graph.call_function(_count, (flat[-1],))
+    captured.programs["eval"].output.args = ((*flat[:-1], extra),)
+    again = type(graph)(captured.root, captured.programs).eval()
     _count.calls = 0
     again.run(inputs)
     assert _count.calls == 0

@@ -19,7 +19,7 @@ from qrecipe.plan import (
     cost_of,
     describe,
     real_macs,
-    real_valued,
+    unquantized,
     whole,
 )
 from qrecipe.plan.views.collapse import at_depth, ranges
@@ -128,7 +128,7 @@ def test_numbers_are_no_level(depth: int, expected: str) -> None:
 
 def test_what_stays_real_valued(specimen: Specimen) -> None:
     plan = planned(specimen)
-    listed = real_valued(plan)
+    listed = unquantized(plan)
     real = [site for site in plan.sites.values() if site.spec is None]
     assert sum(sum(one.operators.values()) for one in listed) == len(real)
     stem = next(one for one in listed if one.reason == "quantize.rules[0]: role:backbone.stem")
@@ -139,7 +139,7 @@ def test_what_stays_real_valued(specimen: Specimen) -> None:
 
 def test_without_any_default_all_is_real(toy: Specimen) -> None:
     plan = build_plan(toy.captured.copy(), a_recipe(), (16, 24))
-    assert {one.reason for one in real_valued(plan)} >= {"no quantize.weight", "no quantize.activation"}
+    assert {one.reason for one in unquantized(plan)} >= {"no quantize.weight", "no quantize.activation"}
     assert real_macs(plan) == cost_of(plan).macs
 
 

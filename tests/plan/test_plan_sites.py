@@ -204,9 +204,9 @@ def test_parameters_are_counted_once(specimen: Specimen) -> None:
 
 def test_planning_changes_no_graph(toy: Specimen) -> None:
     captured = toy.captured.copy()
-    before = {key: str(face.graph) for key, face in captured.faces.items()}
+    before = {key: str(program.graph) for key, program in captured.programs.items()}
     build_plan(captured, a_recipe(W4A4, align=ALIGN, targets=TARGETS), (16, 24))
-    assert {key: str(face.graph) for key, face in captured.faces.items()} == before
+    assert {key: str(program.graph) for key, program in captured.programs.items()} == before
 
 
 def test_a_real_valued_recipe_quantizes_nothing(toy: Specimen) -> None:

@@ -92,7 +92,7 @@ def test_the_anatomy(specimen: Specimen) -> None:
     found = anatomy(captured, plan)
     assert sum(role.parameters for role in found.roles) == found.parameters == found.tree.parameters
     assert sum(role.macs for role in found.roles) == found.macs == found.tree.macs
-    assert found.nodes["train"] == len(captured.faces["train"].graph.nodes)
+    assert found.nodes["train"] == len(captured.programs["train"].graph.nodes)
     text = shown(anatomy_tables(found), 80)
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
     assert re.search(r"^decoder\.cross_attention\.output +0-1 +\d+ *$", text, re.MULTILINE)
@@ -124,7 +124,7 @@ def test_a_tree_s_node_is_the_sum_of_those_below(detr: Specimen) -> None:
 def test_a_model_without_decoder(toy: Specimen) -> None:
     captured = toy.captured.copy()
     plan = build_plan(captured, a_recipe(), (16, 24))
-    captured.faces["train"].taps.clear()
+    captured.programs["train"].taps.clear()
     text = shown(anatomy_tables(anatomy(captured, plan)), 80)
     assert "Taps: none" in text
     assert "Queries: none" in text

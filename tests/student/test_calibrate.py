@@ -90,7 +90,7 @@ def test_ranges_are_those_of_the_evaluation_graph(deimv2: Specimen) -> None:
     for name, quantizer in student.quantizers.items():
         quantizer.register_forward_pre_hook(lambda _, args, name=name: first(name, args[0]))
     with torch.no_grad():
-        student.run(deimv2.family.inputs(batch.pixel_values, batch.pixel_mask), structure="eval")
+        student.run(deimv2.family.inputs(batch.pixel_values, batch.pixel_mask), mode="eval")
     training_alone = student.quantizers.keys() - seen.keys()
     assert {name.split(".")[1] for name in training_alone} == {"decoder"}
     for name, quantizer in student.quantizers.items():

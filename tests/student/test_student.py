@@ -59,7 +59,7 @@ def test_denoising_is_asked_of_the_model_that_trains(toy: Specimen, teacher: boo
 
 
 def test_compiling_changes_nothing_in_the_source(toy: Specimen) -> None:
-    before = copy.deepcopy(toy.captured.root.state_dict()), str(toy.captured.faces["train"].graph)
+    before = copy.deepcopy(toy.captured.root.state_dict()), str(toy.captured.programs["train"].graph)
     student = calibrated(toy, align=ALIGN, targets=TARGETS)
     with torch.no_grad():
         for parameter in student.parameters():
@@ -67,7 +67,7 @@ def test_compiling_changes_nothing_in_the_source(toy: Specimen) -> None:
     after = toy.captured.root.state_dict()
     assert after.keys() == before[0].keys()
     assert all(torch.equal(after[key], before[0][key]) for key in after)
-    assert str(toy.captured.faces["train"].graph) == before[1]
+    assert str(toy.captured.programs["train"].graph) == before[1]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from specimens import ALIGN, Specimen, a_recipe
 
 from qrecipe.recipe.names import GRANULARITIES, OFFSET_QUANTIZERS, QUANTIZERS
-from qrecipe.structure.operands import OPERANDS
+from qrecipe.structure.operands import SITES
 from qrecipe.student import calibrate
 
 MATCHES = ("role:backbone", "role:head", "op:add", "op:linear", "decoder.0", "re:ffn", "role:*.cross_attention")
@@ -60,13 +60,13 @@ def test_random_recipes(demo: Specimen, quantize: dict[str, Any], align: bool) -
     student = demo.student(a_recipe(quantize, align=ALIGN if align else ()))
     planned = {site.quantizer for site in student.plan.sites.values() if site.quantizer}
     assert set(student.quantizers) == planned
-    for face in student._faces.values():
+    for program in student._programs.values():
         wanted = {
             student.plan.sites[site].quantizer
-            for node in face.graph.nodes
-            for site in node.meta.get(OPERANDS, {}).values()
+            for node in program.graph.nodes
+            for site in node.meta.get(SITES, {}).values()
         }
-        called = {str(node.target) for node in face.graph.nodes if "fake_quantizers." in str(node.target)}
+        called = {str(node.target) for node in program.graph.nodes if "fake_quantizers." in str(node.target)}
         assert called == {f"fake_quantizers.{name}" for name in wanted if name}
     batch = demo.batch((1, 0))
     calibrate(student, [batch])

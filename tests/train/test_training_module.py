@@ -57,7 +57,7 @@ def slow_loss(module: TrainingModule, batch: Batch) -> tuple[Tensor, Tensor]:
     student, teacher = module.student, module.teacher
     torch.manual_seed(0)  # a denoising branch draws noise
     inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
-    outputs, extras, taps = student.run(inputs, structure="train", taps=True)
+    outputs, extras, taps = student.run(inputs, mode="train", taps=True)
     detection, _ = student.family.loss(outputs, extras, batch.labels)
     if teacher is None:
         return detection, torch.zeros(())
@@ -266,10 +266,10 @@ def test_values_per_head_are_distilled(demo: Specimen, at: str) -> None:
     loss, parts = module(batch)
     loss.backward()
     torch.manual_seed(0)
-    outputs, extras, mine = module.student.run(inputs, structure="train", taps=True)
+    outputs, extras, mine = module.student.run(inputs, mode="train", taps=True)
     boxes = demo.family.read(outputs, extras).boxes
     with torch.no_grad():
-        outputs, extras, theirs = module.teacher.run(inputs, structure="eval", taps=True)
+        outputs, extras, theirs = module.teacher.run(inputs, mode="eval", taps=True)
         teacher_boxes = demo.family.read(outputs, extras).boxes
     expected = []
     for name in module.student.tap_names:

@@ -11,11 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ...graph.dropout import add_dropout
-from ...graph.face import Structure, erase_dead
+from ...graph.program import GraphMode, erase_dead
 from .assignments import unfold_assignments
 from .einsum import unfold_products
 from .heads import unfold_heads
-from .reshaping import unify_shaping
+from .reshaping import unify_reshapes
 
 aten = torch.ops.aten
 WRAPPER = "detector"
@@ -42,10 +42,10 @@ _DROPOUTS = {aten.dropout.default, aten.dropout_.default}
 _BATCH_NORMS = {aten.batch_norm.default}
 
 
-def clean(graph_module: fx.GraphModule, root: nn.Module, structure: Structure) -> fx.Graph:
+def clean(graph_module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> fx.Graph:
     """The graph over ``root``'s names: no guards or asserts; dropout and BatchNorm are modules again.
 
-    In the evaluation structure dropout is gone. Reshaping is written in one way, einsum's products of matrices as
+    In the evaluation mode dropout is gone. Reshaping is written in one way, einsum's products of matrices as
     products of matrices; attention products have their heads in a dimension of their own, and parts of tensors are
     replaced rather than written into. Constants become non-persistent buffers of
     ``root.constants``.
@@ -54,12 +54,12 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, structure: Structure) -
     graph.output(graph.graph_copy(graph_module.graph, {}))
     _strip_checks(graph)
     _name_modules(graph, root)
-    _rename_attributes(graph, graph_module, root, structure)
+    _rename_attributes(graph, graph_module, root, mode)
     _restore_batch_norm(graph, root)
     _restore_opaque_norms(graph, root)
-    _restore_dropout(graph, root, structure)
+    _restore_dropout(graph, root, mode)
     unfold_assignments(graph)
-    unify_shaping(graph)
+    unify_reshapes(graph)
     unfold_products(graph)
     unfold_heads(graph)
     erase_dead(graph)
@@ -90,7 +90,7 @@ def _own(name: str) -> str:
     return name.removeprefix(f"{WRAPPER}.")
 
 
-def _rename_attributes(graph: fx.Graph, module: fx.GraphModule, root: nn.Module, structure: Structure) -> None:
+def _rename_attributes(graph: fx.Graph, module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> None:
     known = (
         dict(root.named_parameters(remove_duplicate=False)).keys()
         | dict(root.named_buffers(remove_duplicate=False)).keys()
@@ -107,7 +107,7 @@ def _rename_attributes(graph: fx.Graph, module: fx.GraphModule, root: nn.Module,
             value = getattr(value, part)
         if not hasattr(root, "constants"):
             root.add_module("constants", nn.Module())
-        own = f"{structure}_{name.replace('.', '_')}"
+        own = f"{mode}_{name.replace('.', '_')}"
         constants = root.get_submodule("constants")
         if not hasattr(constants, own):
             constants.register_buffer(own, value, persistent=False)
@@ -162,11 +162,11 @@ def _restore_opaque_norms(graph: fx.Graph, root: nn.Module) -> None:
                     graph.erase_node(node)
 
 
-def _restore_dropout(graph: fx.Graph, root: nn.Module, structure: Structure) -> None:
+def _restore_dropout(graph: fx.Graph, root: nn.Module, mode: GraphMode) -> None:
     for node in list(graph.nodes):
         if node.op != "call_function" or node.target not in _DROPOUTS:
             continue
-        if structure == "eval" or node.args[1] == 0:
+        if mode == "eval" or node.args[1] == 0:
             source = node.args[0]
             assert isinstance(source, fx.Node)
             node.replace_all_uses_with(source)

@@ -21,7 +21,7 @@ _TURNED = {aten.mT.default, aten.t.default, aten.numpy_T.default}
 """Of a matrix, or of matrices, the last two dimensions in exchange."""
 
 
-def unify_shaping(graph: fx.Graph) -> None:
+def unify_reshapes(graph: fx.Graph) -> None:
     """Views become reshapes, and every exchange of two dimensions a ``transpose``.
 
     A view holds only for the layout in memory that was traced, and passes change layouts: ``attention(q, k, v)

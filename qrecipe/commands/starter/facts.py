@@ -38,13 +38,13 @@ class Facts:
 def facts_of(source: Source, recipe: Recipe) -> Facts:
     """Read a capture with a recipe that quantizes nothing."""
     captured = source.captured.copy()
-    plan = make_plan(source, recipe, captured)  # this sets the faces' taps and queries
+    plan = make_plan(source, recipe, captured)  # this sets the programs' taps and queries
     total = cost_of(plan)
     roles = [site.role for site in plan.sites.values() if site.operator not in PASSIVE]
     shares = {}
     for role in dict.fromkeys(roles):
         own = cost_of(plan, [operation for operation in plan.operations if operation.role == role])
         shares[role] = own.macs / max(total.macs, 1)
-    face = captured.faces["train"]
-    taps = {role for role, _ in face.taps}
-    return Facts(shares, total.parameters, total.macs, plan_size(source.input), len(face.queries), FEATURE in taps)
+    program = captured.programs["train"]
+    taps = {role for role, _ in program.taps}
+    return Facts(shares, total.parameters, total.macs, plan_size(source.input), len(program.queries), FEATURE in taps)

@@ -40,7 +40,7 @@ class GroupedFamily(Family):
     """Sigmoid scores, normalised images of one fixed square size, transformers' own loss with its own coefficients.
 
     Training: ``group_detr`` groups (13 in the published models) of ``num_queries`` queries share the decoder, and each
-    group is matched with all objects. Evaluation has the first group alone: the two structures differ in the number
+    group is matched with all objects. Evaluation has the first group alone: the two programs differ in the number
     of queries.
 
     Sizes: the backbone attends in windows, so height and width must be multiples of patch size times windows per side.

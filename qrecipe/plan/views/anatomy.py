@@ -88,11 +88,11 @@ def anatomy(captured: Captured, plan: Plan) -> Anatomy:
     roles = tuple(
         RoleShare(part.name, modules.get(part.name, ()), part.cost.parameters, part.cost.macs) for part in by_role(plan)
     )
-    face = captured.faces["train"]
-    layers = sorted({layer for _, layer in face.taps})
+    program = captured.programs["train"]
+    layers = sorted({layer for _, layer in program.taps})
     queries = []
     for layer in layers:
-        point = face.queries.get(layer)
+        point = program.queries.get(layer)
         heads, head_dim = (point.heads, point.head_dim) if point is not None else (None, None)
         queries.append(LayerQuery(layer, heads, head_dim))
     return Anatomy(
@@ -102,7 +102,7 @@ def anatomy(captured: Captured, plan: Plan) -> Anatomy:
         roles=roles,
         taps=tuple(_taps(captured)),
         queries=tuple(queries),
-        nodes={structure: len(own.graph.nodes) for structure, own in captured.faces.items()},
+        nodes={mode: len(own.graph.nodes) for mode, own in captured.programs.items()},
         tree=_tree(captured.root, plan),
     )
 

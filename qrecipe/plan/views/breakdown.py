@@ -33,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class RealValued:
+class Unquantized:
     """Operands that stay real-valued for one reason in one role.
 
     operators: how many operands, by operator. macs: of the operations that one of these operands takes part in.
@@ -83,7 +83,7 @@ def whole(plan: Plan) -> Part:
     return _part(plan, "in all", list(plan.sites.values()), plan.operations, list(plan.parameters))
 
 
-def real_valued(plan: Plan) -> list[RealValued]:
+def unquantized(plan: Plan) -> list[Unquantized]:
     """What has no quantizer, by reason and role: rules first in the order of the graph, then what nobody asked for."""
     places = {decision.reason: decision.place for decision in plan.decisions}
     found: dict[tuple[str, str], list[Site]] = {}
@@ -95,7 +95,7 @@ def real_valued(plan: Plan) -> list[RealValued]:
         operators: dict[str, int] = {}
         for site in sites:
             operators[site.operator] = operators.get(site.operator, 0) + 1
-        listed.append(RealValued(reason, places.get(reason, ""), role, operators, _macs(plan, sites)))
+        listed.append(Unquantized(reason, places.get(reason, ""), role, operators, _macs(plan, sites)))
     reasons = list(dict.fromkeys(one.reason for one in listed))
     return sorted(listed, key=lambda one: reasons.index(one.reason))
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ..plan import Plan
-from .breakdown import Part, by_module, by_role, real_macs, real_valued, whole
+from .breakdown import Part, by_module, by_role, real_macs, unquantized, whole
 
 DEPTH = 2
 """Levels of module paths that tables show unless told otherwise."""
@@ -27,7 +27,7 @@ def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
         "by_role": [_part(part, total.cost.macs, "role") for part in by_role(plan)],
         "by_module": [_part(part, total.cost.macs, "module") for part in by_module(plan, depth)],
         "by_rule": [dataclasses.asdict(decision) for decision in plan.decisions],
-        "real_valued": [dataclasses.asdict(one) for one in real_valued(plan)],
+        "real_valued": [dataclasses.asdict(one) for one in unquantized(plan)],
         "unsupported": dict(plan.unsupported),
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),

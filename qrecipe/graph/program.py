@@ -1,4 +1,4 @@
-"""One structure of a captured model: its flat graph, how its outputs read, and the places that can be tapped."""
+"""A captured model in one mode, train or eval: its flat graph, how its outputs read, and what can be tapped."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-Structure = Literal["train", "eval"]
+GraphMode = Literal["train", "eval"]
 _NUMBERS = itertools.count()
-STRUCTURES: tuple[Structure, Structure] = ("train", "eval")
+MODES: tuple[GraphMode, GraphMode] = ("train", "eval")
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class QueryPoint:
 
 
 @dataclass
-class Face:
+class Program:
     """A graph that passes edit in place. ``outputs`` of its output node are flat; ``out_spec`` restores their form.
 
     taps: role and layer to the node whose value it names, such as ``("decoder.cross_attention.output", 0)``.
     exposed: the taps that became graph outputs, in their order behind the flat outputs.
     """
 
-    structure: Structure
+    mode: GraphMode
     graph: fx.Graph
     out_spec: pytree.TreeSpec
     taps: dict[tuple[str, int], fx.Node] = field(default_factory=dict)
@@ -51,14 +51,14 @@ class Face:
         node: fx.Node = next(node for node in reversed(self.graph.nodes) if node.op == "output")
         return node
 
-    def copy(self) -> Face:
-        """The same face over a graph of its own."""
+    def copy(self) -> Program:
+        """The same over a graph of its own."""
         graph = fx.Graph()
         mapped: dict[fx.Node, fx.Node] = {}
         flat = graph.graph_copy(self.graph, mapped)
         graph.output(flat)
-        return Face(
-            self.structure,
+        return Program(
+            self.mode,
             graph,
             self.out_spec,
             {key: mapped[node] for key, node in self.taps.items()},
@@ -102,17 +102,17 @@ class GraphOutputs(NamedTuple):
     taps: dict[str, Tensor]
 
 
-class CompiledFace:
-    """A face turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes."""
+class CompiledProgram:
+    """A program turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes."""
 
-    def __init__(self, face: Face) -> None:
-        self.graph = face.graph
-        self.out_spec = face.out_spec
-        self.exposed = face.exposed
-        self._plain = _function(_without_taps(face), face.structure)
-        self._tapped = _function(face.graph, f"{face.structure} with taps") if face.exposed else self._plain
+    def __init__(self, program: Program) -> None:
+        self.graph = program.graph
+        self.out_spec = program.out_spec
+        self.exposed = program.exposed
+        self._plain = _function(_without_taps(program), program.mode)
+        self._tapped = _function(program.graph, f"{program.mode} with taps") if program.exposed else self._plain
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFace:
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledProgram:
         return self
 
     def __call__(self, root: Any, inputs: Mapping[str, Tensor], *, taps: bool) -> GraphOutputs:
@@ -122,12 +122,12 @@ class CompiledFace:
         return GraphOutputs(outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {})
 
 
-def _without_taps(face: Face) -> fx.Graph:
+def _without_taps(program: Program) -> fx.Graph:
     """A copy of the graph whose output leaves the taps out, and from which what only they needed is gone."""
     graph = fx.Graph()
-    flat = graph.graph_copy(face.graph, {})
+    flat = graph.graph_copy(program.graph, {})
     assert isinstance(flat, tuple)
-    graph.output(flat[: face.out_spec.num_leaves])
+    graph.output(flat[: program.out_spec.num_leaves])
     erase_dead(graph)
     return graph
 
