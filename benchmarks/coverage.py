@@ -120,14 +120,14 @@ def measure(
     pixels, mask = images(2, height, width, dtype)
     student.switch_off()
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        before = leaves(student.eval().run(family.inputs(pixels, mask))[0])
+        before = leaves(student.eval().run(family.inputs(pixels, mask)).outputs)
         other = make_student(source, recipe)
         stir(other, seed=1)
         save(student, Path(folder) / "student")
         load_weights(Path(folder) / "student", other)
         other.switch_off()
-        reloaded = worst(leaves(other.eval().run(family.inputs(pixels, mask))[0]), before)
-        copied = worst(leaves(copy.deepcopy(student).run(family.inputs(pixels, mask))[0]), before)
+        reloaded = worst(leaves(other.eval().run(family.inputs(pixels, mask)).outputs), before)
+        copied = worst(leaves(copy.deepcopy(student).run(family.inputs(pixels, mask)).outputs), before)
     return Row(
         recipe=name,
         model=type(model).__name__,

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from qrecipe.commands.bind import bind, plan
-from qrecipe.experiment import workspace as workshop
+from qrecipe.experiment import workspace
 from qrecipe.plan import cost_of
 from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.student import Source, capture_source
@@ -101,7 +101,7 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """COCO, and whatever else a recipe looks for, with one image; a cache; no network; models captured once."""
     monkeypatch.setenv("QRECIPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(workshop, "capture_source", _source)
+    monkeypatch.setattr(workspace, "capture_source", _source)
     for name in ("COCO", "COCO_FREE", "BCCD", "TABLES"):
         monkeypatch.setenv(name, str(tmp_path / "data"))
     (tmp_path / "data" / "annotations").mkdir(parents=True)
@@ -130,7 +130,7 @@ def small(path: Path) -> Recipe:
     changes = list(SMALL[architecture])
     if load_recipe(path).teacher is not None:
         changes += [change.replace("model.", "teacher.") for change in changes if change.startswith("model.")]
-    return workshop.without_weights(load_recipe(path, changes))
+    return workspace.without_weights(load_recipe(path, changes))
 
 
 def test_there_are_recipes() -> None:

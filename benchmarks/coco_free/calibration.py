@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qrecipe.evaluate import Evaluation
 from qrecipe.experiment.detector import score, student_detector
-from qrecipe.experiment.workspace import Workshop
+from qrecipe.experiment.workspace import Workspace
 from qrecipe.plan import cost_of
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import Recipe
@@ -43,19 +43,19 @@ class Bench:
     """One captured model, scored as many students."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.workshop = Workshop(recipe, ("train", "val"), lambda text: print(f"<!-- {text} -->", flush=True))
+        self.workspace = Workspace(recipe, ("train", "val"), lambda text: print(f"<!-- {text} -->", flush=True))
 
     def score(self, recipe: Recipe) -> tuple[Evaluation, Student]:
         """AP on the validation split after calibration, where there is anything to calibrate."""
-        student = make_student(self.workshop.source, recipe)
+        student = make_student(self.workspace.source, recipe)
         if student.quantizers:
             spec = recipe.quantize.calibration
             assert student.label_map is not None
-            batches = self.workshop.batches(
+            batches = self.workspace.batches(
                 "train", student.label_map, student.input, train=False, batch_size=spec.batch_size
             )
             calibrate(student, list(islice(batches, spec.batches)))
-        return score(student_detector(student), self.workshop, "val")[0], student
+        return score(student_detector(student), self.workspace, "val")[0], student
 
 
 def main(overrides: list[str]) -> None:

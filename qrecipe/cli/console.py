@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from ..plain_text import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -28,8 +30,8 @@ def show(console: Console, parts: Iterable[Table | str]) -> None:
 
 
 def say(console: Console, text: str) -> None:
-    """One line as it is: never wrapped, coloured or read as markup."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """One line as it is, its control characters written out: never wrapped, coloured or read as markup."""
+    console.print(printable(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
 
 def sayer(console: Console) -> Callable[[str], None]:
@@ -42,7 +44,7 @@ def complain(problems: Sequence[object]) -> None:
     unique = list({str(problem): problem for problem in problems}.values())
     if not console.is_terminal:
         for problem in unique:
-            sys.stderr.write(f"error: {problem}\n")
+            sys.stderr.write(printable(f"error: {problem}\n", keep="\n"))
         return
     from .problems import pictured
 
@@ -56,7 +58,7 @@ def complain(problems: Sequence[object]) -> None:
 def warn(warnings: Iterable[str]) -> None:
     """A line on standard error for each warning, each text once."""
     console = TerminalConsole(stderr=True)
-    for text in dict.fromkeys(warnings):
+    for text in dict.fromkeys(printable(warning, keep="\n") for warning in warnings):
         if console.is_terminal:
             console.print(Text.assemble(("warning: ", "bold yellow"), text), overflow="fold", highlight=False)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.cells import cell_len
 from rich.text import Text
 
+from ..plain_text import HIDDEN
 from ..recipe.definition import OVERRIDE, Mark
 from ..recipe.files import UnreadableError, lines_of, source_lines
 
@@ -55,7 +56,7 @@ def _plain(line: str) -> list[str]:
     for character in line:
         if character == "\t":
             cells.append(" " * (TAB - at % TAB))
-        elif unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        elif unicodedata.category(character) in HIDDEN:
             cells.append("\N{REPLACEMENT CHARACTER}")
         else:
             cells.append(character)

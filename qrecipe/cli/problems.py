@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..errors import QRecipeError, RecipeErrors
+from ..plain_text import printable
 from ..recipe.definition import Mark, Recipe, Spot, dotted
 from .excerpt import SHORTEST, excerpt
 
@@ -60,11 +61,11 @@ def pictured(problem: object, console: Console) -> Iterator[Text]:
     line = Text.assemble(("error: ", "bold red"))
     if isinstance(problem, QRecipeError):
         where = f"{problem.where}: " if problem.where else ""
-        line.append(_printable(where), style="bold")
-        line.append(_printable(problem.what))
-        line.append(_printable(f" ({problem.remedy})") if problem.remedy else "", style="green")
+        line.append(printable(where, keep="\n"), style="bold")
+        line.append(printable(problem.what, keep="\n"))
+        line.append(printable(f" ({problem.remedy})" if problem.remedy else "", keep="\n"), style="green")
     else:
-        line.append(str(problem))
+        line.append(printable(str(problem), keep="\n"))
     first, *rest = line.wrap(console, max(SHORTEST, console.width - INDENT), overflow="fold")
     yield first
     for further in rest:
@@ -72,10 +73,3 @@ def pictured(problem: object, console: Console) -> Iterator[Text]:
     mark = mark_of(problem)
     if mark is not None:
         yield from excerpt(mark, console.width)
-
-
-def _printable(text: str) -> str:
-    """The text without what a terminal would obey."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..experiment.walk import Walk
-from ..experiment.workspace import Say, Workshop
+from ..experiment.workspace import Say, Workspace
 from ..recipe.definition import Recipe
 from ..recipe.dump import dump
 from ..run.folder import RunFolder
@@ -34,12 +34,12 @@ def apply(recipe: Recipe, folder: Path, *, say: Say, watcher: Watcher, resume: b
         RunFolder.check_resumable(folder, source)
     else:
         RunFolder.check_free(folder)
-    workshop = Workshop(recipe, _splits(recipe), say)
+    workspace = Workspace(recipe, _splits(recipe), say)
     opened = RunFolder.resume if resume else RunFolder.create
     with flushed_denormals():
-        _ = workshop.data, workshop.built  # what is wrong with them is said before a folder is made
+        _ = workspace.data, workspace.built  # what is wrong with them is said before a folder is made
         with opened(folder, recipe=source, text=text) as run:
-            return Walk(workshop, run, say, watcher, resume).walk()
+            return Walk(workspace, run, say, watcher, resume).walk()
 
 
 def _splits(recipe: Recipe) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import PlanErrors, QRecipeError
-from ..experiment.workspace import Say, Workshop
+from ..experiment.workspace import Say, Workspace
 from ..plan import Plan, WhichModel
 from ..recipe.definition import Recipe
 from ..student import Source, Student, make_plan, make_student, real_valued
@@ -18,21 +18,21 @@ def bind(recipe: Recipe, say: Say) -> Plan:
         PlanErrors: rules, roles and targets that do not fit the student or the teacher, all of them.
         QRecipeError: the data or a model cannot be used, or its predictions are not finite.
     """
-    return bound(Workshop(recipe, ("train", "val"), say))
+    return bound(Workspace(recipe, ("train", "val"), say))
 
 
-def bound(workshop: Workshop) -> Plan:
+def bound(workspace: Workspace) -> Plan:
     """The same with models that are captured already.
 
     Raises:
         QRecipeError: as ``bind``.
     """
-    recipe = workshop.recipe
+    recipe = workspace.recipe
     problems: list[QRecipeError] = []
     teacher = None
-    student = _made(workshop.source, recipe, "model", problems)
+    student = _made(workspace.source, recipe, "model", problems)
     if recipe.distill.targets or (recipe.teacher is not None and recipe.teacher.roles):
-        teacher = _made(workshop.teacher_source, real_valued(recipe, targets=True), "teacher", problems)
+        teacher = _made(workspace.teacher_source, real_valued(recipe, targets=True), "teacher", problems)
     if problems:
         raise PlanErrors(list({str(problem): problem for problem in problems}.values()))
     assert student is not None
@@ -59,5 +59,5 @@ def plan(recipe: Recipe, say: Say, image_size: tuple[int, int] | None = None) ->
     Raises:
         QRecipeError: the model, a rule, a role or a target does not fit.
     """
-    workshop = Workshop(recipe, ("train",), say, placeholder=True)
-    return make_plan(workshop.source, recipe, image_size=image_size)
+    workspace = Workspace(recipe, ("train",), say, placeholder=True)
+    return make_plan(workspace.source, recipe, image_size=image_size)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..experiment.target import find_target
-from ..experiment.workspace import Say, Workshop
+from ..experiment.workspace import Say, Workspace
 from ..plan import Comparison
 from ..plan.views import compare
 from ..recipe.definition import Recipe
@@ -38,8 +38,8 @@ def diff(
     found = Comparison(str(a), str(b), same, tuple(compare.key_changes(one, other)))
     if keys_only:
         return found
-    first = Workshop(one, ("train",), say, placeholder=True)
-    second = first if same else Workshop(other, ("train",), say, placeholder=True)
+    first = Workspace(one, ("train",), say, placeholder=True)
+    second = first if same else Workspace(other, ("train",), say, placeholder=True)
     if same:
         say("capture: one for both, as their models are the same")
     plans = [make_plan(own.source, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]

@@ -7,7 +7,7 @@ from typing import Any
 from ..evaluate import Evaluation
 from ..experiment.detector import Progress, score
 from ..experiment.target import Target, open_target
-from ..experiment.workspace import Say, Workshop
+from ..experiment.workspace import Say, Workspace
 from ..train.denormals import flushed_denormals
 
 
@@ -19,7 +19,7 @@ def evaluate(
     Raises:
         QRecipeError: the data, the model or the student has something wrong with it.
     """
-    workshop = Workshop(target.recipe, (split,), say)
-    _ = workshop.data  # what is wrong with it is said before a model is built
+    workspace = Workspace(target.recipe, (split,), say)
+    _ = workspace.data  # what is wrong with it is said before a model is built
     with flushed_denormals():
-        return score(open_target(target, workshop), workshop, split, progress)
+        return score(open_target(target, workspace), workspace, split, progress)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ModelError, PlanError, PlanErrors, QRecipeError, RecipeErrors, RunError
-from ..experiment.workspace import Say, Workshop
+from ..experiment.workspace import Say, Workspace
 from ..models.loading.build import Built
 from ..plan import Plan
 from ..recipe import load_recipe, recipe_from_mapping
@@ -64,18 +64,18 @@ def init(request: Request, say: Say) -> Started:
     file = request.output or Path(f"{model.name}_{data.name}.yaml")
     tuning = file.with_name(f"{file.stem}_teacher{file.suffix}")
     _check_free(file)
-    workshop = _workshop(request, model, data, say)
-    built = _built(workshop, model)
+    workspace = _workspace(request, model, data, say)
+    built = _built(workspace, model)
     fresh = _fresh(model, data, built)
     if fresh:
         _check_free(tuning)
     _say_input(built, request, say)
-    facts = facts_of(workshop.source, workshop.recipe)
+    facts = facts_of(workspace.source, workspace.recipe)
     weights = Path("runs") / tuning.stem / "student" / "weights.safetensors"
     base = file.absolute().parent
     content = Content(
         title=f"{request.model} on {data.name}",
-        categories=[name for _, name in sorted(workshop.categories)],
+        categories=[name for _, name in sorted(workspace.categories)],
         model=model_section(model, base),
         teacher=None if teacher is None else model_section(teacher, base),
         data=data_section(data, base),
@@ -88,12 +88,12 @@ def init(request: Request, say: Say) -> Started:
         tuned=f"--set {shlex.quote(_weights(model, weights))}",
     )
     with _aside(file, recipe_text(content, file.name, tuning.name)) as written:
-        plan = _held(written, file, workshop)
+        plan = _held(written, file, workspace)
         if not fresh:
             _place(written, file)
         else:
             with _aside(tuning, teacher_text(content, written.name, tuning.name)) as other:
-                _held(other, tuning, workshop)
+                _held(other, tuning, workspace)
                 other.write_text(teacher_text(content, file.name, tuning.name), encoding="utf-8")
                 _place(written, file)
                 _place(other, tuning)
@@ -116,20 +116,20 @@ def _check_free(file: Path) -> None:
         raise RunError("there is no such folder", where=str(file.parent), remedy="make it first")
 
 
-def _workshop(request: Request, model: StarterModel, data: StarterData, say: Say) -> Workshop:
+def _workspace(request: Request, model: StarterModel, data: StarterData, say: Say) -> Workspace:
     """The model and the data with a recipe that quantizes nothing."""
     section = model_section(model, None) | ({"input": {"size": list(request.size)}} if request.size else {})
     draft = recipe_from_mapping({"version": 1, "model": section, "data": data_section(data, None)}, "draft")
-    return Workshop(draft, tuple(data.splits or ("train", "val", "test")), say)
+    return Workspace(draft, tuple(data.splits or ("train", "val", "test")), say)
 
 
-def _built(workshop: Workshop, model: StarterModel) -> Built:
-    _ = workshop.data  # what is wrong with it is said first, and not under the model's name
-    workshop.say(f"model: building {model.typed}, then capturing it: seconds for a small one, minutes for a large one")
+def _built(workspace: Workspace, model: StarterModel) -> Built:
+    _ = workspace.data  # what is wrong with it is said first, and not under the model's name
+    workspace.say(f"model: building {model.typed}, then capturing it: seconds for a small one, minutes for a large one")
     if model.random:
-        workshop.say("model: its weights are random; a folder or a hub id brings trained ones")
+        workspace.say("model: its weights are random; a folder or a hub id brings trained ones")
     try:
-        return workshop.built
+        return workspace.built
     except ModelError as problem:
         remedy = problem.remedy
         if "cannot be mapped" in problem.what and "labels_argument" not in model.section:
@@ -186,14 +186,14 @@ def _umask() -> int:
     return mask
 
 
-def _held(written: Path, file: Path, workshop: Workshop) -> Plan:
+def _held(written: Path, file: Path, workspace: Workspace) -> Plan:
     """Load and bind what was written, with the capture that is there.
 
     Raises:
         AssertionError: it is no recipe, or says something else than was meant: a fault of ours.
         QRecipeError: the model or its teacher does not fit it.
     """
-    draft = workshop.recipe
+    draft = workspace.recipe
     try:
         recipe = load_recipe(written, ["name=started"])  # a hidden file's own name is no recipe's
     except RecipeErrors as errors:
@@ -204,10 +204,10 @@ def _held(written: Path, file: Path, workshop: Workshop) -> Plan:
         draft.model.config,
     )
     assert recipe.data.train == draft.data.train
-    assert workshop.built.family.input(recipe.model.input) == workshop.built.input
-    workshop.recipe = recipe
+    assert workspace.built.family.input(recipe.model.input) == workspace.built.input
+    workspace.recipe = recipe
     try:
-        return bound(workshop)
+        return bound(workspace)
     except QRecipeError as problem:
         found = problem.problems if isinstance(problem, RecipeErrors) else (problem,)
         said = [str(one).replace(str(written), str(file)) for one in found]  # that file will be gone

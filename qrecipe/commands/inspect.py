@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..experiment.target import find_target
-from ..experiment.workspace import Say, Workshop
+from ..experiment.workspace import Say, Workspace
 from ..plan import Anatomy, anatomy
 from ..student import make_plan, plan_size, real_valued
 
@@ -53,8 +53,8 @@ def inspect(
         QRecipeError: there is no such target, or its model cannot be built or captured.
     """
     recipe = real_valued(find_target(path, "real", overrides, random_weights, data=False).recipe)
-    workshop = Workshop(recipe, ("train",), say, placeholder=True)
-    source, built = workshop.source, workshop.built
+    workspace = Workspace(recipe, ("train",), say, placeholder=True)
+    source, built = workspace.source, workspace.built
     captured = source.captured.copy()
     plan = make_plan(source, recipe, captured, image_size or plan_size(source.input))
     return Inspection(

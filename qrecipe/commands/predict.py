@@ -17,7 +17,7 @@ from ..errors import DataError, RunError
 from ..evaluate import detections
 from ..experiment.detector import Detector
 from ..experiment.target import Target, open_target
-from ..experiment.workspace import Say, Workshop
+from ..experiment.workspace import Say, Workspace
 from ..report.draw import draw_detections
 from ..run.files import write_atomically, writing
 from ..train.denormals import flushed_denormals
@@ -80,7 +80,7 @@ def predict(
         DataError: images that cannot be decoded; all others are done then.
     """
     check_output(output)
-    detector = open_target(target, Workshop(target.recipe, _split(target), say))
+    detector = open_target(target, Workspace(target.recipe, _split(target), say))
     names = detector.label_map.names
     entries: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from ..evaluate import Evaluation, Kind, evaluate_model
 from ..models.loading.build import Built
 from ..recipe.definition import InputSpec
 from ..student import Student
-from .workspace import Workshop
+from .workspace import Workspace
 
 Progress = Callable[[int, int], None]
 
@@ -60,7 +60,7 @@ def built_detector(built: Built) -> Detector:
 
 
 def score(
-    detector: Detector, workshop: Workshop, split: str, progress: Progress | None = None
+    detector: Detector, workspace: Workspace, split: str, progress: Progress | None = None
 ) -> tuple[Evaluation, list[dict[str, Any]]]:
     """The COCO numbers of a detector on a split, and its detections.
 
@@ -69,12 +69,12 @@ def score(
     Raises:
         EvaluateError: outputs are not finite. DataError: the data cannot be used.
     """
-    loader = workshop.batches(split, detector.label_map, detector.input, train=False)
+    loader = workspace.batches(split, detector.label_map, detector.input, train=False)
     return evaluate_model(
         lambda batch: detector.predict(batch.pixel_values, batch.pixel_mask),
         loader,
         detector.label_map,
         detector.scores,
-        workshop.data[split].annotations,
+        workspace.data[split].annotations,
         progress,
     )

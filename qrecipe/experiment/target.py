@@ -15,7 +15,7 @@ from ..run.folder import RunFolder
 from ..student import make_student
 from ..student.store import load
 from .detector import Detector, built_detector, student_detector
-from .workspace import Workshop, without_weights
+from .workspace import Workspace, without_weights
 
 Which = Literal["trained", "control", "calibrated", "real", "off"]
 FOLDERS: dict[str, str] = {"trained": "student", "control": "control", "calibrated": "calibrated"}
@@ -70,20 +70,20 @@ def find_target(
     return Target(without_weights(target.recipe), None, target.which, f"{target.title}, random weights")
 
 
-def open_target(target: Target, workshop: Workshop) -> Detector:
+def open_target(target: Target, workspace: Workspace) -> Detector:
     """Build the model that is meant.
 
     Raises:
         QRecipeError: the data, the model or the student has something wrong with it.
     """
     if target.student is not None:
-        workshop.say(f"model: {target.title}, built and captured again, its weights from {target.student}")
+        workspace.say(f"model: {target.title}, built and captured again, its weights from {target.student}")
         return student_detector(load(target.student))
     if target.which == "off":
-        student = make_student(workshop.source, target.recipe)
+        student = make_student(workspace.source, target.recipe)
         student.switch_off()
         return student_detector(student)
-    return built_detector(workshop.built)
+    return built_detector(workspace.built)
 
 
 def _of_run(path: Path, which: Which, overrides: Sequence[str]) -> Target:

@@ -23,14 +23,14 @@ from ..train.module import TrainingModule
 from ..train.protocols import Watcher
 from .detector import score, student_detector
 from .target import FOLDERS
-from .workspace import Say, Workshop
+from .workspace import Say, Workspace
 
 
 @dataclass
 class Walk:
     """One run of a recipe in a run folder. resume: continue what is there."""
 
-    workshop: Workshop
+    workspace: Workspace
     run: RunFolder
     say: Say
     watcher: Watcher
@@ -38,16 +38,16 @@ class Walk:
 
     @property
     def recipe(self) -> Recipe:
-        return self.workshop.recipe
+        return self.workspace.recipe
 
     def walk(self) -> Summary:
         """Teacher, calibration, training, control, test; each phase is recorded when it is through."""
         recipe = self.recipe
-        student = make_student(self.workshop.source, recipe)
+        student = make_student(self.workspace.source, recipe)
         plan = student.plan
         self.run.write_plan(describe(plan))
         self._say_plan(plan)
-        teacher = make_student(self.workshop.teacher_source, real_valued(recipe, targets=True), part="teacher")
+        teacher = make_student(self.workspace.teacher_source, real_valued(recipe, targets=True), part="teacher")
         module = TrainingModule(student, teacher if recipe.distill.targets else None)
         # A detector that is trained as it is has no teacher to compare with, only its own beginning.
         first = "teacher" if plan.quantizers or plan.alignments or recipe.teacher is not None else "start"
@@ -58,7 +58,7 @@ class Walk:
             self._train(module, "student")
         save(student, self.run.path / FOLDERS["trained"])
         if plan.quantizers and recipe.train.control and recipe.train.epochs:
-            control = make_student(self.workshop.teacher_source, real_valued(recipe), part="teacher")
+            control = make_student(self.workspace.teacher_source, real_valued(recipe), part="teacher")
             self._train(TrainingModule(control), "control")
             save(control, self.run.path / FOLDERS["control"])
         summary = self._summary(student, teacher, first)
@@ -83,7 +83,7 @@ class Walk:
 
     def _score(self, student: Student, split: str, title: str) -> tuple[Evaluation, list[dict[str, Any]]]:
         """Evaluate a student, which is left in evaluation mode, and say what came out."""
-        evaluation, results = score(student_detector(student), self.workshop, split)
+        evaluation, results = score(student_detector(student), self.workspace, split)
         self.say(f"{split}: {title}: AP {evaluation.AP:.3f}, AP50 {evaluation.AP50:.3f}")
         return evaluation, results
 
@@ -123,7 +123,7 @@ class Walk:
                 recipe.train,
                 folder=folder,
                 seed=recipe.seed,
-                evaluate=lambda: score(student_detector(student), self.workshop, "val")[0],
+                evaluate=lambda: score(student_detector(student), self.workspace, "val")[0],
                 is_backbone=student.is_backbone,
                 watcher=self.watcher,
                 metrics=run.metrics,
@@ -140,11 +140,11 @@ class Walk:
 
     def _batches(self, student: Student, split: str, batch_size: int, train: bool = False) -> BatchLoader:
         assert student.label_map is not None
-        return self.workshop.batches(split, student.label_map, student.input, train=train, batch_size=batch_size)
+        return self.workspace.batches(split, student.label_map, student.input, train=train, batch_size=batch_size)
 
     def _summary(self, student: Student, teacher: Student, first: str) -> Summary:
         """Touch the test split once, with every model that the run has, and write down what came out."""
-        split = "test" if "test" in self.workshop.data else "val"
+        split = "test" if "test" in self.workspace.data else "val"
         scores = self.run.phase("test", lambda: self._test(student, teacher, first, split))
         costs = {True: cost_of(student.plan), False: cost_of(teacher.plan)}
         rows = tuple(
@@ -165,9 +165,9 @@ class Walk:
         recipe, path = self.recipe, self.run.path
         models = {first: teacher}
         if (path / FOLDERS["control"]).exists():
-            models["control"] = make_student(self.workshop.teacher_source, real_valued(recipe), part="teacher")
+            models["control"] = make_student(self.workspace.teacher_source, real_valued(recipe), part="teacher")
         if (path / FOLDERS["calibrated"]).exists():
-            models["calibrated"] = make_student(self.workshop.source, recipe)
+            models["calibrated"] = make_student(self.workspace.source, recipe)
         for name, own in models.items():
             if name != first:
                 load_weights(path / FOLDERS[name], own)
@@ -178,6 +178,6 @@ class Walk:
             title = "after training" if name == "trained" and first == "start" else ROWS[name]
             evaluation, results = self._score(own, split, title)
             found[name] = evaluation.to_dict()
-        picture = save_detections(self.workshop.data[split], results, path / "detections.png")
+        picture = save_detections(self.workspace.data[split], results, path / "detections.png")
         self.say(f"picture: {picture}")
         return found

@@ -32,7 +32,7 @@ CLASSES: dict[str, int] = {
 
 
 @dataclasses.dataclass
-class Workshop:
+class Workspace:
     """A recipe with its splits and models at hand; each is made on first use.
 
     splits: which splits the command needs, if the recipe has them. say: where to tell the user what is going on.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import CaptureError, ModelError
 from .inputs import image_shape
-from .program import CompiledProgram, GraphMode, Program
+from .program import CompiledProgram, GraphMode, GraphOutputs, Program
 
 TOO_FEW = "selected index k out of range"
 """What torch says of a top-k among fewer values."""
@@ -51,10 +50,8 @@ class GraphModel(nn.Module):
     def tap_names(self) -> tuple[str, ...]:
         return self._programs["train"].exposed
 
-    def run(
-        self, inputs: Mapping[str, Tensor], *, mode: GraphMode | None = None, taps: bool = False
-    ) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
-        """Run one mode: outputs as the model gives them, extra training outputs, taps by name.
+    def run(self, inputs: Mapping[str, Tensor], *, mode: GraphMode | None = None, taps: bool = False) -> GraphOutputs:
+        """Run one mode.
 
         Args:
             inputs: the keyword inputs of the capture.

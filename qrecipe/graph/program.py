@@ -7,7 +7,7 @@ import linecache
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
@@ -94,6 +94,14 @@ class Program:
         self.graph.erase_node(old)
 
 
+class GraphOutputs(NamedTuple):
+    """What one run of a graph gives: the model's own outputs, its extra training outputs, and the taps by name."""
+
+    outputs: Any
+    extras: dict[str, Tensor]
+    taps: dict[str, Tensor]
+
+
 class CompiledProgram:
     """A program turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes."""
 
@@ -107,14 +115,11 @@ class CompiledProgram:
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledProgram:
         return self
 
-    def __call__(
-        self, root: Any, inputs: Mapping[str, Tensor], *, taps: bool
-    ) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
-        """The model's own outputs, its extra training outputs, and the taps."""
+    def __call__(self, root: Any, inputs: Mapping[str, Tensor], *, taps: bool) -> GraphOutputs:
         flat = (self._tapped if taps else self._plain)(root, **inputs)
         count = self.out_spec.num_leaves
         outputs, extras = pytree.tree_unflatten(flat[:count], self.out_spec)
-        return outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {}
+        return GraphOutputs(outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {})
 
 
 def _without_taps(program: Program) -> fx.Graph:

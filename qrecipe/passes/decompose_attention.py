@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -110,7 +111,7 @@ def _decompose(captured: Captured, program: Program, node: fx.Node, options: dic
         new.meta[SITES] = {slot: site for slot, site in slots.items() if site is not None}
     for layer, point in list(program.queries.items()):
         users = tuple((product, 0) if user is node else (user, slot) for user, slot in point.users)
-        program.queries[layer] = type(point)(point.node, users, point.layout, point.heads, point.head_dim)
+        program.queries[layer] = replace(point, users=users)
     for key_, tap in list(program.taps.items()):
         if key_[0] == KEY and tap is key:
             program.taps[LOGITS, key_[1]] = scores

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 
 from ..evaluate.coco import NUMBERS, Evaluation
+from ..plain_text import short
 from ..run.summary import ROWS, Summary, SummaryRow
 from ..train.optimizer import ParameterGroup
 from .amounts import OPERATIONS, amount, size
@@ -104,7 +105,7 @@ def _numbers(
 def _classes(heads: Sequence[str], columns: Sequence[Mapping[str, float]]) -> Table:
     table = compact("AP per class", "class", figures=tuple(heads))
     for name in dict.fromkeys(name for column in columns for name in column):
-        table.add_row(name, *(_score(column.get(name)) for column in columns))
+        table.add_row(short(name), *(_score(column.get(name)) for column in columns))
     return table
 
 

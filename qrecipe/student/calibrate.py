@@ -90,9 +90,9 @@ def _logit_error(student: Student, layer: int, batch: Batch) -> float | None:
     """How much of the attention logits' energy one layer's alignment changes on one batch."""
     name = f"decoder.cross_attention.logits.{layer}"
     inputs = _inputs(student, batch)
-    before = student.run(inputs, mode="eval", taps=True)[2].get(name)
+    before = student.run(inputs, mode="eval", taps=True).taps.get(name)
     student.query_alignments[layer].mode = "on"
-    after = student.run(inputs, mode="eval", taps=True)[2].get(name)
+    after = student.run(inputs, mode="eval", taps=True).taps.get(name)
     student.query_alignments[layer].mode = "off"
     if before is None or after is None:
         return None

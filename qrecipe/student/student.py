@@ -59,17 +59,17 @@ class Student(GraphModel):
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
         """The model's own output type. pixel_values: (batch, 3, height, width); pixel_mask: (batch, height, width)."""
-        return self.run(self.family.inputs(pixel_values, pixel_mask))[0]
+        return self.run(self.family.inputs(pixel_values, pixel_mask)).outputs
 
     def with_taps(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> tuple[Any, dict[str, Tensor]]:
         """The model's own output, and the tapped values by name (``decoder.cross_attention.output.5``)."""
-        outputs, _, taps = self.run(self.family.inputs(pixel_values, pixel_mask), taps=True)
-        return outputs, taps
+        ran = self.run(self.family.inputs(pixel_values, pixel_mask), taps=True)
+        return ran.outputs, ran.taps
 
     def predict(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Prediction:
         """Logits (batch, queries, classes) and boxes (batch, queries, 4), cxcywh in 0..1."""
-        outputs, extras, _ = self.run(self.family.inputs(pixel_values, pixel_mask))
-        return self.family.read(outputs, extras)
+        ran = self.run(self.family.inputs(pixel_values, pixel_mask))
+        return self.family.read(ran.outputs, ran.extras)
 
     @property
     def quantizers(self) -> dict[str, FakeQuantizer]:

@@ -17,7 +17,7 @@ import tiny_commands as tiny
 import torch
 from torch import nn
 
-from qrecipe.experiment import workspace as workshop
+from qrecipe.experiment import workspace
 from qrecipe.student import Source, capture_source, store
 
 _SOURCES: dict[tuple[str, str], Source] = {}
@@ -33,7 +33,7 @@ def surroundings(cache: Path) -> Iterator[None]:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QRECIPE_CACHE", str(cache))
-        patch.setattr(workshop, "capture_source", partial(_source, weights=True))
+        patch.setattr(workspace, "capture_source", partial(_source, weights=True))
         patch.setattr(store, "capture_source", partial(_source, weights=False))
         patch.setattr(import_module("qrecipe.student.compile"), "capture_source", partial(_source, weights=True))
         patch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would format all of it

@@ -77,7 +77,7 @@ def test_ctrl_c(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def interrupt(*arguments: object, **keywords: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(apply_module, "Workshop", interrupt)
+    monkeypatch.setattr(apply_module, "Workspace", interrupt)
     answer = tiny.qrecipe("apply", finished.recipe, "--output", tmp_path / "run")
     assert (answer.code, answer.out) == (130, "")
     assert answer.err == "error: interrupted (continue the run with --resume)\n"

@@ -10,7 +10,7 @@ import pytest
 import tiny_commands as tiny
 from tiny_commands import Finished
 
-from qrecipe.experiment.workspace import Workshop, without_weights
+from qrecipe.experiment.workspace import Workspace, without_weights
 from qrecipe.recipe import load_recipe, recipe_from_mapping
 
 DETR = {
@@ -170,7 +170,7 @@ def test_a_teacher_has_its_own_roles(tmp_path: Path) -> None:
 def test_random_weights_are_of_the_seed(finished: Finished) -> None:
     def first(seed: int) -> float:
         recipe = load_recipe(finished.recipe, [f"seed={seed}"])
-        model = Workshop(recipe, ("val",), lambda text: None).built.model
+        model = Workspace(recipe, ("val",), lambda text: None).built.model
         return next(model.parameters()).flatten()[0].item()
 
     assert first(0) == first(0) != first(1)

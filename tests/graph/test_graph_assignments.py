@@ -147,7 +147,7 @@ def check(model: nn.Module, found: object) -> None:
     """Outputs and gradients of the graph are the model's, at another size too."""
     graph = running(found).eval()  # type: ignore[arg-type]
     for inputs in (picture(), picture(3, 8, 10, seed=1)):
-        mine, theirs = graph.run(inputs)[0]["logits"], model(**inputs)["logits"]
+        mine, theirs = graph.run(inputs).outputs["logits"], model(**inputs)["logits"]
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
         slopes = [
             torch.autograd.grad(

@@ -150,11 +150,11 @@ def plain() -> GraphModel:
 
 def test_dropout_follows_train_and_eval(plain: GraphModel) -> None:
     graph, inputs = copy.deepcopy(plain), picture(4, 20, 20)
-    share = (graph.train().run(inputs)[0] == 0).double().mean()
+    share = (graph.train().run(inputs).outputs == 0).double().mean()
     assert 0.3 < share < 0.5
-    assert (graph.eval().run(inputs)[0] != 0).all()
+    assert (graph.eval().run(inputs).outputs != 0).all()
     # The training graph of a model in eval mode drops nothing either: calibration runs it so.
-    assert (graph.eval().run(inputs, mode="train")[0] != 0).all()
+    assert (graph.eval().run(inputs, mode="train").outputs != 0).all()
 
 
 def test_batch_norm_keeps_its_settings_and_counts_in_training_only(plain: GraphModel) -> None:
@@ -163,13 +163,13 @@ def test_batch_norm_keeps_its_settings_and_counts_in_training_only(plain: GraphM
     for module in (graph, model):
         module.get_submodule("dropout" if module is model else "dropouts.0").p = 0.0
     inputs = picture(3, 10, 12)
-    assert torch.allclose(graph.train().run(inputs)[0], model.train()(**inputs), atol=1e-12)
+    assert torch.allclose(graph.train().run(inputs).outputs, model.train()(**inputs), atol=1e-12)
     norm = graph.get_submodule("norm")
     assert int(norm.num_batches_tracked) == 1
     assert torch.equal(norm.running_mean, model.norm.running_mean)
     assert torch.equal(norm.running_var, model.norm.running_var)
     seen = norm.running_var.clone()
-    assert torch.allclose(graph.eval().run(inputs)[0], model.eval()(**inputs), atol=1e-12)
+    assert torch.allclose(graph.eval().run(inputs).outputs, model.eval()(**inputs), atol=1e-12)
     assert int(norm.num_batches_tracked) == 1
     assert torch.equal(norm.running_var, seen)
 
@@ -177,11 +177,11 @@ def test_batch_norm_keeps_its_settings_and_counts_in_training_only(plain: GraphM
 def test_deepcopies_run_on_their_own_weights(plain: GraphModel) -> None:
     copied = copy.deepcopy(plain).eval()
     inputs = picture()
-    expected = plain.eval().run(inputs)[0]
+    expected = plain.eval().run(inputs).outputs
     with torch.no_grad():
         copied.get_submodule("conv").bias.add_(1)
-    assert torch.equal(plain.run(inputs)[0], expected)
-    assert not torch.equal(copied.run(inputs)[0], expected)
+    assert torch.equal(plain.run(inputs).outputs, expected)
+    assert not torch.equal(copied.run(inputs).outputs, expected)
 
 
 def test_errors_inside_a_graph_show_its_line(plain: GraphModel) -> None:
@@ -211,7 +211,7 @@ def test_constants_are_kept_outside_the_state_dict_and_tied_parameters_stay_tied
     model = Constant().double()
     graph = running(capture(model, call, picture())).eval()
     inputs = picture(3, 9, 11)
-    assert torch.allclose(graph.run(inputs)[0], model.eval()(**inputs), atol=1e-12)
+    assert torch.allclose(graph.run(inputs).outputs, model.eval()(**inputs), atol=1e-12)
     assert list(graph.state_dict()) == list(model.state_dict())
     assert graph.get_submodule("first").weight is graph.get_submodule("second").weight
     assert {buffer.device for buffer in graph.get_submodule("constants").buffers()} == {torch.device("cpu")}

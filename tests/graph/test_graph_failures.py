@@ -226,9 +226,9 @@ def test_the_evaluation_mode_is_tried_third_and_serves_for_both() -> None:
     assert captured.copy().warnings == captured.warnings
     assert {one.mode for one in verify(captured, model, call, OTHERS)} == {"eval"}
     graph = running(captured).train()
-    first, second = (graph.run(picture())[0] for _ in range(2))
+    first, second = (graph.run(picture()).outputs for _ in range(2))
     assert not torch.equal(first, second)  # the dropout of a part is there
-    torch.testing.assert_close(graph.eval().run(picture())[0], model.eval()(**picture()))
+    torch.testing.assert_close(graph.eval().run(picture()).outputs, model.eval()(**picture()))
 
 
 class Scaled(nn.Module):

@@ -106,7 +106,7 @@ def test_sizes_stay_symbolic(compute: Callable[[Tensor], Tensor]) -> None:
     graph = running(capture(Computes(compute), call, picture())).eval()
     for size in SIZES:
         inputs = picture(*size)
-        mine, theirs = graph.run(inputs)[0], compute(inputs["pixel_values"])
+        mine, theirs = graph.run(inputs).outputs, compute(inputs["pixel_values"])
         assert mine.dtype == theirs.dtype
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-5)
 
@@ -115,7 +115,7 @@ def test_linspace_rounds_as_torchs_own() -> None:
     graph = running(capture(Computes(linspace_by_position), call, picture())).eval()
     for height in range(2, 40):
         inputs = picture(1, height, 3)
-        assert torch.equal(graph.run(inputs)[0], linspace_by_position(inputs["pixel_values"]))
+        assert torch.equal(graph.run(inputs).outputs, linspace_by_position(inputs["pixel_values"]))
 
 
 def test_names_are_put_back_after_success_and_failure() -> None:

@@ -61,7 +61,7 @@ def run(graph: GraphModel, specimen: Specimen, mode: str, paths: list[str]) -> t
         torch.manual_seed(0)
         specimen.family.forward(eager, inputs)
     torch.manual_seed(0)
-    return graph.train(mode == "train").run(inputs, taps=True)[2], seen
+    return graph.train(mode == "train").run(inputs, taps=True).taps, seen
 
 
 def test_dot_product_attention(mode: str, detr: Specimen) -> None:
@@ -124,7 +124,7 @@ def test_attention_written_out(mode: str) -> None:
     model.train(mode == "train")
     with watching(model, "layers.1.cross_attention.q_proj", "layers.1.cross_attention.out_proj") as seen:
         model(**inputs)
-    taps = graph.train(mode == "train").run(inputs, taps=True)[2]
+    taps = graph.train(mode == "train").run(inputs, taps=True).taps
     assert torch.equal(taps[f"{CROSS}.output.1"], seen["layers.1.cross_attention.out_proj"][0])
     query = taps[f"{CROSS}.query.1"]
     assert torch.equal(query.transpose(1, 2).flatten(2), seen["layers.1.cross_attention.q_proj"][1])

@@ -102,7 +102,7 @@ def test_a_decomposed_graph_is_the_model(kind: str, dropout: float, mode: str) -
         module.train(mode == "train")
     inputs = picture(3, 5, 7)
     results = []
-    for run in (lambda: graph.run(inputs)[0], lambda: model(**inputs)):
+    for run in (lambda: graph.run(inputs).outputs, lambda: model(**inputs)):
         torch.manual_seed(5)
         results.append(run())
         results[-1].square().sum().backward()

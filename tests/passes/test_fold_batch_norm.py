@@ -129,7 +129,7 @@ def gradients(out: Tensor, module: nn.Module) -> dict[str, Tensor | None]:
 
 
 def assert_same(graph: GraphModel, model: nn.Module, inputs: dict[str, Tensor]) -> None:
-    mine, theirs = graph.run(inputs)[0], model(**inputs)
+    mine, theirs = graph.run(inputs).outputs, model(**inputs)
     torch.testing.assert_close(mine, theirs, rtol=RTOL, atol=RTOL)
     own, other = gradients(mine, graph), gradients(theirs, model)
     for name, gradient in other.items():
@@ -249,7 +249,7 @@ def test_live_students_update_their_statistics_once(demo: Specimen) -> None:
     model = demo.eager().train()
     inputs = demo.inputs(3, 40, 48)
     torch.manual_seed(0)
-    mine = student.run(inputs)[0]["logits"]
+    mine = student.run(inputs).outputs["logits"]
     torch.manual_seed(0)
     torch.testing.assert_close(mine, model(**inputs)["logits"], rtol=0, atol=1e-9)
     known = dict(student.named_buffers())
