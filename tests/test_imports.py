@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
         *("plan", "passes", "run"),
     },
     "evaluate": {"errors", "detection", "data"},
-    "train": {"errors", "recipe", "detection", "distill", "data", "models", "plan", "run", "student"},
+    "train": {"errors", "recipe", "quantizers", "detection", "distill", "data", "models", "plan", "run", "student"},
     "report": {"plain_text", "data", "plan", "run", "evaluate", "train"},
     "experiment": {
         *("errors", "recipe", "data", "detection", "models", "plan", "run", "student", "evaluate", "train", "report"),

@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from .definition import KeyPath, Recipe, Rule, SplitSpec
 from .document import Document
-from .names import OPERANDS, default_offset
+from .names import OPERANDS
 from .paths import unescaped
+from .quantizer_table import default_offset
 
 T = TypeVar("T")
 

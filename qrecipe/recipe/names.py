@@ -9,8 +9,6 @@ Offset = Literal["none", "integer", "real"]
 
 VERSION = 1
 OPERANDS: tuple[Operand, ...] = ("weight", "activation", "attention")
-QUANTIZERS = ("lsq", "lsq+", "minmax", "mse")
-INITIALISERS = ("lsq", "lsq+", "minmax", "mse")
 LOSSES = ("l2",)
 SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 
@@ -44,17 +42,9 @@ TAPS = (
 )
 ALIGNABLE = ("decoder.cross_attention.query",)
 
-#: Quantizers with a zero point; LSQ is symmetric.
-OFFSET_QUANTIZERS = ("lsq+", "minmax", "mse")
-
 #: What may share a scale, per operand.
 GRANULARITIES: dict[Operand, tuple[str, ...]] = {
     "weight": ("tensor", "channel"),
     "activation": ("tensor",),
     "attention": ("tensor", "head"),
 }
-
-
-def default_offset(operand: Operand, quantizer: str) -> Offset:
-    """The offset that an operand's quantizer has where the recipe gives none: weights and LSQ are symmetric."""
-    return "integer" if operand != "weight" and quantizer in OFFSET_QUANTIZERS else "none"

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data.batch import Batch
 from ..errors import CalibrationError
 from ..graph.program import GraphMode
-from ..quantizers import FakeQuantizer
+from ..quantizers import Quantizer
 from .student import Student
 
 
@@ -138,7 +138,7 @@ def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names:
         student.run(_inputs(student, batch, mode), mode=mode)
 
 
-def _unseen(quantizers: Mapping[str, FakeQuantizer]) -> list[str]:
+def _unseen(quantizers: Mapping[str, Quantizer]) -> list[str]:
     return [name for name, quantizer in quantizers.items() if not quantizer.has_seen_data]
 
 

@@ -17,7 +17,7 @@ from ..models.families import Family
 from ..passes.insert_alignment import ALIGNMENTS
 from ..passes.insert_fake_quant import FAKE_QUANTIZERS
 from ..plan import Plan
-from ..quantizers import FakeQuantizer
+from ..quantizers import Quantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
 
@@ -72,12 +72,12 @@ class Student(GraphModel):
         return self.family.read(ran.outputs, ran.extras)
 
     @property
-    def quantizers(self) -> dict[str, FakeQuantizer]:
+    def quantizers(self) -> dict[str, Quantizer]:
         """Fake quantizers by name."""
         return {
             name.removeprefix(f"{FAKE_QUANTIZERS}."): module
             for name, module in self.named_modules()
-            if isinstance(module, FakeQuantizer)
+            if isinstance(module, Quantizer)
         }
 
     @property

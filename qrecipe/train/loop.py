@@ -85,7 +85,7 @@ def fit(
     accelerator = make_accelerator(spec.precision)
     trainable.to(accelerator.device)
     named = trained_parameters(trainable)
-    optimizer, groups = build_optimizer(named, spec.optimizer, is_backbone)
+    optimizer, groups = build_optimizer(named, spec.optimizer, is_backbone, trainable.student.modules())
     if spec.epochs == 0:
         return FitResult(None, None, (), groups, None)
     if steps == 0:
