@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"errors", "recipe", "detection", "data"},
     "plan": {"errors", "recipe", "graph", "structure"},
     "passes": {"errors", "quantizers", "distill", "graph", "structure", "plan"},
-    "run": {"errors"},
+    "run": {"errors", "recipe"},
     "student": {
         *("errors", "recipe", "quantizers", "distill", "data", "models", "graph", "capture", "structure", "detection"),
         *("plan", "passes", "run"),
