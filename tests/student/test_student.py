@@ -15,8 +15,8 @@ from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import CaptureError, ModelError, PlanError
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
-from qrecipe.structure.roles import ROLES
 from qrecipe.student import Student, calibrate, compile, make_student, plan_size
+from qrecipe.vocabulary import ROLES
 
 
 def calibrated(specimen: Specimen, **parts: object) -> Student:
