@@ -37,11 +37,11 @@ from qrecipe.plan import Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
 from qrecipe.run.checkpoint import load_weights
-from qrecipe.structure.cross_attention import TAPS
 from qrecipe.student import Source, Student, calibrate, capture_source, make_student, real_valued
-from qrecipe.student.store import save_student
+from qrecipe.student.store import save
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.optimizer import build_optimizer
+from qrecipe.vocabulary import TAPS
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
@@ -123,7 +123,7 @@ def measure(
         before = leaves(student.eval().run(family.inputs(pixels, mask)).outputs)
         other = make_student(source, recipe)
         stir(other, seed=1)
-        save_student(student, Path(folder) / "student")
+        save(student, Path(folder) / "student")
         load_weights(Path(folder) / "student", other)
         other.switch_off()
         reloaded = worst(leaves(other.eval().run(family.inputs(pixels, mask)).outputs), before)
@@ -317,7 +317,7 @@ def train(source: Source, recipe: Recipe, data: Batch) -> tuple[list[float], lis
     student = make_student(source, recipe)
     calibrate(student, [data])
     targets = bool(recipe.distill.targets)
-    teacher = make_student(source, real_valued(recipe, targets=True), "teacher") if targets else None
+    teacher = make_student(source, real_valued(recipe, targets=True), part="teacher") if targets else None
     module = TrainingModule(student, teacher).train()
     optimizer, _ = build_optimizer(student.named_parameters(), recipe.train.optimizer, student.is_backbone)
     losses, reached = [], set[str]()
@@ -346,7 +346,7 @@ def every_target(source: Source, recipe: Recipe, data: Batch) -> Iterator[tuple[
 
 def _finite(source: Source, recipe: Recipe, data: Batch) -> bool:
     student = make_student(source, recipe)
-    teacher = make_student(source, real_valued(recipe, targets=True), "teacher")
+    teacher = make_student(source, real_valued(recipe, targets=True), part="teacher")
     student.switch_off()
     loss, parts = TrainingModule(student, teacher).train()(data)
     loss.backward()

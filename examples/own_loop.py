@@ -44,6 +44,6 @@ for epoch in range(1, recipe.train.epochs + 1):
         optimizer.step()
     print(f"epoch {epoch}:", ", ".join(f"{name} {value.item():.3f}" for name, value in parts.items()))
 
-student.save(folder)
-loaded = qrecipe.Student.load(folder, built.model)
+qrecipe.save(student, folder)
+loaded = qrecipe.load(folder, built.model)
 print("saved and loaded:", type(loaded).__name__, "with", len(loaded.quantizers), "quantizers")

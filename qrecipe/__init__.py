@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .data.batch import Batch
     from .errors import QRecipeError, RecipeErrors
     from .recipe import Recipe, load_recipe, recipe_from_mapping
-    from .student import Student, calibrate, compile, real_valued
+    from .student import Student, calibrate, compile, load, real_valued, save
     from .train.module import TrainingModule
 
 _HOMES = {
@@ -31,9 +31,11 @@ _HOMES = {
     "TrainingModule": "train.module",
     "calibrate": "student",
     "compile": "student",
+    "load": "student",
     "load_recipe": "recipe",
     "real_valued": "student",
     "recipe_from_mapping": "recipe",
+    "save": "student",
 }
 
 __all__ = [
@@ -45,9 +47,11 @@ __all__ = [
     "TrainingModule",
     "calibrate",
     "compile",
+    "load",
     "load_recipe",
     "real_valued",
     "recipe_from_mapping",
+    "save",
 ]
 
 

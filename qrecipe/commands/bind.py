@@ -45,7 +45,7 @@ def bound(workspace: Workspace) -> Plan:
 def _made(source: Source, recipe: Recipe, part: WhichModel, problems: list[QRecipeError]) -> Student | None:
     """One of the two; None where it does not fit, which ``problems`` is told."""
     try:
-        return make_student(source, recipe, part)
+        return make_student(source, recipe, part=part)
     except PlanErrors as found:
         problems += found.problems
         return None

@@ -13,7 +13,7 @@ from ..run.checkpoint import has_checkpoint, load_checkpoint
 from ..run.folder import RunFolder
 from ..run.layout import MODELS, Which, is_run
 from ..student import make_student
-from ..student.store import load_student
+from ..student.store import load
 from .detector import Detector, built_detector, student_detector
 from .workspace import Workspace, without_weights
 
@@ -74,7 +74,7 @@ def open_target(target: Target, workspace: Workspace) -> Detector:
     """
     if target.student is not None:
         workspace.say(f"model: {target.title}, built and captured again, its weights from {target.student}")
-        return student_detector(load_student(target.student))
+        return student_detector(load(target.student))
     if target.which == "off":
         student = make_student(workspace.source, target.recipe)
         student.switch_off()

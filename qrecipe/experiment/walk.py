@@ -18,7 +18,7 @@ from ..run.folder import RunFolder
 from ..run.layout import BEST, LAST, MODELS, PICTURE
 from ..run.summary import ROWS, Summary, SummaryRow
 from ..student import CalibrationReport, Student, calibrate, make_student, real_valued
-from ..student.store import description, save_student
+from ..student.store import description, save
 from ..train.loop import fit
 from ..train.module import TrainingModule
 from ..train.protocols import Watcher
@@ -47,7 +47,7 @@ class Walk:
         plan = student.plan
         self.run.write_plan(describe(plan))
         self._say_plan(plan)
-        teacher = make_student(self.workspace.teacher_source, real_valued(recipe, targets=True), "teacher")
+        teacher = make_student(self.workspace.teacher_source, real_valued(recipe, targets=True), part="teacher")
         module = TrainingModule(student, teacher if recipe.distill.targets else None)
         # A detector that is trained as it is has no teacher to compare with, only its own beginning.
         first = "teacher" if plan.quantizers or plan.alignments or recipe.teacher is not None else "start"
@@ -56,11 +56,11 @@ class Walk:
             self._calibrate(student)
         if recipe.train.epochs:
             self._train(module, "student")
-        save_student(student, self.run.path / MODELS["trained"])
+        save(student, self.run.path / MODELS["trained"])
         if plan.quantizers and recipe.train.control and recipe.train.epochs:
-            control = make_student(self.workspace.teacher_source, real_valued(recipe), "teacher")
+            control = make_student(self.workspace.teacher_source, real_valued(recipe), part="teacher")
             self._train(TrainingModule(control), "control")
-            save_student(control, self.run.path / MODELS["control"])
+            save(control, self.run.path / MODELS["control"])
         summary = self._summary(student, teacher, first)
         self.run.finish(summary)
         return summary
@@ -96,7 +96,7 @@ class Walk:
             spec = self.recipe.quantize.calibration
             report = calibrate(student, list(islice(self._batches(student, "train", spec.batch_size), spec.batches)))
             self._say_calibration(report)
-            save_student(student, folder)
+            save(student, folder)
             self.run.finish_phase("calibration", report.to_dict())
         self.run.phase("calibrated", lambda: self._score(student, "val", ROWS["calibrated"])[0].to_dict())
 
@@ -156,7 +156,7 @@ class Walk:
         recipe, path = self.recipe, self.run.path
         models = {first: teacher}
         if (path / MODELS["control"]).exists():
-            models["control"] = make_student(self.workspace.teacher_source, real_valued(recipe), "teacher")
+            models["control"] = make_student(self.workspace.teacher_source, real_valued(recipe), part="teacher")
         if (path / MODELS["calibrated"]).exists():
             models["calibrated"] = make_student(self.workspace.source, recipe)
         for name, own in models.items():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..graph.captured import Captured
 from ..plan.plan import Plan
+from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
 from .decompose_attention import decompose_attention
 from .expose_taps import expose, expose_taps
 from .fold_batch_norm import fold_batch_norm
@@ -36,7 +37,7 @@ def run_passes(captured: Captured, plan: Plan) -> list[PassReport]:
         reports.append(report)
     parameter = next((value for value in captured.root.parameters() if value.is_floating_point()), None)
     if parameter is not None:  # new modules follow the model's floating-point type and device
-        for name in ("fake_quantizers", "alignments"):
+        for name in (FAKE_QUANTIZERS, ALIGNMENTS):
             if hasattr(captured.root, name):
                 captured.root.get_submodule(name).to(device=parameter.device, dtype=parameter.dtype)
     return reports

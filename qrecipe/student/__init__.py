@@ -1,7 +1,10 @@
 """A compiled student: made, calibrated, saved."""
 
 from .calibrate import CalibrationReport, calibrate
-from .compile import Source, capture_source, compile, make_plan, make_student, plan_size, real_valued
+from .compile import compile
+from .make import make_plan, make_student, plan_size, real_valued
+from .source import Source, capture_source
+from .store import load, save
 from .student import Student
 
 __all__ = [
@@ -11,8 +14,10 @@ __all__ = [
     "calibrate",
     "capture_source",
     "compile",
+    "load",
     "make_plan",
     "make_student",
     "plan_size",
     "real_valued",
+    "save",
 ]

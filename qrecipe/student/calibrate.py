@@ -13,6 +13,7 @@ from ..data.batch import Batch
 from ..errors import CalibrationError
 from ..graph.program import GraphMode
 from ..quantizers import FakeQuantizer
+from ..vocabulary import LOGITS
 from .student import Student
 
 
@@ -88,7 +89,7 @@ def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:
 
 def _logit_error(student: Student, layer: int, batch: Batch) -> float | None:
     """How much of the attention logits' energy one layer's alignment changes on one batch."""
-    name = f"decoder.cross_attention.logits.{layer}"
+    name = f"{LOGITS}.{layer}"
     inputs = _inputs(student, batch)
     before = student.run(inputs, mode="eval", taps=True).taps.get(name)
     student.query_alignments[layer].mode = "on"

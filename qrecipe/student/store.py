@@ -16,21 +16,22 @@ from ..models.loading.build import build_model
 from ..recipe import recipe_from_mapping
 from ..recipe.definition import InputSpec, Recipe
 from ..run.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
-from .compile import Source, capture_source, make_student, real_valued
+from .make import make_student, real_valued
+from .source import Source, capture_source
 from .student import Student
 
 
-def save_student(student: Student, folder: Path) -> None:
-    """Write a student into a folder, in place of the one that is there.
+def save(student: Student, folder: Path | str) -> None:
+    """Write a student's weights, ranges and recipe into a folder, in place of the one that is there.
 
     Raises:
         RunError: the file system refuses it; what was there is intact.
     """
-    save_checkpoint(folder, Checkpoint(weights=student.state_dict(), extra=description(student)))
+    save_checkpoint(Path(folder), Checkpoint(weights=student.state_dict(), extra=description(student)))
 
 
 def description(student: Student) -> dict[str, Any]:
-    """What a checkpoint's manifest needs beside the weights, for ``load_student`` to rebuild a student. Plain data."""
+    """What a checkpoint's manifest needs beside the weights, for ``load`` to rebuild a student. Plain data."""
     label_map = student.label_map
     return {
         "recipe": _rebuilding(student),
@@ -50,16 +51,17 @@ def _rebuilding(student: Student) -> dict[str, Any]:
     return source
 
 
-def load_student(folder: Path, model: nn.Module | None = None) -> Student:
-    """Rebuild a student from its folder: build the model, capture it, apply the recipe, load every weight.
+def load(folder: Path | str, model: nn.Module | None = None) -> Student:
+    """Rebuild a student from its folder, in evaluation mode: build the model, capture it, apply the recipe, load.
 
     Args:
-        model: needed where the recipe names no architecture and no factory; only its structure is read.
+        model: needed after ``qrecipe.compile``, which sees no data; only its structure is read.
 
     Raises:
         TrainError: the folder is no student, or damaged. ModelError: the model cannot be rebuilt.
         CaptureError, PlanError: as ``compile``.
     """
+    folder = Path(folder)
     extra = load_checkpoint(folder).extra
     if "recipe" not in extra:
         raise ModelError("this checkpoint was not written by save()", where=str(folder))
@@ -89,7 +91,7 @@ def _source(
         raise ModelError(
             "the recipe of this student names no data, so its model cannot be rebuilt",
             where=str(folder),
-            remedy="give the model: Student.load(folder, model)",
+            remedy="give the model: qrecipe.load(folder, model)",
         )
     categories = sorted(label_map.names.items())
     built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True, label_map=label_map)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -15,12 +14,11 @@ from ..graph.flow import within
 from ..graph.graph_model import GraphModel
 from ..graph.program import GraphMode, Program
 from ..models.families import Family
-from ..passes.insert_alignment import ALIGNMENTS
-from ..passes.insert_fake_quant import FAKE_QUANTIZERS
 from ..plan import Plan
 from ..quantizers import FakeQuantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
+from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
 
 
 @final
@@ -114,27 +112,3 @@ class Student(GraphModel):
     def is_backbone(self, parameter: str) -> bool:
         """Whether a parameter belongs to the backbone (for its learning rate)."""
         return any(within(parameter, path) for path in self.plan.backbone)
-
-    def save(self, folder: Path | str) -> None:
-        """Write weights, ranges and recipe into a folder, in place of a student that is there.
-
-        Raises:
-            RunError: the file system refuses it; what was there is intact.
-        """
-        from .store import save_student
-
-        save_student(self, Path(folder))
-
-    @classmethod
-    def load(cls, folder: Path | str, model: nn.Module | None = None) -> Student:
-        """Rebuild a student from its folder, in evaluation mode.
-
-        Args:
-            model: needed after ``qrecipe.compile``, which sees no data; only its structure is read.
-
-        Raises:
-            TrainError: the folder is no student, or damaged. ModelError: the model cannot be rebuilt.
-        """
-        from .store import load_student
-
-        return load_student(Path(folder), model)

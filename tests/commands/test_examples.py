@@ -12,7 +12,7 @@ import torch
 
 from qrecipe.cli import main
 from qrecipe.recipe import load_recipe
-from qrecipe.student.store import load_student
+from qrecipe.student.store import load
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -40,7 +40,7 @@ def test_own_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "distill " in out
     assert "saved and loaded" in out
     pixels = torch.rand(1, 3, 64, 64)
-    loaded = load_student(folder, left["built"].model)
+    loaded = load(folder, left["built"].model)
     assert torch.equal(left["student"].eval()(pixels)["logits"], loaded(pixels)["logits"])
 
 

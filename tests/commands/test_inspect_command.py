@@ -9,7 +9,7 @@ import pytest
 import tiny_commands as tiny
 from tiny_commands import Finished
 
-from qrecipe.structure.cross_attention import TAPS
+from qrecipe.vocabulary import TAPS
 
 
 def test_a_recipe_a_run_and_a_student(finished: Finished) -> None:

@@ -19,7 +19,8 @@ from qrecipe.graph.captured import Captured
 from qrecipe.structure.operands import PASSIVE
 from qrecipe.structure.operations import find_operations
 from qrecipe.structure.outputs import leaf_names
-from qrecipe.structure.roles import ROLES, Roles, discover_roles, role_matches
+from qrecipe.structure.roles import Roles, discover_roles, role_matches
+from qrecipe.vocabulary import ROLES
 
 # Module globs in order; the first that matches says which role each weighted layer and attention must have.
 EXPECTED = {

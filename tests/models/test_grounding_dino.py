@@ -16,7 +16,7 @@ from qrecipe.models.families.grounding_dino import phrases_of
 from qrecipe.models.loading.build import build_model
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import LossSpec, ModelSpec, WeightsSource
-from qrecipe.student import Student, capture_source, make_student
+from qrecipe.student import capture_source, load, make_student, save
 
 SMALLER = {**GROUNDING_DINO, "num_feature_levels": 2, "backbone_config": {**RESNET, "out_features": ["stage4"]}}
 PETS = [(1, "dog"), (3, "Tabby cat"), (7, "bird")]
@@ -151,8 +151,8 @@ def test_a_saved_student_keeps_its_prompt(tmp_path: Path) -> None:
     family = build_family(model, LossSpec())
     source = capture_source(model, family, replace(family.default_input, size=(128, 160), shortest=None, longest=None))
     student = make_student(replace(source, label_map=built.label_map), recipe)
-    student.save(tmp_path / "student")
-    loaded = Student.load(tmp_path / "student")
+    save(student, tmp_path / "student")
+    loaded = load(tmp_path / "student")
     images = some_images(1, 64, 96)
     assert loaded.recipe.model.config["prompt_ids"] == PROMPT
     torch.testing.assert_close(loaded.predict(images).logits, student.eval().predict(images).logits, rtol=0, atol=0)

@@ -22,7 +22,7 @@ from qrecipe.recipe.definition import LossSpec
 from qrecipe.structure.operations import find_operations
 from qrecipe.structure.roles import discover_roles
 from qrecipe.student import calibrate, make_student, real_valued
-from qrecipe.student.store import load_student, save_student
+from qrecipe.student.store import load, save
 from qrecipe.train.module import TrainingModule
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -145,9 +145,9 @@ def test_a_step_moves_every_scale_and_the_student_is_stored(own: Own, tmp_path: 
             assert parameter.grad is not None, f"{name}.{key}"
             assert torch.isfinite(parameter.grad).all(), f"{name}.{key}"
     assert sum(bool(one.scale.grad.abs().sum() > 0) for one in student.quantizers.values()) > 10
-    save_student(student.eval(), tmp_path / "student")
+    save(student.eval(), tmp_path / "student")
     fresh = prepared(own.build(), seed=9)
-    loaded = load_student(tmp_path / "student", fresh)
+    loaded = load(tmp_path / "student", fresh)
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in student.state_dict().items())
     pixels, mask = images(2, 64, 96)
     family = own.specimen.family

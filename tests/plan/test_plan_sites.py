@@ -13,8 +13,8 @@ from toys import captured_toy
 
 from qrecipe.errors import PlanError, RecipeErrors
 from qrecipe.plan import Plan, build_plan, describe
-from qrecipe.structure.cross_attention import TAPS
 from qrecipe.student import real_valued
+from qrecipe.vocabulary import TAPS
 
 ATTENTION = "layers.1.cross_attention"
 

@@ -31,9 +31,8 @@ from qrecipe.recipe import (
     schema,
 )
 from qrecipe.recipe.schema_check import schema_text
-from qrecipe.structure.cross_attention import TAPS
-from qrecipe.structure.roles import OVERRIDABLE
 from qrecipe.train.schedule import SHAPES
+from qrecipe.vocabulary import OVERRIDABLE, TAPS
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks").rglob("*.yaml")])

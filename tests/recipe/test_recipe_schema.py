@@ -18,9 +18,8 @@ from qrecipe.quantizers.calibration.ranges import INITIALISERS
 from qrecipe.quantizers.kinds import QUANTIZERS
 from qrecipe.recipe import OptimizerSpec, QuantizerSpec, Recipe, Rule, definition, schema
 from qrecipe.recipe import names as recipe_names
-from qrecipe.structure.cross_attention import TAPS
-from qrecipe.structure.roles import OVERRIDABLE
 from qrecipe.train.schedule import SHAPES
+from qrecipe.vocabulary import ALIGNABLE, OPERAND_KINDS, OVERRIDABLE, TAPS
 
 #: Fields that come from no key, and keys that become another field.
 NOT_KEYS = {Recipe: {"source", "marks"}, Rule: {"path"}}
@@ -197,17 +196,17 @@ def test_names_are_those_of_the_schema_and_of_the_tables() -> None:
         (quantizer["init"]["enum"], (*recipe_names.INITIALISERS, None), (*INITIALISERS, None)),
         (target["loss"]["enum"], recipe_names.LOSSES, LOSSES),
         (target["match"]["properties"]["kind"]["enum"], recipe_names.MATCHERS, MATCHERS),
-        (target["at"]["enum"], recipe_names.TAPS, TAPS),
-        (schema()["$defs"]["align"]["properties"]["at"]["enum"], recipe_names.ALIGNABLE, recipe_names.ALIGNABLE),
         (schedule["name"]["enum"], recipe_names.SCHEDULES, SHAPES),
-        (model["roles"]["properties"], recipe_names.ROLES, OVERRIDABLE),
     ):
         assert list(offered) == list(named) == list(table)
-    assert set(recipe_names.ALIGNABLE) < set(recipe_names.TAPS)
+    assert target["at"]["enum"] == list(TAPS)
+    assert schema()["$defs"]["align"]["properties"]["at"]["enum"] == list(ALIGNABLE)
+    assert list(model["roles"]["properties"]) == list(OVERRIDABLE)
+    assert set(ALIGNABLE) < set(TAPS)
     assert set(model["family"]["examples"]) <= set(FAMILIES)
     assert set(model["architecture"]["examples"]) <= {"demo", *FAMILY_OF_TYPE}
     assert {word for words in recipe_names.GRANULARITIES.values() for word in words} == set(quantizer["per"]["enum"])
-    assert set(recipe_names.GRANULARITIES) == set(recipe_names.OPERANDS)
+    assert set(recipe_names.GRANULARITIES) == set(OPERAND_KINDS)
     assert set(recipe_names.OFFSET_QUANTIZERS) < set(recipe_names.QUANTIZERS)
     assert schema()["properties"]["version"]["enum"] == [recipe_names.VERSION]
     kinds = schema()["properties"]["train"]["properties"]["optimizer"]["properties"]["name"]["enum"]

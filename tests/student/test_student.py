@@ -15,8 +15,8 @@ from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import CaptureError, ModelError, PlanError
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
-from qrecipe.structure.roles import ROLES
 from qrecipe.student import Student, calibrate, compile, make_student, plan_size
+from qrecipe.vocabulary import ROLES
 
 
 def calibrated(specimen: Specimen, **parts: object) -> Student:
@@ -55,7 +55,7 @@ def test_denoising_is_asked_of_the_model_that_trains(toy: Specimen, teacher: boo
     with pytest.raises(PlanError, match=r"train\.loss\.denoising: generic has no denoising branch.*null"):
         make_student(toy.source, recipe)
     if teacher:  # it never trains
-        assert make_student(toy.source, recipe, "teacher")
+        assert make_student(toy.source, recipe, part="teacher")
 
 
 def test_compiling_changes_nothing_in_the_source(toy: Specimen) -> None:

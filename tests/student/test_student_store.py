@@ -18,7 +18,7 @@ from qrecipe.plan import describe
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.student import Student, calibrate, capture_source, make_student, real_valued
-from qrecipe.student.store import load_student, save_student
+from qrecipe.student.store import load, save
 
 
 def assert_same(student: Student, other: Student) -> None:
@@ -48,8 +48,8 @@ def test_a_trained_student_over_a_given_model(toy: Specimen, tmp_path: Path) -> 
         for parameter in student.parameters():
             parameter.mul_(1.01)
     student.set_stage(["backbone", "decoder.*"])
-    save_student(student, tmp_path / "student")
-    other = load_student(tmp_path / "student", prepared(ToyDetector(), seed=9))
+    save(student, tmp_path / "student")
+    other = load(tmp_path / "student", prepared(ToyDetector(), seed=9))
     assert not other.training
     assert_same(student, other)
 
@@ -64,15 +64,15 @@ def test_students_without_quantizers(
     student = toy.student(recipe)
     if align:
         calibrate(student, [toy.batch()])
-    save_student(student, tmp_path / "one")
-    assert_same(student, load_student(tmp_path / "one", toy.eager()))
+    save(student, tmp_path / "one")
+    assert_same(student, load(tmp_path / "one", toy.eager()))
 
 
 def test_a_teacher_is_saved_as_one(toy: Specimen, tmp_path: Path) -> None:
     """Its recipe says quantize; it was compiled without."""
     student = toy.student(real_valued(a_recipe(W4A4, align=ALIGN, targets=TARGETS), targets=True))
-    save_student(student, tmp_path / "teacher")
-    other = load_student(tmp_path / "teacher", toy.eager())
+    save(student, tmp_path / "teacher")
+    other = load(tmp_path / "teacher", toy.eager())
     assert not other.quantizers
     assert_same(student, other)
 
@@ -95,8 +95,8 @@ def test_a_student_that_builds_its_own_model(tmp_path: Path) -> None:
     pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     batch = small_batch(pixels)
     calibrate(student, [batch])
-    save_student(student, tmp_path / "demo")
-    other = load_student(tmp_path / "demo")
+    save(student, tmp_path / "demo")
+    other = load(tmp_path / "demo")
     assert_same(student, other)
     assert isinstance(other.label_map, LabelMap)
     assert other.label_map.category_to_class == {3: 0, 7: 1}
@@ -112,35 +112,35 @@ def small_batch(pixels: torch.Tensor):  # type: ignore[no-untyped-def]
 def test_the_wrong_model_is_refused(toy: Specimen, tmp_path: Path) -> None:
     student = toy.student(a_recipe(W4A4))
     calibrate(student, [toy.batch()])
-    save_student(student, tmp_path / "student")
+    save(student, tmp_path / "student")
     with pytest.raises(TrainError, match="another structure"):
-        load_student(tmp_path / "student", prepared(ToyDetector(columns=6)))
+        load(tmp_path / "student", prepared(ToyDetector(columns=6)))
 
 
 def test_a_model_is_needed_where_the_data_is_unknown(toy: Specimen, tmp_path: Path) -> None:
-    save_student(toy.student(a_recipe()), tmp_path / "student")
-    with pytest.raises(ModelError, match=r"give the model: Student\.load"):
-        load_student(tmp_path / "student")
+    save(toy.student(a_recipe()), tmp_path / "student")
+    with pytest.raises(ModelError, match=r"give the model: qrecipe\.load"):
+        load(tmp_path / "student")
 
 
 def test_what_is_no_student_is_refused(toy: Specimen, tmp_path: Path) -> None:
     with pytest.raises(TrainError):
-        load_student(tmp_path / "nothing", toy.eager())
-    save_student(toy.student(a_recipe()), tmp_path / "student")
+        load(tmp_path / "nothing", toy.eager())
+    save(toy.student(a_recipe()), tmp_path / "student")
     manifest = tmp_path / "student" / "manifest.json"
     data = json.loads(manifest.read_text())
     del data["extra"]["recipe"]
     manifest.write_text(json.dumps(data))
     with pytest.raises(ModelError, match="was not written by save"):
-        load_student(tmp_path / "student", toy.eager())
+        load(tmp_path / "student", toy.eager())
 
 
 def test_saving_replaces_what_is_there(toy: Specimen, tmp_path: Path) -> None:
     student = toy.student(a_recipe(W4A4))
-    save_student(student, tmp_path / "student")
+    save(student, tmp_path / "student")
     with torch.no_grad():
         next(student.parameters()).add_(1)
-    save_student(student, tmp_path / "student")
+    save(student, tmp_path / "student")
     stored = load_checkpoint(tmp_path / "student").weights
     assert all(torch.equal(stored[key], value) for key, value in student.state_dict().items())
     assert [path.name for path in tmp_path.iterdir()] == ["student"]

@@ -1,0 +1,108 @@
+"""A detector that is captured and verified: the source of any number of students."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from ..capture import capture, verify
+from ..data.labels import LabelMap
+from ..errors import CaptureError
+from ..graph.captured import Captured
+from ..graph.inputs import image_shape
+from ..models.families import Family
+from ..models.open_windows import open_windows
+from ..recipe.definition import InputSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A captured, verified detector, from which any number of students are made."""
+
+    captured: Captured
+    family: Family
+    input: InputSpec
+    label_map: LabelMap | None = None
+
+
+def capture_source(
+    model: nn.Module,
+    family: Family,
+    image_input: InputSpec,
+    example: Tensor | None = None,
+    label_map: LabelMap | None = None,
+) -> Source:
+    """Capture a model in both modes, and verify it at two other sizes, outputs and gradients.
+
+    Raises:
+        CaptureError: as ``compile``.
+    """
+    parameter = next((value for value in model.parameters() if value.is_floating_point()), None)
+    dtype = parameter.dtype if parameter is not None else torch.float32
+    device = parameter.device if parameter is not None else torch.device("cpu")
+
+    def images(batch: int, height: int, width: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(height * 10_007 + width)
+        pixels = torch.rand(batch, 3, height, width, generator=generator, dtype=dtype).to(device)
+        mask = torch.ones(batch, height, width, dtype=torch.int64, device=device)
+        mask[0, height * 3 // 4 :] = 0  # real padding, so that masks are seen to matter
+        return family.inputs(pixels, mask)
+
+    if example is None:
+        height, width = _example_size(image_input)
+        first = images(2, height, width)
+    else:
+        example = _unlike(example)
+        height, width = int(example.shape[-2]), int(example.shape[-1])
+        first = family.inputs(example, None)
+    with open_windows(model):  # the comparison below is with the model's own code
+        captured = capture(model, family.forward, first)
+    tried: list[dict[str, Tensor]] = []
+    for high, wide in _around(height, width):
+        others = [
+            images(1, _near(high, 32), _near(wide, -32)),
+            images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
+        ]
+        if verify(captured, model, family.forward, others):
+            break
+        tried += others
+    else:
+        raise CaptureError(
+            "the model itself runs at none of the sizes at which its capture was to be verified: "
+            + ", ".join(str(image_shape(inputs)) for inputs in tried),
+            where=type(model).__name__,
+            remedy="give example_inputs of a size that the model takes, with other sizes near it",
+        )
+    return Source(captured, family, image_input, label_map)
+
+
+def _example_size(image_input: InputSpec) -> tuple[int, int]:
+    """A size to capture at. Height and width differ, so that they are not taken for one symbol."""
+    if image_input.size is not None:
+        height, width = image_input.size
+        return (height, width if width != height else width + 32)
+    return (256, 320)
+
+
+VERIFIED = 128 * 160
+"""Pixels of an image at which a capture is compared with its model: gradients of a large image would take minutes."""
+
+
+def _around(height: int, width: int) -> list[tuple[int, int]]:
+    """Sizes near which a capture is compared with its model: a smaller one first, where a model may take it."""
+    share = (VERIFIED / (height * width)) ** 0.5
+    return [*([(int(height * share), int(width * share))] if share < 1 else []), (height, width)]
+
+
+def _unlike(example: Tensor) -> Tensor:
+    """At least two images whose height and width differ: equal sizes, and a size of 1, would be taken for constants."""
+    if example.shape[0] == 1:
+        example = example.repeat(2, 1, 1, 1)
+    return nn.functional.pad(example, (0, 32)) if example.shape[-1] == example.shape[-2] else example
+
+
+def _near(extent: int, step: int) -> int:
+    """A size near ``extent``, on the grid of 32 pixels that detectors with several scales ask for."""
+    return max(64, (extent + step) // 32 * 32)
