@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..vocabulary import OPERAND_KINDS, OperandKind
-from .definition import KeyPath, dotted
+from .definition import SPLITS, KeyPath, dotted
 from .document import Document, LocatedError, shown
 from .names import GRANULARITIES, OFFSET_QUANTIZERS, default_offset
 
@@ -181,7 +181,7 @@ def _check_data(data: Any) -> Iterator[Finding]:
                 remedy = "give images, a folder, and annotations, a COCO json"
                 yield ("data", split), f"format: coco needs data.{split}", remedy
     elif "format" not in section:  # a synthetic set that is asked for may stand beside splits that are not read
-        for split in _given(section, "train", "val", "test"):
+        for split in _given(section, *SPLITS):
             what = "a split is given, but data is synthetic where no format is"
             yield ("data", split), what, "set data.format: coco"
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from qrecipe.errors import RunError
-from qrecipe.run import RunFolder, Summary, SummaryRow, describe_environment, environment
-from qrecipe.run.folder import differences
+from qrecipe.run import environment
+from qrecipe.run.environment import describe_environment
+from qrecipe.run.folder import RunFolder, differences
 from qrecipe.run.lock import RunLock
+from qrecipe.run.summary import Summary, SummaryRow
 
 RECIPE: dict[str, Any] = {"name": "tiny", "train": {"stages": [{"epochs": 3}], "betas": [0.9, 0.99]}, "output": "a"}
 TEXT = "name: tiny\n"
