@@ -22,7 +22,7 @@ GROUND = {"errors", "placement", "plain_text", "processes", "vocabulary"}
 
 # What each room or module at the top may import beside itself and the ground. An import that points back is a cycle.
 ALLOWED: dict[str, set[str]] = {
-    **dict.fromkeys(GROUND, set[str]()),
+    **{name: set[str]() for name in GROUND},
     "recipe": set(),
     "graph": set(),
     "capture": {"graph"},
