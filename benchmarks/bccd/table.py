@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from qrecipe.run import RunFolder, SummaryRow
+from qrecipe.run.folder import RunFolder
+from qrecipe.run.summary import SummaryRow
 
 
 def last_row(folder: Path) -> SummaryRow:

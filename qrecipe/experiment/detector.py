@@ -9,10 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from ..data.labels import LabelMap
-from ..detection.prediction import Prediction
+from ..detection.prediction import Prediction, Scores
 from ..errors import EvaluateError
-from ..evaluate import Evaluation, Kind, evaluate_model
+from ..evaluate import Evaluation, evaluate_model
 from ..models.loading.build import Built
+from ..placement import placement_of
 from ..recipe.definition import InputSpec
 from ..student import Student
 from .workspace import Workspace
@@ -28,7 +29,7 @@ class Detector:
     predict: Callable[[Tensor, Tensor | None], Prediction]
     input: InputSpec
     label_map: LabelMap
-    scores: Kind
+    scores: Scores
 
 
 def student_detector(student: Student) -> Detector:
@@ -40,10 +41,10 @@ def student_detector(student: Student) -> Detector:
     if student.label_map is None:
         raise EvaluateError("the student knows no categories")
     student.eval()
-    parameter = next(student.parameters())
 
     def predict(pixels: Tensor, mask: Tensor | None) -> Prediction:
-        return student.predict(pixels.to(parameter), None if mask is None else mask.to(parameter.device))
+        placement = placement_of(student)
+        return student.predict(placement.place(pixels), None if mask is None else placement.place(mask))
 
     return Detector(predict, student.input, student.label_map, student.family.scores)
 

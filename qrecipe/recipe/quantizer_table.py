@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .names import Offset, Operand
+from ..vocabulary import OperandKind
+from .names import Offset
+
+Offsets = Mapping[OperandKind, tuple[Offset, ...]]
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,16 @@ class QuantizerRow:
 
     code: str
     trained: bool
-    offsets: Mapping[Operand, tuple[Offset, ...]]
+    offsets: Offsets
 
 
-SYMMETRIC: dict[Operand, tuple[Offset, ...]] = {"weight": ("none",), "activation": ("none",), "attention": ("none",)}
+SYMMETRIC: Offsets = {
+    "weight": ("none",),
+    "activation": ("none",),
+    "attention": ("none",),
+}
 #: Weights are symmetric unless a recipe says otherwise.
-AFFINE: dict[Operand, tuple[Offset, ...]] = {
+AFFINE: Offsets = {
     "weight": ("none", "integer", "real"),
     "activation": ("integer", "none", "real"),
     "attention": ("integer", "none", "real"),
@@ -50,12 +57,12 @@ INITIALISERS: dict[str, str] = {
 }
 
 
-def default_offset(operand: Operand, quantizer: str) -> Offset:
+def default_offset(operand: OperandKind, quantizer: str) -> Offset:
     """The offset that an operand's quantizer has where the recipe gives none."""
     return QUANTIZERS[quantizer].offsets[operand][0]
 
 
-def quantizers_of(operand: Operand, offset: Offset | None = None) -> list[str]:
+def quantizers_of(operand: OperandKind, offset: Offset | None = None) -> list[str]:
     """The quantizers that take an operand, with a certain offset or with any."""
     allowed = {name: row.offsets.get(operand, ()) for name, row in QUANTIZERS.items()}
     return [name for name, offsets in allowed.items() if (offset in offsets if offset else offsets)]

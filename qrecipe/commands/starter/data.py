@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ...data.coco import read_json
 from ...errors import DataError
+from ...recipe.definition import SPLITS
 from .model import plain_name
 
-SPLITS = ("train", "val", "test")
 WORDS = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
