@@ -1,4 +1,4 @@
-"""What an experiment tells whoever listens. It prints nothing: a terminal, a tracker or a notebook makes of it what it likes.
+"""What an experiment tells whoever listens: a terminal, a tracker, a notebook. It prints nothing itself.
 
 A listener is any callable that takes an event. It is called in the order in which things happen, and what it raises
 ends the experiment.
@@ -48,6 +48,8 @@ class CaptureStarted:
 
 @dataclass(frozen=True)
 class CaptureEnded:
+    """model: its class. warnings: in what the graphs may differ from it."""
+
     model: str
     warnings: tuple[str, ...] = ()
 
@@ -79,11 +81,15 @@ class PhaseEnded:
 
 @dataclass(frozen=True)
 class Planned:
+    """What will be done to the model."""
+
     plan: Plan
 
 
 @dataclass(frozen=True)
 class Calibrated:
+    """First ranges and alignments are found."""
+
     report: CalibrationReport
 
 
@@ -117,12 +123,14 @@ class BestChosen:
 
 @dataclass(frozen=True)
 class PictureDrawn:
+    """Detections beside their ground truth."""
+
     path: Path
 
 
 @dataclass(frozen=True)
 class RunEnded:
-    """repeated: False of a run that was finished before, and only looked at."""
+    """already: it was finished before, and is not repeated."""
 
     folder: Path
     summary: Summary
