@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
 from torch import Tensor
 
 from qrecipe.errors import RunError, TrainError
@@ -24,6 +23,7 @@ from qrecipe.train.protocols import Trainable
 from qrecipe.train.records import FitResult, Records
 from qrecipe.train.schedule import stage_of
 from qrecipe.train.trainer import Trainer
+from tests.tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
 
 SPEC = TrainSpec(
     stages=(StageSpec("backbone", 2, ("backbone.*",)), StageSpec("full", 3)),
