@@ -10,7 +10,7 @@ from typing import Any
 from ..experiment.target import find_target
 from ..experiment.workspace import Say, Workspace
 from ..plan import Anatomy, anatomy
-from ..student import make_plan, plan_size, real_valued
+from ..student import make_plan, real_valued
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def inspect(
     recipe = real_valued(find_target(path, "real", overrides, random_weights, data=False).recipe)
     workspace = Workspace(recipe, ("train",), say, placeholder=True)
     source, built = workspace.source, workspace.built
-    captured = source.captured.copy()
-    plan = make_plan(source, recipe, captured, image_size or plan_size(source.input))
+    structure = source.structure(recipe.model.roles)
+    plan = make_plan(source, recipe, image_size)
     return Inspection(
         name=recipe.name,
         model=type(built.model).__name__,
@@ -64,6 +64,6 @@ def inspect(
         input=asdict(source.input),
         classes=source.family.classes,
         scores=source.family.scores,
-        anatomy=anatomy(captured, plan),
+        anatomy=anatomy(source.captured.root, structure, plan),
         notes=(*built.messages, *source.family.notes),
     )
