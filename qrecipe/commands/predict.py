@@ -137,4 +137,4 @@ def _detect(detector: Detector, picture: Image.Image, number: int) -> list[dict[
     sample = fit(Sample(picture, np.zeros((0, 4)), np.zeros(0, dtype=np.int64)), detector.input)
     prediction = detector.predict(to_tensor(sample.image, detector.input)[None], None)
     sizes = torch.tensor([[picture.height, picture.width]])
-    return detections(prediction, image_ids=[number], sizes=sizes, label_map=detector.label_map, kind=detector.scores)
+    return detections(prediction, image_ids=[number], sizes=sizes, label_map=detector.label_map, scores=detector.scores)

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ..data.labels import LabelMap
-from ..detection.prediction import Prediction
+from ..detection.prediction import Prediction, Scores
 from ..errors import EvaluateError
-from ..evaluate import Evaluation, Kind, evaluate_model
+from ..evaluate import Evaluation, evaluate_model
 from ..models.loading.build import Built
 from ..placement import placement_of
 from ..recipe.definition import InputSpec
@@ -29,7 +29,7 @@ class Detector:
     predict: Callable[[Tensor, Tensor | None], Prediction]
     input: InputSpec
     label_map: LabelMap
-    scores: Kind
+    scores: Scores
 
 
 def student_detector(student: Student) -> Detector:
