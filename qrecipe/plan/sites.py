@@ -106,6 +106,7 @@ def plan_sites(structure: Structure, judged: Mapping[str, Verdict], *, aligned: 
             size=size,
             batched=facts.batched,
             note=note,
+            extents=facts.extents,
         )
     return sites
 

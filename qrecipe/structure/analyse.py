@@ -113,6 +113,7 @@ def _site(
         tensor=source.name if isinstance(source, fx.Node) else "",
         shape=shape,
         text=symbols.text(shape),
+        extents=tuple(int(extent) if is_number(extent) else None for extent in shape),
         channel_axis=1 if operation.operator == "conv_transpose" else 0,
         heads=int(shape[1]) if has_heads else 0,
         batched=operand.kind != "weight" and symbols.batched(shape),

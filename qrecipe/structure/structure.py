@@ -31,7 +31,8 @@ class SiteFacts:
 
     name: the site's. operation: its first operation. operand: its name there; slot: where it stands.
     tensor: the node that it reads, by which sites of one program share a quantizer; "" where it has none yet.
-    shape: of the operand, with symbols; text: the same for people.
+    shape: of the operand, with symbols; text: the same for people; extents: as numbers, None for one that changes with
+        the batch or the image.
     channel_axis: the dimension of a weight's output channels. heads: of an operand with a dimension of them, else 0.
     batched: whether dimension 0 holds the batch. aligned: whether an alignment of queries changes what it reads.
     """
@@ -46,6 +47,7 @@ class SiteFacts:
     tensor: str
     shape: tuple[Extent, ...]
     text: str
+    extents: tuple[int | None, ...]
     channel_axis: int
     heads: int
     batched: bool

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qrecipe.experiment.workspace import Workspace, without_weights
+from qrecipe.experiment.workspace import Workspace
 from qrecipe.recipe import load_recipe, recipe_from_mapping
+from qrecipe.recipe.given import without_weights
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -170,7 +171,7 @@ def test_a_teacher_has_its_own_roles(tmp_path: Path) -> None:
 def test_random_weights_are_of_the_seed(finished: Finished) -> None:
     def first(seed: int) -> float:
         recipe = load_recipe(finished.recipe, [f"seed={seed}"])
-        model = Workspace(recipe, ("val",), lambda text: None).built.model
+        model = Workspace(recipe, ("val",), lambda event: None).built.model
         return next(model.parameters()).flatten()[0].item()
 
     assert first(0) == first(0) != first(1)
