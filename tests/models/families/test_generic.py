@@ -278,7 +278,7 @@ class Theirs:
 dataclass_of_theirs = Theirs
 
 
-def test_transformers_detector_as_generic(self) -> None:
+def test_transformers_detector_as_generic() -> None:
     model = tiny_detr().train()
     family = build_family(model, LossSpec(), name="generic", classes=3)
     assert (family.scores, family.classes) == ("softmax", 3)
