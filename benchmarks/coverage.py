@@ -318,14 +318,16 @@ def train(source: Source, recipe: Recipe, data: Batch) -> tuple[list[float], lis
     targets = bool(recipe.distill.targets)
     teacher = make_student(source, real_valued(recipe, targets=True), part="teacher") if targets else None
     module = TrainingModule(student, teacher).train()
-    optimizer, _ = build_optimizer(student.named_parameters(), recipe.train.optimizer, student.is_backbone)
+    optimizer, _ = build_optimizer(
+        student.named_parameters(), recipe.train.optimizer, student.is_backbone, student.modules()
+    )
     losses, reached = [], set[str]()
     for _ in range(STEPS):
         loss, _parts = module(data)
         optimizer.zero_grad()
         loss.backward()
         for name, quantizer in student.quantizers.items():
-            slope = quantizer.scale.grad
+            slope = quantizer.get_parameter("scale").grad
             if slope is not None and bool(slope.isfinite().all()) and bool((slope != 0).any()):
                 reached.add(name)
         optimizer.step()

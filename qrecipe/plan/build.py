@@ -189,6 +189,7 @@ def _site(
         size=size,
         batched=operand.kind != "weight" and symbols.batched(shape),
         note=note,
+        extents=tuple(int(extent) if is_number(extent) else None for extent in shape),
     )
 
 

@@ -19,6 +19,8 @@ class Site:
         tensor with the same spec share one.
     axis, size: the dimension with scales of its own and how many; axis None is one scale for the tensor.
     batched: whether dimension 0 holds the batch.
+    shape, extents: the operand's, for people, and as numbers: None for one that changes with the batch or the image.
+        Plans in files have the first alone.
     reason: which rule or default decided.
     """
 
@@ -38,6 +40,7 @@ class Site:
     size: int = 1
     batched: bool = False
     note: str = ""
+    extents: tuple[int | None, ...] = ()
 
     @property
     def counts(self) -> bool:

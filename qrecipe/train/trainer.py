@@ -117,7 +117,8 @@ class Trainer(Generic[Student]):
         self.accelerator = make_accelerator(self.spec.precision)
         self.trainable.to(self.accelerator.device)
         self.named = trained_parameters(self.trainable)
-        self.optimizer, self.groups = build_optimizer(self.named, self.spec.optimizer, self._is_backbone)
+        modules = self.trainable.student.modules()
+        self.optimizer, self.groups = build_optimizer(self.named, self.spec.optimizer, self._is_backbone, modules)
         self.settings = fit_settings(self.spec, self.seed, self.steps)
 
     def resume(self) -> int:

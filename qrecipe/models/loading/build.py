@@ -19,7 +19,7 @@ from .factories import call_factory
 from .label_mapping import classes_needed, map_labels
 from .pretrained import load_pretrained
 from .state_dicts import check_keys, fill, reinitialised
-from .weight_files import read_state, state_file
+from .weight_files import read_weights
 
 Categories = Sequence[tuple[int, str]]
 
@@ -174,12 +174,12 @@ def _check_source(spec: ModelSpec, place: Place) -> None:
 def _fill(model: nn.Module, family: Family, spec: ModelSpec, random_weights: bool, place: Place) -> tuple[str, ...]:
     if spec.weights is None or random_weights:
         return ()
-    state = read_state(state_file(spec.weights, place), place)
+    weights = read_weights(spec.weights, place)
     try:
-        differing = fill(model, state, family.is_head)
+        differing = fill(model, weights.state, family.is_head)
     except ModelError as problem:
         raise place.relocated(("weights",), problem) from problem
-    return (reinitialised(differing),) if differing else ()
+    return (*weights.messages, *([reinitialised(differing)] if differing else []))
 
 
 def _family(model: nn.Module, spec: ModelSpec, loss: LossSpec, classes: int | None, place: Place) -> Family:

@@ -20,7 +20,7 @@ from .label_mapping import classes_needed, map_labels, names_of_classes
 from .prompt import set_prompt
 from .quiet import quiet_transformers
 from .state_dicts import Mismatch, restore_tied
-from .weight_files import model_folder, read_state, state_file
+from .weight_files import model_folder, read_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,20 +77,28 @@ def load_pretrained(
         model_class = getattr(transformers, detectors[config.model_type])
         filled = spec.weights is not None and not random_weights
         try:
-            model, loading = _fill(model_class, config, folder, spec, place) if filled else (model_class(config), {})
+            if filled:
+                model, loading, said = _fill(model_class, config, folder, spec, place)
+            else:
+                model, loading, said = model_class(config), {}, ()
         except (ImportError, OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
             path = ("weights",) if filled else ("config",)
             raise place.error(path, f"{model_class.__name__} cannot be built: {error}") from error
         if config.model_type in resnets() and config.backbone_config.model_type == "resnet":
             thaw_resnet(model)
-        return Loaded(model, label_map, loading, messages)
+        return Loaded(model, label_map, loading, (*said, *messages))
 
 
-def _fill(model_class: Any, config: Any, folder: Path | None, spec: ModelSpec, place: Place) -> tuple[nn.Module, Any]:
-    """The model with stored weights, and transformers' account of the keys. It renames keys of older versions."""
+def _fill(
+    model_class: Any, config: Any, folder: Path | None, spec: ModelSpec, place: Place
+) -> tuple[nn.Module, Any, tuple[str, ...]]:
+    """The model with stored weights, transformers' account of the keys, and what is to be said of the files.
+
+    transformers renames keys of older versions.
+    """
     assert spec.weights is not None
-    files = [state_file(spec.weights, place)] if folder is None else sorted(folder.glob("model*.safetensors"))
-    state = own_names({key: value for file in files for key, value in read_state(file, place).items()})
+    weights = read_weights(spec.weights, place, folder)
+    state = own_names(weights.state)
     model, loading = model_class.from_pretrained(
         None,
         config=config,
@@ -100,7 +108,7 @@ def _fill(model_class: Any, config: Any, folder: Path | None, spec: ModelSpec, p
         dtype=torch.float32,
     )
     restore_tied(model, state)
-    return model, loading
+    return model, loading, weights.messages
 
 
 def check_type(config: Any, spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> None:

@@ -60,5 +60,5 @@ def test_what_is_no_model(tmp_path: Path) -> None:
 def test_the_weights_are_needed(tmp_path: Path) -> None:
     tiny_detr().save_pretrained(tmp_path)  # type: ignore[operator]
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"holds pytorch_model\.bin and no model\.safetensors"):
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin holds safetensors under another name"):
         stored_architecture(WeightsSource(folder=tmp_path), Place(error_at_model))
