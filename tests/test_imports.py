@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"recipe", "run", "report", "experiment", "commands", "__init__"},
     "__main__": {"cli"},
     # Looked up on first use; only a type checker sees these.
-    "__init__": {"recipe", "data", "student", "train"},
+    "__init__": {"recipe", "data", "plan", "student", "train", "commands"},
 }
 
 # Third-party packages and the only places that may import them, as paths below the package.
@@ -144,10 +145,33 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_every_public_name_is_there() -> None:
+    assert list(qrecipe._HOMES) == qrecipe.__all__ == sorted(qrecipe.__all__)
+    assert set(dir(qrecipe)) == {*qrecipe.__all__, "__doc__", "__version__"}
     for name in qrecipe.__all__:
         assert getattr(qrecipe, name).__module__.startswith("qrecipe.")
+        assert inspect.getdoc(getattr(qrecipe, name))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = qrecipe.nothing
+
+
+def test_rooms_with_the_names_of_commands_do_not_take_their_place() -> None:
+    code = (
+        "import qrecipe.plan.build, qrecipe.evaluate\n"
+        "from qrecipe.plan import Plan\n"
+        "from qrecipe import plan\n"
+        "print(plan.__module__, qrecipe.plan.__module__, qrecipe.evaluate.__module__, Plan is qrecipe.Plan)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["qrecipe.commands.plan"] * 2 + ["qrecipe.commands.evaluate", "True"]
+    assert done.stderr == ""
+
+
+def test_the_page_of_help_names_every_function() -> None:
+    assert qrecipe.__doc__
+    for name in qrecipe.__all__:
+        value = getattr(qrecipe, name)
+        if inspect.isfunction(value) and name not in ("describe", "real_valued", "recipe_from_mapping"):
+            assert f"qrecipe.{name}(" in qrecipe.__doc__
 
 
 def test_files_are_small_and_have_names_that_say_something() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ModelError, PlanError, PlanErrors, QRecipeError, RecipeErrors, RunError
+from ..experiment.binding import bound
 from ..experiment.events import Listener, Noted
 from ..experiment.workspace import Workspace
 from ..models.loading.build import Built
@@ -19,7 +20,6 @@ from ..recipe import load_recipe, recipe_from_mapping
 from ..recipe.definition import SPLITS
 from ..run.checkpoint import WEIGHTS
 from ..run.layout import MODELS, RUNS
-from .bind import bound
 from .starter.data import StarterData, starter_data
 from .starter.facts import facts_of
 from .starter.model import StarterModel, starter_model

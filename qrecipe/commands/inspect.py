@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..experiment.events import Listener
+from ..experiment.events import Listener, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
 from ..plan import Anatomy, anatomy
+from ..recipe.definition import Recipe
 from ..student import make_plan, plan_size, real_valued
 
 
@@ -38,22 +39,24 @@ class Inspection:
 
 
 def inspect(
-    path: Path,
-    listener: Listener,
+    target: Recipe | Path | str,
+    *,
+    image_size: tuple[int, int] | None = None,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
-    image_size: tuple[int, int] | None = None,
+    listener: Listener = nobody,
 ) -> Inspection:
     """Build, capture and describe a model. What its recipe quantizes or distils is not read, only its roles.
 
     Args:
-        path: a recipe, a run folder or a student's folder. overrides, random_weights: as ``find_target`` takes them.
+        target: a recipe, a run folder or a student's folder.
         image_size: (height, width) at which costs are counted.
+        overrides, random_weights: as ``qrecipe.evaluate`` takes them.
 
     Raises:
         QRecipeError: there is no such target, or its model cannot be built or captured.
     """
-    recipe = real_valued(find_target(path, "real", overrides, random_weights, data=False).recipe)
+    recipe = real_valued(find_target(target, "real", overrides, random_weights, data=False).recipe)
     workspace = Workspace(recipe, ("train",), listener, placeholder=True)
     source, built = workspace.source, workspace.built
     captured = source.captured.copy()

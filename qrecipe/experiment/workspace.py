@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -122,14 +122,3 @@ class Workspace:
         )
         size = batch_size or self.recipe.train.batch_size
         return build_loader(dataset, size, shuffle=train, workers=data.workers)
-
-
-def without_weights(recipe: Recipe) -> Recipe:
-    """The recipe as if it named no weights, in its ``source`` too: what ``--random-weights`` asks for."""
-    source = dict(recipe.source)
-    for key in ("model", "teacher"):
-        if isinstance(source.get(key), Mapping):
-            source[key] = {name: value for name, value in source[key].items() if name != "weights"}
-    teacher = None if recipe.teacher is None else dataclasses.replace(recipe.teacher, weights=None)
-    model = dataclasses.replace(recipe.model, weights=None)
-    return dataclasses.replace(recipe, model=model, teacher=teacher, source=source)

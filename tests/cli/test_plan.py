@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qrecipe.experiment.workspace import Workspace, without_weights
+from qrecipe.experiment.workspace import Workspace
 from qrecipe.recipe import load_recipe, recipe_from_mapping
+from qrecipe.recipe.given import without_weights
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
