@@ -142,16 +142,17 @@ def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> 
     allowed = QUANTIZERS[kind].offsets.get(operand)
     if allowed is None:
         takes = " and ".join(PLURALS[one] for one in QUANTIZERS[kind].offsets)
-        yield (*path, "quantizer"), f"{kind} is only for {takes}", f"for {operand}: {_either(quantizers_of(operand))}"
+        remedy = f"for {operand} take {_either(quantizers_of(operand))}"
+        yield (*path, "quantizer"), f"{kind} is only for {takes}", remedy
     elif isinstance(offset, str) and offset not in allowed:
-        what = "is symmetric and has no offset" if allowed == ("none",) else f"has no offset of the kind {offset}"
+        what = "is symmetric and has no offset" if allowed == ("none",) else f"has offset: {_either(allowed)}"
         others = quantizers_of(operand, cast("Offset", offset))
         remedy = f"set offset: {default_offset(operand, kind)}" + (f", or take {', '.join(others)}" if others else "")
         yield (*path, "offset"), f"{kind} {what}", remedy
 
 
 def _either(names: Sequence[str]) -> str:
-    return " or ".join(names)
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _check_rules(data: Any) -> Iterator[Finding]:
