@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from qrecipe.distill.losses import LOSSES
 from qrecipe.distill.matching import MATCHERS
-from qrecipe.models.families import FAMILIES, FAMILY_OF_TYPE
+from qrecipe.models.families import FAMILIES, architectures
 from qrecipe.quantizers import QUANTIZERS
 from qrecipe.recipe import OptimizerSpec, QuantizerSpec, Recipe, Rule, definition, schema
 from qrecipe.recipe import names as recipe_names
@@ -201,7 +201,7 @@ def test_names_are_those_of_the_schema_and_of_the_tables() -> None:
     assert list(model["roles"]["properties"]) == list(OVERRIDABLE)
     assert set(ALIGNABLE) < set(TAPS)
     assert set(model["family"]["examples"]) <= set(FAMILIES)
-    assert set(model["architecture"]["examples"]) <= {"demo", *FAMILY_OF_TYPE}
+    assert set(model["architecture"]["examples"]) <= {"demo", *architectures()}
     assert {word for words in recipe_names.GRANULARITIES.values() for word in words} == set(quantizer["per"]["enum"])
     assert set(recipe_names.GRANULARITIES) == set(OPERAND_KINDS)
     for row in QUANTIZERS.values():
