@@ -14,7 +14,7 @@ from .calibration.observer import Observed
 from .encoding import Encoding
 from .kernels.grid import Grid
 from .load import load
-from .steps import PlainStep, RelativeStep, Step
+from .steps import PlainStep, RelativeStep, Step, step_in_coordinates
 
 __all__ = [
     "INITIALISERS",
@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "build",
     "quantizer_class",
+    "step_in_coordinates",
 ]
 
 
