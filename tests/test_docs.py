@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from qrecipe.cli import main, parser
-from qrecipe.quantizers.calibration.ranges import INITIALISERS
-from qrecipe.quantizers.kinds import QUANTIZERS
-from qrecipe.recipe import default_offset, load_recipe
+from qrecipe.quantizers import INITIALISERS, QUANTIZERS, QuantizedOperand, build
+from qrecipe.recipe import QuantizerSpec, default_offset, load_recipe
 from qrecipe.recipe.key_tables import reference
 from qrecipe.structure.operands import OPERATORS
 from qrecipe.vocabulary import OVERRIDABLE as ROLES
@@ -132,13 +131,17 @@ def test_the_tables_of_the_recipe_document_are_those_of_the_code() -> None:
         assert ", ".join(f"`{name}`" for name in names) in flat
     starts = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
     assert starts[starts.index("quantizer") :] == ["quantizer", *QUANTIZERS, "init", *INITIALISERS]
-    for name, kind in QUANTIZERS.items():
-        offset = default_offset("activation", name)
-        assert default_offset("weight", name) == "none"
-        zero = "none" if offset == "none" else f"none for weights, else {offset}"
-        state = "trained" if kind.learned else "as calibrated"
-        assert kind.weight == kind.activation
-        assert f"| `{name}` | {kind.title} | {state} | {zero} | `{kind.weight}` |" in text
+    for name, row in QUANTIZERS.items():
+        offsets = {operand: default_offset(operand, name) for operand in row.offsets}
+        (rest,) = {offset for operand, offset in offsets.items() if operand != "weight"} or {"none"}
+        zero = f"none for weights, else {rest}" if offsets.get("weight", rest) != rest else rest
+        made = [
+            build(QuantizerSpec(4, name, "tensor"), QuantizedOperand("site", (2, 2), None, 1, is_weight, not is_weight))
+            for is_weight in (True, False)
+        ]
+        (init,) = {quantizer.own_initialiser() for quantizer in made}
+        state = "trained" if row.trained else "as calibrated"
+        assert f"| `{name}` | {made[0].title} | {state} | {zero} | `{init}` |" in text
 
 
 def test_links_of_documents_lead_somewhere() -> None:

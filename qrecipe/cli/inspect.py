@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .command import Command
-from .console import say, sayer, show
+from .console import narrator, say, show
 from .options import TARGET, add_recipe_options, size
 
 
@@ -26,8 +26,13 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..commands.inspect import inspect
     from ..report.anatomy import TREE_WORDS, anatomy_tables, module_tree
 
-    speak = sayer(Console(stderr=True) if arguments.json else console)
-    found = inspect(arguments.target, speak, arguments.set, arguments.random_weights, arguments.image_size)
+    found = inspect(
+        arguments.target,
+        image_size=arguments.image_size,
+        overrides=arguments.set,
+        random_weights=arguments.random_weights,
+        listener=narrator(Console(stderr=True) if arguments.json else console),
+    )
     if arguments.json:
         sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
         return

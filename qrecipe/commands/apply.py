@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..experiment.walk import Walk
-from ..experiment.workspace import Say, Workspace
-from ..recipe.definition import SPLITS, Recipe
-from ..recipe.dump import dump
-from ..run.folder import RunFolder
-from ..run.layout import is_finished
+from ..experiment.conduct import conduct
+from ..experiment.events import Listener, nobody
+from ..recipe.definition import Recipe
+from ..recipe.given import read_recipe
+from ..report.pictures import save_detections
+from ..run.layout import RUNS
 from ..run.summary import Summary
-from ..train.denormals import flushed_denormals
-from ..train.protocols import Watcher
 
 
-def apply(recipe: Recipe, folder: Path, *, say: Say, watcher: Watcher, resume: bool = False) -> Summary:
-    """Run a recipe into ``folder`` and return what came out.
+@dataclass(frozen=True)
+class Applied:
+    """A finished run: the folder that keeps it, and the figures it ended with."""
+
+    folder: Path
+    summary: Summary
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "summary": self.summary.to_dict()}
+
+
+def apply(
+    recipe: Recipe | Path | str,
+    output: Path | str | None = None,
+    *,
+    resume: bool = False,
+    overrides: Sequence[str] = (),
+    random_weights: bool = False,
+    listener: Listener = nobody,
+) -> Applied:
+    """Run a recipe: calibrate, train, evaluate, and keep everything in a run folder.
 
     A finished run of the same recipe is not repeated: its summary is returned as it is, and nothing is written.
+
+    Args:
+        recipe: a file, or what ``load_recipe`` gives.
+        output: the run folder; by default the recipe's ``output``, else ``runs/NAME``.
+        resume: go on with a run that was cut off.
+        overrides: such as ``train.epochs=1``. random_weights: leave the recipe's weights out.
 
     Raises:
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
     """
-    source, text = dict(recipe.source), dump(recipe.source)
-    if is_finished(folder):
-        run = RunFolder.read(folder)
-        run.check_recipe(source)
-        summary = run.summary()
-        say("this run is finished already, and is not repeated")
-        return summary
-    if resume:
-        RunFolder.check_resumable(folder, source)
-    else:
-        RunFolder.check_free(folder)
-    workspace = Workspace(recipe, _splits(recipe), say)
-    opened = RunFolder.resume if resume else RunFolder.create
-    with flushed_denormals():
-        _ = workspace.data, workspace.built  # what is wrong with them is said before a folder is made
-        with opened(folder, recipe=source, text=text) as run:
-            return Walk(workspace, run, say, watcher, resume).walk()
-
-
-def _splits(recipe: Recipe) -> tuple[str, ...]:
-    data = recipe.data
-    if data.format != "coco":
-        return SPLITS
-    for name, split in (("train", data.train), ("val", data.val)):
-        if split is None:
-            raise recipe.error(("data", name), f"apply needs a {name} split", "name its images and annotations")
-    return SPLITS if data.test else ("train", "val")
+    read = read_recipe(recipe, overrides, random_weights)
+    folder = Path(output or read.output or RUNS / read.name).resolve()
+    return Applied(folder, conduct(read, folder, resume=resume, listener=listener, draw=save_detections))

@@ -9,15 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from ..data.labels import LabelMap
-from ..detection.prediction import Prediction
+from ..detection.prediction import Prediction, Scores
 from ..errors import EvaluateError
-from ..evaluate import Evaluation, Kind, evaluate_model
+from ..evaluate import Evaluation, evaluate_model
 from ..models.loading.build import Built
+from ..placement import placement_of
 from ..recipe.definition import InputSpec
 from ..student import Student
+from .events import BatchScored
 from .workspace import Workspace
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Detector:
     predict: Callable[[Tensor, Tensor | None], Prediction]
     input: InputSpec
     label_map: LabelMap
-    scores: Kind
+    scores: Scores
 
 
 def student_detector(student: Student) -> Detector:
@@ -40,10 +40,10 @@ def student_detector(student: Student) -> Detector:
     if student.label_map is None:
         raise EvaluateError("the student knows no categories")
     student.eval()
-    parameter = next(student.parameters())
 
     def predict(pixels: Tensor, mask: Tensor | None) -> Prediction:
-        return student.predict(pixels.to(parameter), None if mask is None else mask.to(parameter.device))
+        placement = placement_of(student)
+        return student.predict(placement.place(pixels), None if mask is None else placement.place(mask))
 
     return Detector(predict, student.input, student.label_map, student.family.scores)
 
@@ -59,12 +59,8 @@ def built_detector(built: Built) -> Detector:
     return Detector(predict, built.input, built.label_map, family.scores)
 
 
-def score(
-    detector: Detector, workspace: Workspace, split: str, progress: Progress | None = None
-) -> tuple[Evaluation, list[dict[str, Any]]]:
+def score(detector: Detector, workspace: Workspace, split: str) -> tuple[Evaluation, list[dict[str, Any]]]:
     """The COCO numbers of a detector on a split, and its detections.
-
-    progress: called after each batch with (batches done, batches in all).
 
     Raises:
         EvaluateError: outputs are not finite. DataError: the data cannot be used.
@@ -76,5 +72,5 @@ def score(
         detector.label_map,
         detector.scores,
         workspace.data[split].annotations,
-        progress,
+        lambda done, total: workspace.listener(BatchScored(split, done, total)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -14,34 +14,24 @@ from ..data.labels import LabelMap
 from ..data.loader import BatchLoader, build_loader
 from ..data.splits import resolve_splits
 from ..errors import DataError, QRecipeError
+from ..models.families import published_classes
 from ..models.loading.build import Built, build_model
 from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
 from ..student import Source, capture_source
-
-Say = Callable[[str], None]
-
-CLASSES: dict[str, int] = {
-    "detr": 91,
-    "conditional_detr": 91,
-    "dab-detr": 91,
-    "deformable_detr": 91,
-    "yolos": 91,
-    "table-transformer": 2,
-}
-"""Classes of an architecture's published weights, where they are not COCO's 80."""
+from .events import CaptureEnded, CaptureStarted, DataRead, Listener, ModelBuilt, Noted, nobody
 
 
 @dataclasses.dataclass
 class Workspace:
     """A recipe with its splits and models at hand; each is made on first use.
 
-    splits: which splits the command needs, if the recipe has them. say: where to tell the user what is going on.
+    splits: which splits the command needs, if the recipe has them. listener: is told what is going on.
     placeholder: where the data cannot be read, make up as many categories as the published model has.
     """
 
     recipe: Recipe
     splits: Sequence[str]
-    say: Say
+    listener: Listener = nobody
     placeholder: bool = False
 
     @cached_property
@@ -57,9 +47,7 @@ class Workspace:
             )
         for name, index in indices.items():
             boxes = sum(len(own) for own in index.boxes)
-            self.say(f"data: {name} has {len(index.images)} images and {boxes} boxes")
-            for line in index.report.lines():
-                self.say(f"data: {name}: {line}")
+            self.listener(DataRead(name, len(index.images), boxes, tuple(index.report.lines())))
         return indices
 
     def _given(self) -> list[str]:
@@ -75,11 +63,12 @@ class Workspace:
             if not self.placeholder:
                 raise
             spec = self.recipe.model
-            count = int(spec.config.get("num_labels", CLASSES.get(spec.architecture or "", 80)))
+            count = int(spec.config.get("num_labels", published_classes(spec.architecture)))
             unset = "$" in str(problem.where).replace("$$", "")
             reason = "its paths name an environment variable that is not set" if unset else str(problem).splitlines()[0]
-            self.say(f"data: not read: {reason}")
-            self.say(f"data: planned as if it had {count} categories; only the class heads depend on their number")
+            text = f"planned as if it had {count} categories; only the class heads depend on their number"
+            self.listener(Noted("data", f"not read: {reason}"))
+            self.listener(Noted("data", text))
             return [(number, f"category {number}") for number in range(count)]
         return [(category.id, category.name) for category in index.categories]
 
@@ -108,15 +97,15 @@ class Workspace:
             # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
             torch.manual_seed(self.recipe.seed)
             built = build_model(spec, self.categories, self.recipe.train.loss, error=located)
-        for message in (*built.messages, *built.family.notes):
-            self.say(f"{part}: {message}")
+        notes = (*built.messages, *built.family.notes)
+        self.listener(ModelBuilt(part, type(built.model).__name__, notes))
         return built
 
     def _capture(self, built: Built) -> Source:
-        self.say(f"capture: {type(built.model).__name__} as graphs for training and evaluation, checked at other sizes")
+        name = type(built.model).__name__
+        self.listener(CaptureStarted(name))
         source = capture_source(built.model, built.family, built.input, label_map=built.label_map)
-        for warning in source.captured.warnings:
-            self.say(f"capture: warning: {warning}")
+        self.listener(CaptureEnded(name, tuple(source.captured.warnings)))
         return source
 
     def batches(
@@ -133,14 +122,3 @@ class Workspace:
         )
         size = batch_size or self.recipe.train.batch_size
         return build_loader(dataset, size, shuffle=train, workers=data.workers)
-
-
-def without_weights(recipe: Recipe) -> Recipe:
-    """The recipe as if it named no weights, in its ``source`` too: what ``--random-weights`` asks for."""
-    source = dict(recipe.source)
-    for key in ("model", "teacher"):
-        if isinstance(source.get(key), Mapping):
-            source[key] = {name: value for name, value in source[key].items() if name != "weights"}
-    teacher = None if recipe.teacher is None else dataclasses.replace(recipe.teacher, weights=None)
-    model = dataclasses.replace(recipe.model, weights=None)
-    return dataclasses.replace(recipe, model=model, teacher=teacher, source=source)

@@ -7,7 +7,7 @@ from torch import fx, nn
 from ..graph.captured import Captured
 from ..graph.program import Program
 from ..plan.plan import Plan
-from ..quantizers import build
+from ..quantizers import QuantizedOperand, build
 from ..structure.operands import SITES, Slot, operand_at
 from ..vocabulary import FAKE_QUANTIZERS
 from .report import PassReport
@@ -21,7 +21,10 @@ def insert_fake_quant(captured: Captured, plan: Plan) -> PassReport:
     captured.root.add_module(FAKE_QUANTIZERS, nn.Module())
     for name, site in quantizers.items():
         assert site.spec is not None
-        module = build(site.spec, name, site.axis, site.size, site.kind == "weight", site.batched)
+        operand = QuantizedOperand(
+            name, site.extents, site.axis, site.size, is_weight=site.kind == "weight", batched=site.batched
+        )
+        module = build(site.spec, operand)
         _place(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
     done = expected = 0
     for program in captured.programs.values():

@@ -12,7 +12,8 @@ from torch import Tensor
 from ..data.batch import Batch
 from ..errors import CalibrationError
 from ..graph.program import GraphMode
-from ..quantizers import FakeQuantizer
+from ..placement import placement_of
+from ..quantizers import Quantizer
 from ..vocabulary import LOGITS
 from .student import Student
 
@@ -139,15 +140,15 @@ def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names:
         student.run(_inputs(student, batch, mode), mode=mode)
 
 
-def _unseen(quantizers: Mapping[str, FakeQuantizer]) -> list[str]:
+def _unseen(quantizers: Mapping[str, Quantizer]) -> list[str]:
     return [name for name, quantizer in quantizers.items() if not quantizer.has_seen_data]
 
 
 def _inputs(student: Student, batch: Batch, mode: GraphMode = "eval") -> dict[str, Tensor]:
     """The inputs of one mode; what training makes of the labels is the same at every calibration."""
-    parameter = next(student.parameters())
-    moved = batch.to(parameter.device)
-    images = moved.pixel_values.to(parameter.dtype)
+    placement = placement_of(student)
+    moved = batch.to(placement.device)
+    images = placement.place(moved.pixel_values)
     if mode == "eval":
         return student.family.inputs(images, moved.pixel_mask)
     with torch.random.fork_rng():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from ..graph.captured import Captured
 from ..graph.inputs import image_shape
 from ..models.families import Family
 from ..models.open_windows import open_windows
+from ..placement import placement_of
 from ..recipe.definition import InputSpec
+from ..structure import Structure, analyse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,20 @@ class Source:
     family: Family
     input: InputSpec
     label_map: LabelMap | None = None
+    _structures: dict[tuple[tuple[str, str], ...], Structure] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def structure(self, roles: Mapping[str, str] | None = None) -> Structure:
+        """The model, analysed; once for all that ask with the same overrides of roles.
+
+        Raises:
+            PlanError: an override of no role, or one that matches no module.
+        """
+        key = tuple((roles or {}).items())
+        if key not in self._structures:
+            self._structures[key] = analyse(self.captured, roles)
+        return self._structures[key]
 
 
 def capture_source(
@@ -39,14 +56,12 @@ def capture_source(
     Raises:
         CaptureError: as ``compile``.
     """
-    parameter = next((value for value in model.parameters() if value.is_floating_point()), None)
-    dtype = parameter.dtype if parameter is not None else torch.float32
-    device = parameter.device if parameter is not None else torch.device("cpu")
+    placement = placement_of(model)
 
     def images(batch: int, height: int, width: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(height * 10_007 + width)
-        pixels = torch.rand(batch, 3, height, width, generator=generator, dtype=dtype).to(device)
-        mask = torch.ones(batch, height, width, dtype=torch.int64, device=device)
+        pixels = placement.place(torch.rand(batch, 3, height, width, generator=generator, dtype=placement.dtype))
+        mask = torch.ones(batch, height, width, dtype=torch.int64, device=placement.device)
         mask[0, height * 3 // 4 :] = 0  # real padding, so that masks are seen to matter
         return family.inputs(pixels, mask)
 
@@ -57,7 +72,7 @@ def capture_source(
         example = _unlike(example)
         height, width = int(example.shape[-2]), int(example.shape[-1])
         first = family.inputs(example, None)
-    with settled_switches(device):
+    with settled_switches(placement.device):
         with open_windows(model):  # the comparison below is with the model's own code
             captured = capture(model, family.forward, first)
         tried: list[dict[str, Tensor]] = []

@@ -15,7 +15,7 @@ from ..graph.graph_model import GraphModel
 from ..graph.program import GraphMode, Program
 from ..models.families import Family
 from ..plan import Plan
-from ..quantizers import FakeQuantizer
+from ..quantizers import Quantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
 from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
@@ -71,12 +71,12 @@ class Student(GraphModel):
         return self.family.read(ran.outputs, ran.extras)
 
     @property
-    def quantizers(self) -> dict[str, FakeQuantizer]:
+    def quantizers(self) -> dict[str, Quantizer]:
         """Fake quantizers by name."""
         return {
             name.removeprefix(f"{FAKE_QUANTIZERS}."): module
             for name, module in self.named_modules()
-            if isinstance(module, FakeQuantizer)
+            if isinstance(module, Quantizer)
         }
 
     @property

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_detectors import (
+from torch import Tensor
+
+from qrecipe.models.families import resnets
+from qrecipe.models.loading.build import build_model
+from qrecipe.models.resnets import RESNETS, own_names
+from qrecipe.recipe.definition import ModelSpec, WeightsSource
+from tests.tiny_detectors import (
     DAB_DETR,
     DEFORMABLE_DETR,
     DETR,
@@ -22,11 +28,6 @@ from tiny_detectors import (
     tiny_detr,
     tiny_table_transformer,
 )
-from torch import Tensor
-
-from qrecipe.models.loading.build import build_model
-from qrecipe.models.resnets import DEFAULT, RESNETS, own_names
-from qrecipe.recipe.definition import ModelSpec, WeightsSource
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]
 MODELS = {
@@ -117,8 +118,8 @@ def test_a_stored_backbone_of_timm_becomes_transformers(architecture: str, tmp_p
 
 
 def test_default_backbones() -> None:
-    assert set(DEFAULT) == set(MODELS)
-    assert set(DEFAULT.values()) <= set(RESNETS)
+    assert set(resnets()) == set(MODELS)
+    assert set(resnets().values()) <= set(RESNETS)
     small = {key: value for key, value in DETR.items() if key != "backbone_config"}
     built = build_model(ModelSpec(architecture="table-transformer", config=small), PETS)
     assert built.model.config.backbone_config.depths == [2, 2, 2, 2]

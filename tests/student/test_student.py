@@ -6,9 +6,7 @@ import copy
 
 import pytest
 import torch
-from specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
 from torch import Tensor, nn
-from toys import ToyDetector
 
 import qrecipe
 from qrecipe.detection.prediction import Prediction
@@ -17,6 +15,8 @@ from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
 from qrecipe.student import Student, calibrate, compile, make_student, plan_size
 from qrecipe.vocabulary import ROLES
+from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
+from tests.toys import ToyDetector
 
 
 def calibrated(specimen: Specimen, **parts: object) -> Student:
