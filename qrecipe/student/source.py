@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from ..models.families import Family
 from ..models.open_windows import open_windows
 from ..placement import placement_of
 from ..recipe.definition import InputSpec
+from ..structure import Structure, analyse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,20 @@ class Source:
     family: Family
     input: InputSpec
     label_map: LabelMap | None = None
+    _structures: dict[tuple[tuple[str, str], ...], Structure] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def structure(self, roles: Mapping[str, str] | None = None) -> Structure:
+        """The model, analysed; once for all that ask with the same overrides of roles.
+
+        Raises:
+            PlanError: an override of no role, or one that matches no module.
+        """
+        key = tuple((roles or {}).items())
+        if key not in self._structures:
+            self._structures[key] = analyse(self.captured, roles)
+        return self._structures[key]
 
 
 def capture_source(
