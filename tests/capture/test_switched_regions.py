@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-import switching_steps as steps
 import torch
 from specimens import W4A4, a_recipe
-from switching_steps import KEPT, REFUSED, Step, line_of
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from toys import call, captured_toy, picture, rewritten
@@ -16,6 +14,9 @@ from toys import call, captured_toy, picture, rewritten
 from qrecipe.capture import capture, settled_switches, verify
 from qrecipe.capture.failure import CaptureFailure
 from qrecipe.structure.operations import find_operations
+
+from . import switching_steps as steps
+from .switching_steps import KEPT, REFUSED, Step, line_of
 
 OTHERS = [picture(1, 20, 32, seed=1), picture(3, 24, 18, seed=2)]
 
