@@ -14,20 +14,11 @@ from ..data.labels import LabelMap
 from ..data.loader import BatchLoader, build_loader
 from ..data.splits import resolve_splits
 from ..errors import DataError, QRecipeError
+from ..models.families import published_classes
 from ..models.loading.build import Built, build_model
 from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
 from ..student import Source, capture_source
 from .events import CaptureEnded, CaptureStarted, DataRead, Listener, ModelBuilt, Noted, nobody
-
-CLASSES: dict[str, int] = {
-    "detr": 91,
-    "conditional_detr": 91,
-    "dab-detr": 91,
-    "deformable_detr": 91,
-    "yolos": 91,
-    "table-transformer": 2,
-}
-"""Classes of an architecture's published weights, where they are not COCO's 80."""
 
 
 @dataclasses.dataclass
@@ -72,7 +63,7 @@ class Workspace:
             if not self.placeholder:
                 raise
             spec = self.recipe.model
-            count = int(spec.config.get("num_labels", CLASSES.get(spec.architecture or "", 80)))
+            count = int(spec.config.get("num_labels", published_classes(spec.architecture)))
             unset = "$" in str(problem.where).replace("$$", "")
             reason = "its paths name an environment variable that is not set" if unset else str(problem).splitlines()[0]
             text = f"planned as if it had {count} categories; only the class heads depend on their number"

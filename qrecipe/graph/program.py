@@ -12,37 +12,26 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from .points import QueryPoint, TapPoint
+
 GraphMode = Literal["train", "eval"]
 _NUMBERS = itertools.count()
 MODES: tuple[GraphMode, GraphMode] = ("train", "eval")
-
-
-@dataclass(frozen=True)
-class QueryPoint:
-    """A decoder layer's cross-attention query: the node, and the operand slots that read it as the query.
-
-    layout: ``bhld`` (batch, heads, queries, head_dim) or ``bld`` (batch, queries, heads * head_dim).
-    """
-
-    node: fx.Node
-    users: tuple[tuple[fx.Node, int], ...]
-    layout: Literal["bhld", "bld"]
-    heads: int
-    head_dim: int
 
 
 @dataclass
 class Program:
     """A graph that passes edit in place. ``outputs`` of its output node are flat; ``out_spec`` restores their form.
 
-    taps: role and layer to the node whose value it names, such as ``("decoder.cross_attention.output", 0)``.
+    taps: role and layer to the value that it names, such as ``("decoder.cross_attention.output", 0)``; and
+    queries: by decoder layer; both are empty until they are marked from the model's structure.
     exposed: the taps that became graph outputs, in their order behind the flat outputs.
     """
 
     mode: GraphMode
     graph: fx.Graph
     out_spec: pytree.TreeSpec
-    taps: dict[tuple[str, int], fx.Node] = field(default_factory=dict)
+    taps: dict[tuple[str, int], TapPoint] = field(default_factory=dict)
     queries: dict[int, QueryPoint] = field(default_factory=dict)
     exposed: tuple[str, ...] = ()
 
@@ -61,17 +50,8 @@ class Program:
             self.mode,
             graph,
             self.out_spec,
-            {key: mapped[node] for key, node in self.taps.items()},
-            {
-                layer: QueryPoint(
-                    mapped[point.node],
-                    tuple((mapped[user], slot) for user, slot in point.users),
-                    point.layout,
-                    point.heads,
-                    point.head_dim,
-                )
-                for layer, point in self.queries.items()
-            },
+            {key: point.moved(mapped) for key, point in self.taps.items()},
+            {layer: point.moved(mapped) for layer, point in self.queries.items()},
             self.exposed,
         )
 
@@ -88,9 +68,7 @@ class Program:
     def replace(self, old: fx.Node, new: fx.Node) -> None:
         """Hand every use of ``old`` to ``new``, taps included, and erase it."""
         old.replace_all_uses_with(new)
-        for key, node in self.taps.items():
-            if node is old:
-                self.taps[key] = new
+        self.taps = {key: point.moved({old: new}) for key, point in self.taps.items()}
         self.graph.erase_node(old)
 
 

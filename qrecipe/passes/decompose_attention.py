@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,10 +10,11 @@ from torch import Tensor, fx
 from ..errors import CaptureError
 from ..graph.captured import Captured
 from ..graph.dropout import add_dropout
+from ..graph.points import TapPoint
 from ..graph.program import Program
 from ..plan.plan import Plan
 from ..structure.operands import SITES
-from ..vocabulary import KEY, LOGITS
+from ..vocabulary import LOGITS
 from .report import PassReport
 
 aten = torch.ops.aten
@@ -109,11 +109,9 @@ def _decompose(captured: Captured, program: Program, node: fx.Node, options: dic
     ):
         new.meta[SITES] = {slot: site for slot, site in slots.items() if site is not None}
     for layer, point in list(program.queries.items()):
-        users = tuple((product, 0) if user is node else (user, slot) for user, slot in point.users)
-        program.queries[layer] = replace(point, users=users)
-    for key_, tap in list(program.taps.items()):
-        if key_[0] == KEY and tap is key:
-            program.taps[LOGITS, key_[1]] = scores
+        if (node, 0) in point.users:
+            program.queries[layer] = point.moved({node: product})
+            program.taps[LOGITS, layer] = TapPoint(scores)
     program.replace(node, output)
 
 

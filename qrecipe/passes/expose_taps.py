@@ -20,7 +20,7 @@ def expose(captured: Captured, taps: Sequence[PlannedTap]) -> PassReport:
     for program in captured.programs.values():
         flat = program.output.args[0]
         assert isinstance(flat, list | tuple)
-        nodes = [program.taps[tap.role, tap.layer] for tap in taps]
+        nodes = [program.taps[tap.role, tap.layer].compute(program.graph) for tap in taps]
         program.output.args = ((*flat, *nodes),)
         program.exposed = (*program.exposed, *(tap.name for tap in taps))
         done += len(nodes)

@@ -13,18 +13,15 @@ from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.passes import expose
 from qrecipe.plan import PlannedTap
-from qrecipe.structure.operations import find_operations
-from qrecipe.structure.roles import discover_roles
 from tests.specimens import Specimen
-from tests.toys import ToyDetector, captured_toy, picture
+from tests.toys import ToyDetector, captured_toy, marked, picture
 
 CROSS = "decoder.cross_attention"
 
 
 def tapped(captured: Captured) -> tuple[GraphModel, Captured]:
     """A graph that returns every tap there is."""
-    copied = captured.copy()
-    discover_roles(copied, find_operations(copied))
+    copied, _ = marked(captured)
     taps = [PlannedTap(f"{role}.{layer}", role, layer, 0) for role, layer in copied.programs["train"].taps]
     expose(copied, taps)
     return GraphModel(copied.root, copied.programs), copied

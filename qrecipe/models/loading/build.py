@@ -13,7 +13,7 @@ from torch import nn
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec, ModelSpec
-from ..families import FAMILIES, Family, build_family
+from ..families import Family, build_family, known_family
 from ..located import ErrorAt, Place, did_you_mean, error_at_model
 from .factories import call_factory
 from .label_mapping import classes_needed, map_labels
@@ -62,9 +62,11 @@ def build_model(
     """
     place = Place(error)
     loss = loss_spec or LossSpec()
-    if spec.family is not None and spec.family not in FAMILIES:
-        hint = did_you_mean(spec.family, FAMILIES)
-        raise place.error(("family",), f'no family "{spec.family}"', f"{hint}families are {', '.join(FAMILIES)}")
+    if spec.family is not None:
+        try:
+            known_family(spec.family)
+        except ModelError as problem:
+            raise place.relocated(("family",), problem) from problem
     if spec.factory is not None:
         return _from_factory(spec, categories, loss, random_weights, place, label_map)
     if spec.architecture == "demo":
