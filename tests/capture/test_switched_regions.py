@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from specimens import W4A4, a_recipe
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from toys import call, captured_toy, picture, rewritten
 
 from qrecipe.capture import capture, settled_switches, verify
 from qrecipe.capture.failure import CaptureFailure
 from qrecipe.structure.operations import find_operations
-
-from . import switching_steps as steps
-from .switching_steps import KEPT, REFUSED, Step, line_of
+from tests.capture import switching_steps as steps
+from tests.capture.switching_steps import KEPT, REFUSED, Step, line_of
+from tests.specimens import W4A4, a_recipe
+from tests.toys import call, captured_toy, picture, rewritten
 
 OTHERS = [picture(1, 20, 32, seed=1), picture(3, 24, 18, seed=2)]
 
