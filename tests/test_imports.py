@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "quantizers": {"recipe"},
     "distill": {"recipe", "detection"},
     "data": {"recipe"},
-    "models": {"recipe", "detection", "data"},
+    "models": {"recipe", "graph", "detection", "data"},
     "plan": {"recipe", "graph", "structure"},
     "passes": {"graph", "structure", "quantizers", "distill", "plan"},
     "run": {"recipe"},
