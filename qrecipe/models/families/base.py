@@ -76,10 +76,6 @@ class Family(ABC):
     def read(self, outputs: Any, extras: Mapping[str, Tensor]) -> Prediction:
         """Logits, boxes, and those of earlier decoder layers, from what ``forward`` returned."""
 
-    def unread(self, outputs: Any) -> tuple[str, ...]:
-        """The names in the model's own output that ``read`` takes nothing from, where that is a fault to be told."""
-        return ()
-
     @abstractmethod
     def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         """The detection loss, with a graph, and its parts: detached scalars that sum to it.

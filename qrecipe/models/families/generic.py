@@ -13,7 +13,7 @@ from ...recipe.definition import InputSpec, LossSpec
 from .base import Family, Labels, full_mask
 from .module_outputs import repeated_calls
 from .nested import nested_type
-from .own_outputs import read_outputs, unread_names
+from .own_outputs import read_outputs
 from .own_trial import beyond, image_parameter, try_evaluation, try_training
 
 SCORES: dict[str, Literal["softmax", "sigmoid"]] = {"cross_entropy": "softmax", "focal": "sigmoid"}
@@ -77,14 +77,14 @@ class GenericFamily(Family):
 
         with repeated_calls(model) as notes:
             logits, boxes = try_evaluation(model, forward, given, size)
-        try_training(model, forward, given, size)
+        unread = try_training(model, forward, given, size)
         columns = int(logits.shape[-1])
         if loss_spec.classification is not None:
             scores = SCORES[loss_spec.classification]
         else:
             scores = "softmax" if classes is not None and columns == classes + 1 else "sigmoid"
         family = cls("generic", scores, shown, loss_spec, columns - (scores == "softmax"), parameter, nested)
-        family.notes = (*notes, *beyond(boxes))
+        family.notes = (*notes, *beyond(boxes), *unread)
         return family
 
     @classmethod
@@ -110,9 +110,6 @@ class GenericFamily(Family):
 
     def read(self, outputs: Any, extras: Mapping[str, Tensor]) -> Prediction:
         return read_outputs(outputs)
-
-    def unread(self, outputs: Any) -> tuple[str, ...]:
-        return unread_names(outputs)
 
     def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         return self._criterion(self.read(outputs, extras), labels)

@@ -15,7 +15,7 @@ from ...placement import placement_of
 from ...user_line import deepest_line, steps_of
 from .module_outputs import same_random_numbers
 from .nested import ADAPTER, asks_for_nested
-from .own_outputs import REMEDY, logits_and_boxes, make_capturable, read_outputs
+from .own_outputs import REMEDY, logits_and_boxes, make_capturable, read_outputs, unread_names
 
 FAR = 2.0
 """Boxes of untrained heads without a sigmoid may leave 0..1; pixels go far beyond."""
@@ -81,8 +81,8 @@ def try_evaluation(
 
 
 @torch.no_grad()
-def try_training(model: nn.Module, forward: Forward, given: Sequence[str], size: tuple[int, int]) -> None:
-    """What a copy of the model returns in training can be read too.
+def try_training(model: nn.Module, forward: Forward, given: Sequence[str], size: tuple[int, int]) -> list[str]:
+    """What a copy of the model returns in training can be read too. A note on what in it is not read.
 
     Raises:
         ModelError: the forward fails there, or returns what cannot be read.
@@ -95,6 +95,8 @@ def try_training(model: nn.Module, forward: Forward, given: Sequence[str], size:
         read_outputs(outputs)
     except ModelError as problem:
         raise ModelError(f"in training: {problem.what}", where=type(model).__name__, remedy=REMEDY) from problem
+    unread = unread_names(outputs)
+    return [f"of its outputs in training {', '.join(unread)} are not read: no loss is taken of them"] if unread else []
 
 
 def beyond(boxes: Tensor) -> list[str]:
