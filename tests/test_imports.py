@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "detection": {"errors", "processes", "recipe"},
     "quantizers": {"errors", "recipe"},
     "distill": {"errors", "processes", "recipe", "detection"},
-    "data": {"errors", "recipe"},
+    "data": {"errors", "plain_text", "recipe"},
     "models": {"errors", "recipe", "detection", "data"},
     "plan": {"errors", "recipe", "graph", "structure"},
     "passes": {"errors", "quantizers", "distill", "graph", "structure", "plan"},
@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "commands": {
         "errors",
+        "plain_text",
         "recipe",
         "data",
         "models",

@@ -69,7 +69,7 @@ class CocoDataset(Dataset[Item]):
         mapping = self.label_map.category_to_class
         boxes = [box for box in self.index.boxes[number] if box.category_id in mapping]
         sample = Sample(
-            image=read_rgb(record.path, where=f"image {record.id} ({record.path})"),
+            image=read_rgb(record.path, f"image {record.id} ({record.path})", self.inputs.grey_range),
             boxes=np.array([box.xyxy for box in boxes], dtype=np.float64).reshape(-1, 4),
             classes=np.array([mapping[box.category_id] for box in boxes], dtype=np.int64),
         )

@@ -75,6 +75,6 @@ def score(
         loader,
         detector.label_map,
         detector.scores,
-        workspace.data[split].annotations,
+        workspace.data[split].truth,
         progress,
     )

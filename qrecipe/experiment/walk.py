@@ -11,7 +11,7 @@ from ..data.loader import BatchLoader
 from ..evaluate import Evaluation
 from ..plan import Plan, cost_of, describe
 from ..recipe.definition import Recipe
-from ..report.amounts import amount, size
+from ..report.amounts import amount, size, three_places
 from ..report.pictures import save_detections
 from ..run.checkpoint import load_weights
 from ..run.folder import RunFolder
@@ -84,7 +84,7 @@ class Walk:
     def _score(self, student: Student, split: str, title: str) -> tuple[Evaluation, list[dict[str, Any]]]:
         """Evaluate a student, which is left in evaluation mode, and say what came out."""
         evaluation, results = score(student_detector(student), self.workspace, split)
-        self.say(f"{split}: {title}: AP {evaluation.AP:.3f}, AP50 {evaluation.AP50:.3f}")
+        self.say(f"{split}: {title}: AP {three_places(evaluation.AP)}, AP50 {three_places(evaluation.AP50)}")
         return evaluation, results
 
     def _calibrate(self, student: Student) -> None:
@@ -137,6 +137,8 @@ class Walk:
         student.set_stage(recipe.train.stages[-1].quantize)
         if done["best_ap"] is not None:
             self.say(f"{phase}: the best of {epochs} epochs is {done['best_epoch']} (val AP {done['best_ap']:.3f})")
+        else:
+            self.say(f"{phase}: warning: no epoch could be compared on val, so the last of {epochs} is kept")
 
     def _batches(self, student: Student, split: str, batch_size: int, train: bool = False) -> BatchLoader:
         assert student.label_map is not None
@@ -178,6 +180,7 @@ class Walk:
             title = "after training" if name == "trained" and first == "start" else ROWS[name]
             evaluation, results = self._score(own, split, title)
             found[name] = evaluation.to_dict()
-        picture = save_detections(self.workspace.data[split], results, path / "detections.png")
+        shown = self.workspace.data[split]
+        picture = save_detections(shown, results, path / "detections.png", grey_range=student.input.grey_range)
         self.say(f"picture: {picture}")
         return found

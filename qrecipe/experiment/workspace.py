@@ -58,7 +58,7 @@ class Workspace:
         for name, index in indices.items():
             boxes = sum(len(own) for own in index.boxes)
             self.say(f"data: {name} has {len(index.images)} images and {boxes} boxes")
-            for line in index.report.lines():
+            for line in index.lines(self.recipe.model.input.grey_range):
                 self.say(f"data: {name}: {line}")
         return indices
 

@@ -57,6 +57,7 @@ class InputSpec:
     shortest, longest: DETR's resize: the shorter side to ``shortest``, unless the longer would pass ``longest``.
     mean, std: per RGB channel, of values in 0..1.
     mask: whether the model is given a ``pixel_mask`` and batches are padded.
+    grey_range: values of grey of more than 8 bits that become black and white; None is all of 16 bits.
     """
 
     size: tuple[int, int] | None = None
@@ -65,6 +66,7 @@ class InputSpec:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     mask: bool | None = None
+    grey_range: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ def save_detections(
     images: int = 12,
     threshold: float = 0.5,
     columns: int = 2,
+    grey_range: tuple[int, int] | None = None,
 ) -> Path:
     """Write a sheet of the split's first images, ground truth left, detections right; returns ``path``.
 
     Args:
-        results: COCO results of the whole split; those below ``threshold`` are left out.
+        results: COCO results of the whole split; those below ``threshold`` are left out. grey_range: ``read_rgb``'s.
 
     Raises:
         RunError: the picture cannot be written. DataError: an image cannot be read.
@@ -34,7 +35,12 @@ def save_detections(
         if result["image_id"] in shown and result["score"] >= threshold:
             shown[result["image_id"]].append(result)
     panels = [
-        Panel(read_rgb(record.path), shown[record.id], [_truth(box) for box in boxes], record.file_name)
+        Panel(
+            read_rgb(record.path, grey_range=grey_range),
+            shown[record.id],
+            [_truth(box) for box in boxes],
+            record.file_name,
+        )
         for record, boxes in zip(index.images[:images], index.boxes, strict=False)
     ]
     names = {category.id: category.name for category in index.categories}

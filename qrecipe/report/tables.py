@@ -10,10 +10,9 @@ from ..evaluate.coco import NUMBERS, Evaluation
 from ..plain_text import short
 from ..run.summary import ROWS, Summary, SummaryRow
 from ..train.optimizer import ParameterGroup
-from .amounts import OPERATIONS, amount, size
+from .amounts import ABSENT, OPERATIONS, amount, size, three_places
 from .table import compact
 
-ABSENT = "-"
 SHOWN = ("AP", "AP50")
 WHAT: dict[str, str] = {
     "AP": "IoU 0.50:0.95",
@@ -47,7 +46,7 @@ def summary_tables(summary: Summary) -> Iterator[Table | str]:
     for index, row in enumerate(rows):
         table.add_row(
             summary.title(row),
-            *(_score(row.scores.get(name)) for name in SHOWN),
+            *(three_places(row.scores.get(name)) for name in SHOWN),
             ABSENT if row.bytes is None else size(row.bytes),
             ABSENT if row.operations is None else amount(row.operations),
             *(values[index] for values in shares.values()),
@@ -94,21 +93,16 @@ def _share(summary: Summary, row: SummaryRow, of: str) -> str:
 
 
 def _numbers(
-    heads: Sequence[str], columns: Sequence[Mapping[str, float]], title: str = "COCO's twelve numbers"
+    heads: Sequence[str], columns: Sequence[Mapping[str, float | None]], title: str = "COCO's twelve numbers"
 ) -> Table:
     table = compact(title, "number", "over", figures=tuple(heads))
     for name in NUMBERS:
-        table.add_row(name, WHAT[name], *(_score(column.get(name)) for column in columns))
+        table.add_row(name, WHAT[name], *(three_places(column.get(name)) for column in columns))
     return table
 
 
-def _classes(heads: Sequence[str], columns: Sequence[Mapping[str, float]]) -> Table:
+def _classes(heads: Sequence[str], columns: Sequence[Mapping[str, float | None]]) -> Table:
     table = compact("AP per class", "class", figures=tuple(heads))
     for name in dict.fromkeys(name for column in columns for name in column):
-        table.add_row(short(name), *(_score(column.get(name)) for column in columns))
+        table.add_row(short(name), *(three_places(column.get(name)) for column in columns))
     return table
-
-
-def _score(value: float | None) -> str:
-    """Three places; a dash where there is nothing to find, which COCO's tools write as -1."""
-    return ABSENT if value is None or value < 0 else f"{value:.3f}"

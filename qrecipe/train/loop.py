@@ -35,9 +35,9 @@ BEST = "best"
 class FitResult:
     """What training came to.
 
-    best_epoch, best_ap: from 1, and its AP; None where nothing was evaluated. history: the records of all epochs.
-    groups: what the optimizer trained. checkpoint: the best one, or the last where nothing was evaluated; None where
-    there were no epochs.
+    best_epoch, best_ap: from 1, and its AP; None where nothing could be compared. history: the records of all epochs.
+    groups: what the optimizer trained. checkpoint: the best one, or the last where nothing could be compared; None
+    where there were no epochs.
     """
 
     best_epoch: int | None
@@ -239,5 +239,5 @@ def _is_candidate(spec: TrainSpec, stage: StageSpec) -> bool:
     return stage.quantize == spec.stages[-1].quantize
 
 
-def _is_better(ap: float, best: Mapping[str, Any] | None) -> bool:
-    return not math.isnan(ap) and (best is None or ap > best["AP"])
+def _is_better(ap: float | None, best: Mapping[str, Any] | None) -> bool:
+    return ap is not None and not math.isnan(ap) and (best is None or ap > best["AP"])

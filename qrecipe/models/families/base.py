@@ -100,7 +100,8 @@ class Family(ABC):
                 shortest=override.shortest or merged.shortest,
                 longest=override.longest or merged.longest,
             )
-        given = {key: getattr(override, key) for key in ("mean", "std", "mask") if getattr(override, key) is not None}
+        keys = ("mean", "std", "mask", "grey_range")
+        given = {key: getattr(override, key) for key in keys if getattr(override, key) is not None}
         return replace(merged, **given)
 
 
