@@ -37,11 +37,11 @@ from qrecipe.plan import Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
 from qrecipe.run.checkpoint import load_weights
-from qrecipe.structure.cross_attention import TAPS
 from qrecipe.student import Source, Student, calibrate, capture_source, make_student, real_valued
 from qrecipe.student.store import save
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.optimizer import build_optimizer
+from qrecipe.vocabulary import TAPS
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"

@@ -1,15 +1,15 @@
-"""Captured detectors for the tests of every room behind ``graph``: each is captured once."""
+"""Captured detectors for the tests of every room behind ``graph``, each captured once; a finished run for commands'."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "models"))  # tiny_detectors, wherever a test run starts
-
-from specimens import REAL, SPECIMENS, Specimen
+from tests import tiny_commands as tiny
+from tests.specimens import REAL, SPECIMENS, Specimen
+from tests.surroundings import command_surroundings
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +41,26 @@ def specimen(request: pytest.FixtureRequest) -> Specimen:
     """Each of them in turn."""
     found: Specimen = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the synthetic sets that tests of commands share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def surroundings(cache: Path) -> Iterator[None]:
+    """For tests that call whole commands."""
+    with command_surroundings(cache):
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tiny.Finished:
+    """The tiny recipe, applied."""
+    folder = tmp_path_factory.mktemp("finished run")
+    recipe = tiny.recipe(folder / "tiny.yaml")
+    with command_surroundings(cache):
+        answer = tiny.qrecipe("apply", recipe, "--output", folder / "run")
+    return tiny.Finished(recipe, folder / "run", answer.fine)

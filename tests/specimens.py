@@ -9,9 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from tiny_detectors import some_labels, stir, tiny_deimv2, tiny_detr
 from torch import Tensor, nn
-from toys import ToyDetector
 
 from qrecipe.capture import capture, verify
 from qrecipe.capture.verify import Agreement
@@ -22,6 +20,8 @@ from qrecipe.models.families import Family, build_family
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import LossSpec, Recipe
 from qrecipe.student import Source, Student, make_student
+from tests.tiny_detectors import some_labels, stir, tiny_deimv2, tiny_detr
+from tests.toys import ToyDetector
 
 W4A4 = {
     "weight": {"bits": 4, "quantizer": "lsq", "per": "channel"},

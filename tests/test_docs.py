@@ -17,9 +17,9 @@ from qrecipe.quantizers.calibration.ranges import INITIALISERS
 from qrecipe.quantizers.kinds import QUANTIZERS
 from qrecipe.recipe import default_offset, load_recipe
 from qrecipe.recipe.key_tables import reference
-from qrecipe.structure.cross_attention import TAPS
 from qrecipe.structure.operands import OPERATORS
-from qrecipe.structure.roles import OVERRIDABLE as ROLES
+from qrecipe.vocabulary import OVERRIDABLE as ROLES
+from qrecipe.vocabulary import TAPS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from qrecipe.report.amounts import share, three_places
-from qrecipe.run import RunFolder, SummaryRow
+from qrecipe.run.folder import RunFolder
+from qrecipe.run.summary import SummaryRow
 
 
 def last_row(folder: Path) -> SummaryRow:

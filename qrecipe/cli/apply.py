@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..run.layout import RUNS
 from .command import Command
 from .console import say, sayer, show
 from .options import add_recipe_options
@@ -26,7 +27,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..report.progress import training_watcher
     from ..report.tables import summary_tables
 
-    folder = (arguments.output or recipe.output or Path("runs") / recipe.name).resolve()
+    folder = (arguments.output or recipe.output or RUNS / recipe.name).resolve()
     with training_watcher(console, recipe.train.epochs) as watcher:
         summary = apply(recipe, folder, say=sayer(console), watcher=watcher, resume=arguments.resume)
     show(console, summary_tables(summary))

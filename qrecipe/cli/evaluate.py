@@ -10,15 +10,17 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import RunError
+from ..recipe.definition import SPLITS
+from ..run.layout import WHICH
 from .command import Command
 from .console import sayer, show
-from .options import MODELS, SPLITS, TARGET, WHICH, add_recipe_options
+from .options import TARGET, WHICH_TEXT, add_recipe_options
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, metavar="TARGET", help=TARGET)
     parser.add_argument("--split", default="val", choices=SPLITS, help="of the recipe's data (default: val)")
-    parser.add_argument("--model", choices=MODELS, help=WHICH)
+    parser.add_argument("--model", choices=WHICH, help=WHICH_TEXT)
     parser.add_argument("--detections", type=Path, metavar="FILE", help="write the detections here, in COCO's format")
     parser.add_argument("--json", action="store_true", help="the numbers as JSON, and nothing else")
     add_recipe_options(parser)

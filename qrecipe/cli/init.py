@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..recipe.definition import SPLITS
 from .command import Command
 from .console import say, sayer
-from .options import SPLITS, size
+from .options import size
 
 MODEL = (
     "demo; an architecture, such as detr (random weights); org/name[@revision] of the hub; a folder with config.json "

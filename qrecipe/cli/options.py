@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-SPLITS = ("train", "val", "test")
-MODELS = ("trained", "control", "calibrated", "real", "off")
-WHICH = (
+WHICH_TEXT = (
     "of a run: trained (default), control or calibrated; of any target: real, or off, a student with its quantizers off"
 )
 TARGET = "a run folder, a student's folder, or a recipe"

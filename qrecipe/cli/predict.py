@@ -7,15 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..run.layout import WHICH
 from .command import Command
 from .console import say, sayer
-from .options import MODELS, TARGET, WHICH, add_recipe_options, count, share
+from .options import TARGET, WHICH_TEXT, add_recipe_options, count, share
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, metavar="TARGET", help=TARGET)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
-    parser.add_argument("--model", choices=MODELS, help=WHICH)
+    parser.add_argument("--model", choices=WHICH, help=WHICH_TEXT)
     parser.add_argument(
         "--output",
         type=Path,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ..experiment.walk import Walk
 from ..experiment.workspace import Say, Workspace
-from ..recipe.definition import Recipe
+from ..recipe.definition import SPLITS, Recipe
 from ..recipe.dump import dump
 from ..run.folder import RunFolder
+from ..run.layout import is_finished
 from ..run.summary import Summary
 from ..train.denormals import flushed_denormals
 from ..train.protocols import Watcher
@@ -24,7 +25,7 @@ def apply(recipe: Recipe, folder: Path, *, say: Say, watcher: Watcher, resume: b
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
     """
     source, text = dict(recipe.source), dump(recipe.source)
-    if (folder / "summary.json").exists():
+    if is_finished(folder):
         run = RunFolder.read(folder)
         run.check_recipe(source)
         summary = run.summary()
@@ -45,8 +46,8 @@ def apply(recipe: Recipe, folder: Path, *, say: Say, watcher: Watcher, resume: b
 def _splits(recipe: Recipe) -> tuple[str, ...]:
     data = recipe.data
     if data.format != "coco":
-        return ("train", "val", "test")
+        return SPLITS
     for name, split in (("train", data.train), ("val", data.val)):
         if split is None:
             raise recipe.error(("data", name), f"apply needs a {name} split", "name its images and annotations")
-    return ("train", "val", "test") if data.test else ("train", "val")
+    return SPLITS if data.test else ("train", "val")

@@ -15,6 +15,9 @@ from ..experiment.workspace import Say, Workspace
 from ..models.loading.build import Built
 from ..plan import Plan
 from ..recipe import load_recipe, recipe_from_mapping
+from ..recipe.definition import SPLITS
+from ..run.checkpoint import WEIGHTS
+from ..run.layout import MODELS, RUNS
 from .bind import bound
 from .starter.data import StarterData, starter_data
 from .starter.facts import facts_of
@@ -71,7 +74,7 @@ def init(request: Request, say: Say) -> Started:
         _check_free(tuning)
     _say_input(built, request, say)
     facts = facts_of(workspace.source, workspace.recipe)
-    weights = Path("runs") / tuning.stem / "student" / "weights.safetensors"
+    weights = RUNS / tuning.stem / MODELS["trained"] / WEIGHTS
     base = file.absolute().parent
     content = Content(
         title=f"{request.model} on {data.name}",
@@ -120,7 +123,7 @@ def _workspace(request: Request, model: StarterModel, data: StarterData, say: Sa
     """The model and the data with a recipe that quantizes nothing."""
     section = model_section(model, None) | ({"input": {"size": list(request.size)}} if request.size else {})
     draft = recipe_from_mapping({"version": 1, "model": section, "data": data_section(data, None)}, "draft")
-    return Workspace(draft, tuple(data.splits or ("train", "val", "test")), say)
+    return Workspace(draft, tuple(data.splits or SPLITS), say)
 
 
 def _built(workspace: Workspace, model: StarterModel) -> Built:
@@ -220,7 +223,7 @@ def _place(written: Path, file: Path) -> None:
 
 
 def _next(file: Path, tuning: Path | None, content: Content) -> Iterator[tuple[str, str]]:
-    recipe, run = shlex.quote(str(file)), f"runs/{file.stem}"
+    recipe, run = shlex.quote(str(file)), str(RUNS / file.stem)
     split = "test" if "test" in content.data or content.data["format"] == "synthetic" else "val"
     yield f"qrecipe plan {recipe}", "what is quantized, why, and what it saves"
     if tuning is None:

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..recipe.definition import DataSpec, SplitSpec
+from ..recipe.definition import SPLITS, DataSpec, SplitSpec
 from .coco import CocoIndex, read_coco
 from .synthetic import synthetic_splits
-
-SPLITS = ("train", "val", "test")
 
 
 def resolve_splits(data: DataSpec, names: Sequence[str] = SPLITS, cache: Path | None = None) -> dict[str, CocoIndex]:

@@ -13,6 +13,7 @@ from ..detection.prediction import Prediction
 from ..errors import EvaluateError
 from ..evaluate import Evaluation, Kind, evaluate_model
 from ..models.loading.build import Built
+from ..placement import placement_of
 from ..recipe.definition import InputSpec
 from ..student import Student
 from .workspace import Workspace
@@ -40,10 +41,10 @@ def student_detector(student: Student) -> Detector:
     if student.label_map is None:
         raise EvaluateError("the student knows no categories")
     student.eval()
-    parameter = next(student.parameters())
 
     def predict(pixels: Tensor, mask: Tensor | None) -> Prediction:
-        return student.predict(pixels.to(parameter), None if mask is None else mask.to(parameter.device))
+        placement = placement_of(student)
+        return student.predict(placement.place(pixels), None if mask is None else placement.place(mask))
 
     return Detector(predict, student.input, student.label_map, student.family.scores)
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ..errors import RunError
 from ..recipe import load_recipe, recipe_from_mapping
 from ..recipe.definition import Recipe
 from ..run.checkpoint import has_checkpoint, load_checkpoint
 from ..run.folder import RunFolder
+from ..run.layout import MODELS, Which, is_run
 from ..student import make_student
 from ..student.store import load
 from .detector import Detector, built_detector, student_detector
 from .workspace import Workspace, without_weights
-
-Which = Literal["trained", "control", "calibrated", "real", "off"]
-FOLDERS: dict[str, str] = {"trained": "student", "control": "control", "calibrated": "calibrated"}
-"""Where a run keeps which model."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +47,13 @@ def find_target(
     Raises:
         RunError: it is none of them, or has no such model. RecipeErrors: the recipe has errors.
     """
-    if (path / "recipe.json").exists():
+    if is_run(path):
         target = _of_run(path, which or "trained", overrides)
     elif path.is_dir():
         target = _of_student(path, which, overrides)
     else:
         chosen = which or "real"
-        if chosen in FOLDERS:
+        if chosen in MODELS:
             raise RunError(
                 f"a recipe has no {chosen} model", where=str(path), remedy="use real or off, or name a run folder"
             )
@@ -89,12 +85,12 @@ def open_target(target: Target, workspace: Workspace) -> Detector:
 def _of_run(path: Path, which: Which, overrides: Sequence[str]) -> Target:
     recipe = _with_data(recipe_from_mapping(RunFolder.read(path).recipe()), overrides, path)
     title = f"{recipe.name}, {which}"
-    if which not in FOLDERS:
+    if which not in MODELS:
         return Target(recipe, None, which, title)
-    folder = path / FOLDERS[which]
+    folder = path / MODELS[which]
     if has_checkpoint(folder):
         return Target(recipe, folder, which, title)
-    have = [name for name, own in FOLDERS.items() if has_checkpoint(path / own)]
+    have = [name for name, own in MODELS.items() if has_checkpoint(path / own)]
     state = "is not finished and" if not RunFolder.read(path).is_finished else "has ended and"
     raise RunError(
         f"the run {state} has no {which} model" + (" yet" if "not" in state else ""),

@@ -9,20 +9,20 @@ from typing import Any
 
 from ..data.loader import BatchLoader
 from ..evaluate import Evaluation
-from ..plan import Plan, cost_of, describe
+from ..plan import Cost, Plan, cost_of, describe
 from ..recipe.definition import Recipe
 from ..report.amounts import amount, size, three_places
 from ..report.pictures import save_detections
 from ..run.checkpoint import load_weights
 from ..run.folder import RunFolder
+from ..run.layout import BEST, LAST, MODELS, PICTURE
 from ..run.summary import ROWS, Summary, SummaryRow
 from ..student import CalibrationReport, Student, calibrate, make_student, real_valued
 from ..student.store import description, save
-from ..train.loop import BEST, LAST, fit
+from ..train.loop import fit
 from ..train.module import TrainingModule
 from ..train.protocols import Watcher
 from .detector import score, student_detector
-from .target import FOLDERS
 from .workspace import Say, Workspace
 
 
@@ -56,11 +56,11 @@ class Walk:
             self._calibrate(student)
         if recipe.train.epochs:
             self._train(module, "student")
-        save(student, self.run.path / FOLDERS["trained"])
+        save(student, self.run.path / MODELS["trained"])
         if plan.quantizers and recipe.train.control and recipe.train.epochs:
             control = make_student(self.workspace.teacher_source, real_valued(recipe), part="teacher")
             self._train(TrainingModule(control), "control")
-            save(control, self.run.path / FOLDERS["control"])
+            save(control, self.run.path / MODELS["control"])
         summary = self._summary(student, teacher, first)
         self.run.finish(summary)
         return summary
@@ -89,7 +89,7 @@ class Walk:
 
     def _calibrate(self, student: Student) -> None:
         """Calibrated weights are a checkpoint of their own, so that a resumed run starts from the very same ranges."""
-        folder = self.run.path / FOLDERS["calibrated"]
+        folder = self.run.path / MODELS["calibrated"]
         if "calibration" in self.run.phases():
             load_weights(folder, student)
         else:
@@ -148,17 +148,8 @@ class Walk:
         """Touch the test split once, with every model that the run has, and write down what came out."""
         split = "test" if "test" in self.workspace.data else "val"
         scores = self.run.phase("test", lambda: self._test(student, teacher, first, split))
-        costs = {True: cost_of(student.plan), False: cost_of(teacher.plan)}
-        rows = tuple(
-            SummaryRow(
-                name,
-                {key: value for key, value in result.items() if key != "per_class"},
-                result["per_class"],
-                costs[name in ("calibrated", "trained")].bytes,
-                costs[name in ("calibrated", "trained")].operations,
-            )
-            for name, result in scores.items()
-        )
+        own, real = cost_of(student.plan), cost_of(teacher.plan)
+        rows = tuple(_row(name, result, own if name in QUANTIZED else real) for name, result in scores.items())
         notes = [] if split == "test" else ["the recipe names no test split: these scores are from val, which selected"]
         return Summary(self.recipe.name, split, rows, (*notes, *student.plan.notes))
 
@@ -166,13 +157,13 @@ class Walk:
         """Scores by row of the summary; the last model's detections are drawn."""
         recipe, path = self.recipe, self.run.path
         models = {first: teacher}
-        if (path / FOLDERS["control"]).exists():
+        if (path / MODELS["control"]).exists():
             models["control"] = make_student(self.workspace.teacher_source, real_valued(recipe), part="teacher")
-        if (path / FOLDERS["calibrated"]).exists():
+        if (path / MODELS["calibrated"]).exists():
             models["calibrated"] = make_student(self.workspace.source, recipe)
         for name, own in models.items():
             if name != first:
-                load_weights(path / FOLDERS[name], own)
+                load_weights(path / MODELS[name], own)
         if recipe.train.epochs:
             models["trained"] = student
         found = {}
@@ -181,6 +172,15 @@ class Walk:
             evaluation, results = self._score(own, split, title)
             found[name] = evaluation.to_dict()
         shown = self.workspace.data[split]
-        picture = save_detections(shown, results, path / "detections.png", grey_range=student.input.grey_range)
+        picture = save_detections(shown, results, path / PICTURE, grey_range=student.input.grey_range)
         self.say(f"picture: {picture}")
         return found
+
+
+QUANTIZED = ("calibrated", "trained")
+"""The rows of the summary that cost what the student's plan says; the others cost what the teacher's does."""
+
+
+def _row(name: str, result: Mapping[str, Any], cost: Cost) -> SummaryRow:
+    scores = {key: value for key, value in result.items() if key != "per_class"}
+    return SummaryRow(name, scores, result["per_class"], cost.bytes, cost.operations)

@@ -15,7 +15,7 @@ from ..data.loader import BatchLoader, build_loader
 from ..data.splits import resolve_splits
 from ..errors import DataError, QRecipeError
 from ..models.loading.build import Built, build_model
-from ..recipe.definition import InputSpec, KeyPath, ModelSpec, Recipe
+from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
 from ..student import Source, capture_source
 
 Say = Callable[[str], None]
@@ -49,7 +49,7 @@ class Workspace:
         """The indices of the splits. Raises: DataError: none of them is there, or one cannot be used."""
         indices = resolve_splits(self.recipe.data, tuple(self.splits))
         if not indices:
-            given = ("train", "val", "test") if self.recipe.data.format != "coco" else self._given()
+            given = SPLITS if self.recipe.data.format != "coco" else self._given()
             raise DataError(
                 f"the recipe has no {' and no '.join(self.splits)} split",
                 where=self.recipe.where(("data",)),
@@ -64,7 +64,7 @@ class Workspace:
 
     def _given(self) -> list[str]:
         data = self.recipe.data
-        return [name for name in ("train", "val", "test") if getattr(data, name) is not None]
+        return [name for name in SPLITS if getattr(data, name) is not None]
 
     @cached_property
     def categories(self) -> list[tuple[int, str]]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from ..vocabulary import DROPOUTS
+
 aten = torch.ops.aten
 
 RESHAPES = {
@@ -69,7 +71,7 @@ def from_softmax(value: Any) -> bool:
     while isinstance(value, fx.Node):
         if value.target in _SOFTMAX:
             return True
-        is_dropout = value.op == "call_module" and str(value.target).startswith("dropouts.")
+        is_dropout = value.op == "call_module" and str(value.target).startswith(f"{DROPOUTS}.")
         if value.target not in RESHAPES | PARTS and not is_dropout:
             return False
         value = value.args[0]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..graph.captured import Captured
+from ..placement import placement_of
 from ..plan.plan import Plan
+from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
 from .decompose_attention import decompose_attention
 from .expose_taps import expose, expose_taps
 from .fold_batch_norm import fold_batch_norm
@@ -34,11 +36,10 @@ def run_passes(captured: Captured, plan: Plan) -> list[PassReport]:
         if report.done != report.expected:
             raise AssertionError(f"{report.name}: {report.done} {report.what}, the plan expects {report.expected}")
         reports.append(report)
-    parameter = next((value for value in captured.root.parameters() if value.is_floating_point()), None)
-    if parameter is not None:  # new modules follow the model's floating-point type and device
-        for name in ("fake_quantizers", "alignments"):
-            if hasattr(captured.root, name):
-                captured.root.get_submodule(name).to(device=parameter.device, dtype=parameter.dtype)
+    placement = placement_of(captured.root)
+    for name in (FAKE_QUANTIZERS, ALIGNMENTS):
+        if hasattr(captured.root, name):
+            captured.root.get_submodule(name).to(device=placement.device, dtype=placement.dtype)
     return reports
 
 

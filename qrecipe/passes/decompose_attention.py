@@ -13,9 +13,8 @@ from ..graph.captured import Captured
 from ..graph.dropout import add_dropout
 from ..graph.program import Program
 from ..plan.plan import Plan
-from ..plan.targets import LOGITS
-from ..structure.cross_attention import KEY
 from ..structure.operands import SITES
+from ..vocabulary import KEY, LOGITS
 from .report import PassReport
 
 aten = torch.ops.aten

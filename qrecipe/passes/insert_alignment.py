@@ -7,9 +7,8 @@ from torch import nn
 from ..distill.alignment import QueryAlignment
 from ..graph.captured import Captured
 from ..plan.plan import Plan
+from ..vocabulary import ALIGNMENTS, QUERY
 from .report import PassReport
-
-ALIGNMENTS = "alignments"
 
 
 def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
@@ -23,7 +22,7 @@ def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
         modules.add_module(
             planned.name,
             QueryAlignment(
-                f"decoder.cross_attention.query.{planned.layer}",
+                f"{QUERY}.{planned.layer}",
                 planned.heads,
                 planned.head_dim,
                 planned.per,

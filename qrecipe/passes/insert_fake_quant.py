@@ -9,9 +9,8 @@ from ..graph.program import Program
 from ..plan.plan import Plan
 from ..quantizers import build
 from ..structure.operands import SITES, Slot, operand_at
+from ..vocabulary import FAKE_QUANTIZERS
 from .report import PassReport
-
-FAKE_QUANTIZERS = "fake_quantizers"
 
 
 def insert_fake_quant(captured: Captured, plan: Plan) -> PassReport:

@@ -11,10 +11,11 @@ from ..graph.captured import Captured
 from ..graph.program import GraphMode
 from ..graph.shapes import Extent, Symbols, is_number, shape_of
 from ..recipe.definition import QuantizerSpec, Recipe, Spot
-from ..structure.operands import Operand, OperandKind, operand_at
+from ..structure.operands import Operand, operand_at
 from ..structure.operations import Operation, find_operations
 from ..structure.parameters import parameter_sizes
 from ..structure.roles import Roles, discover_roles, override_problems
+from ..vocabulary import OperandKind
 from .cost import products_of
 from .decisions import decisions_of, rule_warnings
 from .nearest import missing_role_problems, unmatched_problems

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from ..recipe.definition import OVERRIDE, KeyPath, Recipe, Rule, dotted
-from ..recipe.names import OPERANDS
-from ..structure.operands import OperandKind
+from ..vocabulary import OPERAND_KINDS, OperandKind
 from .plan import Decision
 from .rules import PASSIVE_REASON, Verdict, default_reason, names_operator, rule_reason
 
@@ -18,7 +17,7 @@ def decisions_of(recipe: Recipe, verdicts: Judged) -> tuple[Decision, ...]:
     """The defaults in the order of the kinds, additions and concatenations, then the rules in their order."""
     verdicts, quantize = list(verdicts), recipe.quantize
     found = []
-    for kind in OPERANDS:
+    for kind in OPERAND_KINDS:
         reason = default_reason(quantize, kind)
         about = sum(own == kind and not verdict.passive for own, verdict in verdicts)
         ours = sum(own == kind and verdict.reason == reason for own, verdict in verdicts)
@@ -45,7 +44,7 @@ def rule_warnings(recipe: Recipe, verdicts: Judged) -> list[str]:
             continue  # an error, which is said elsewhere
         shadowed: dict[OperandKind, set[int]] = {}
         alive = False
-        for kind in OPERANDS:
+        for kind in OPERAND_KINDS:
             mine = [verdict for own, verdict in verdicts if own == kind and index in verdict.sets]
             if any(index in verdict.kept for verdict in mine):
                 alive = True
@@ -88,7 +87,7 @@ def _quoted(rule: Rule) -> str:
 
 
 def _sets_nothing(rule: Rule) -> str:
-    kinds = [kind for kind in OPERANDS if rule.keep is not None or getattr(rule, kind) is not None]
+    kinds = [kind for kind in OPERAND_KINDS if rule.keep is not None or getattr(rule, kind) is not None]
     what = f"{_quoted(rule)} sets nothing: what it matches has no {' and no '.join(kinds)} operand"
     return (
         what if names_operator(rule) else f"{what}, or only additions and concatenations, which op:add and op:cat name"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..recipe.definition import QuantizerSpec
-from ..structure.operands import PASSIVE, OperandKind, Slot
+from ..structure.operands import PASSIVE, Slot
+from ..vocabulary import OperandKind
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,11 @@ from ..graph.captured import Captured
 from ..graph.program import QueryPoint
 from ..graph.shapes import is_number, shape_of
 from ..recipe.definition import Recipe
-from ..structure.cross_attention import KEY, TAPS
 from ..structure.operands import SITES
+from ..vocabulary import ALIGNABLE, KEY, LOGITS, QUERY, TAPS
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
 
-LOGITS = "decoder.cross_attention.logits"
-QUERY = "decoder.cross_attention.query"
 _NAME_THEM = "name the modules under {part}.roles: {{decoder.cross_attention: GLOB}}"
 
 
@@ -24,7 +22,7 @@ def plan_alignments(captured: Captured, recipe: Recipe, part: str) -> tuple[list
     queries = captured.programs["train"].queries
     for index, spec in enumerate(recipe.distill.align):
         place = recipe.where(("distill", "align", index, "at"))
-        if spec.at != QUERY:
+        if spec.at not in ALIGNABLE:
             problems.append(PlanError(f"alignment is defined for {QUERY}, not for {spec.at!r}", where=place))
         elif not queries:
             what = f"no cross-attention query was found in the {part}"

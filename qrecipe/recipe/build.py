@@ -10,9 +10,10 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from ..vocabulary import OPERAND_KINDS
 from .definition import KeyPath, Recipe, Rule, SplitSpec
 from .document import Document
-from .names import OPERANDS, default_offset
+from .names import default_offset
 from .paths import unescaped
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ def _written_out(source: Mapping[str, Any]) -> dict[str, Any]:
         spec = model.get("input", {})
         if isinstance(spec.get("size"), int):
             spec["size"] = [spec["size"], spec["size"]]
-    for operand in OPERANDS:
+    for operand in OPERAND_KINDS:
         quantizer = data["quantize"].get(operand)
         if quantizer:
             quantizer.setdefault("offset", default_offset(operand, quantizer["quantizer"]))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .definition import KeyPath, dotted
+from ..vocabulary import OPERAND_KINDS, OperandKind
+from .definition import SPLITS, KeyPath, dotted
 from .document import Document, LocatedError, shown
-from .names import GRANULARITIES, OFFSET_QUANTIZERS, OPERANDS, Operand, default_offset
+from .names import GRANULARITIES, OFFSET_QUANTIZERS, default_offset
 
 MULTISCALE = (
     "multiscale needs inputs of varying size, but the model's input size is fixed",
@@ -129,13 +130,13 @@ def _check_input(data: Any) -> Iterator[Finding]:
 
 
 def _check_quantizers(data: Any) -> Iterator[Finding]:
-    for operand in OPERANDS:
+    for operand in OPERAND_KINDS:
         yield from _quantizer(operand, ("quantize", operand), _mapping(data, "quantize", operand))
         for path, rule in _each(data, "quantize", "rules"):
             yield from _quantizer(operand, (*path, operand), _mapping(rule, operand))
 
 
-def _quantizer(operand: Operand, path: KeyPath, keys: Mapping[str, Any]) -> Iterator[Finding]:
+def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> Iterator[Finding]:
     per, kind, offset = keys.get("per"), keys.get("quantizer"), keys.get("offset")
     if isinstance(per, str) and per not in GRANULARITIES[operand]:
         reason = {"channel": "per: channel is only for weights", "head": "per: head is only for attention"}.get(
@@ -149,13 +150,13 @@ def _quantizer(operand: Operand, path: KeyPath, keys: Mapping[str, Any]) -> Iter
 
 def _check_rules(data: Any) -> Iterator[Finding]:
     for path, rule in _each(data, "quantize", "rules"):
-        given = _given(rule, *OPERANDS)
+        given = _given(rule, *OPERAND_KINDS)
         if rule.get("keep") == "float":
             for operand in given:
                 what = f"keep: float leaves everything real-valued, {operand} says otherwise"
                 yield (*path, operand), what, "remove one of the two"
-        elif not given and rule.get("keep") is None and set(rule) <= {"match", "keep", *OPERANDS}:
-            yield path, "the rule sets nothing", f"give keep: float, or one of {', '.join(OPERANDS)}"
+        elif not given and rule.get("keep") is None and set(rule) <= {"match", "keep", *OPERAND_KINDS}:
+            yield path, "the rule sets nothing", f"give keep: float, or one of {', '.join(OPERAND_KINDS)}"
 
 
 def _check_match(data: Any) -> Iterator[Finding]:
@@ -189,7 +190,7 @@ def _check_data(data: Any) -> Iterator[Finding]:
                 remedy = "give images, a folder, and annotations, a COCO json"
                 yield ("data", split), f"format: coco needs data.{split}", remedy
     elif "format" not in section:  # a synthetic set that is asked for may stand beside splits that are not read
-        for split in _given(section, "train", "val", "test"):
+        for split in _given(section, *SPLITS):
             what = "a split is given, but data is synthetic where no format is"
             yield ("data", split), what, "set data.format: coco"
 

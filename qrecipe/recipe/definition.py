@@ -272,6 +272,10 @@ class SyntheticSpec:
     seed: int = 0
 
 
+SPLITS = ("train", "val", "test")
+"""What data is divided into; each names a field of :class:`DataSpec`."""
+
+
 @dataclass(frozen=True)
 class DataSpec:
     format: Literal["coco", "synthetic"] = "synthetic"

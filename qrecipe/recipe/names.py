@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-Operand = Literal["weight", "activation", "attention"]
+from ..vocabulary import OperandKind
+
 Offset = Literal["none", "integer", "real"]
 
 VERSION = 1
-OPERANDS: tuple[Operand, ...] = ("weight", "activation", "attention")
 QUANTIZERS = ("lsq", "lsq+", "minmax", "mse")
 INITIALISERS = ("lsq", "lsq+", "minmax", "mse")
 LOSSES = ("l2",)
@@ -16,45 +16,17 @@ SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 
 MATCHERS = ("foreground", "all")
 
-#: What ``model.roles`` may name: every role that is discovered, or the whole backbone.
-ROLES = (
-    "backbone",
-    "backbone.stem",
-    "backbone.body",
-    "encoder.attention",
-    "encoder.feed_forward",
-    "encoder.convolution",
-    "encoder.text",
-    "decoder.self_attention",
-    "decoder.cross_attention",
-    "decoder.text_attention",
-    "decoder.feed_forward",
-    "decoder.position",
-    "head.class",
-    "head.box",
-    "head.proposal",
-)
-
-#: What can be compared with the teacher, and what can be aligned: once per decoder layer.
-TAPS = (
-    "decoder.cross_attention.query",
-    "decoder.cross_attention.logits",
-    "decoder.cross_attention.output",
-    "decoder.layer.output",
-)
-ALIGNABLE = ("decoder.cross_attention.query",)
-
 #: Quantizers with a zero point; LSQ is symmetric.
 OFFSET_QUANTIZERS = ("lsq+", "minmax", "mse")
 
 #: What may share a scale, per operand.
-GRANULARITIES: dict[Operand, tuple[str, ...]] = {
+GRANULARITIES: dict[OperandKind, tuple[str, ...]] = {
     "weight": ("tensor", "channel"),
     "activation": ("tensor",),
     "attention": ("tensor", "head"),
 }
 
 
-def default_offset(operand: Operand, quantizer: str) -> Offset:
+def default_offset(operand: OperandKind, quantizer: str) -> Offset:
     """The offset that an operand's quantizer has where the recipe gives none: weights and LSQ are symmetric."""
     return "integer" if operand != "weight" and quantizer in OFFSET_QUANTIZERS else "none"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .definition import KeyPath
+from .definition import SPLITS, KeyPath
 from .document import Document, LocatedError
 from .extend import Sources
 from .files import at_home
@@ -18,9 +18,7 @@ PLAIN: tuple[KeyPath, ...] = (
     ("output",),
     *((model, "weights", kind) for model in _MODELS for kind in ("folder", "file")),
 )
-EXPANDED: tuple[KeyPath, ...] = tuple(
-    ("data", split, kind) for split in ("train", "val", "test") for kind in ("images", "annotations")
-)
+EXPANDED: tuple[KeyPath, ...] = tuple(("data", split, kind) for split in SPLITS for kind in ("images", "annotations"))
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 
 

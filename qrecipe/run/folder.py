@@ -6,6 +6,8 @@ environment.json           a list: one entry per start
 phases.json                the finished phases and their results
 metrics.jsonl              one line per epoch
 checkpoints/PHASE/         ``last`` and ``best``
+calibrated/, student/, control/   the models that it keeps
+detections.png             the last model's detections on the split that the summary is of
 summary.json               written last: a run that has it is finished
 """
 
@@ -18,13 +20,27 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+from ..recipe.definition import dotted
+from ..recipe.differences import by_place, differing
 from .environment import describe_environment
 from .files import read_json, write_atomically, write_json, writing
+from .layout import (
+    CHECKPOINTS,
+    ENVIRONMENT,
+    METRICS,
+    PHASES,
+    PLAN,
+    RECIPE,
+    RECIPE_TEXT,
+    SUMMARY,
+    is_finished,
+    is_run,
+)
 from .lines import JsonLines
 from .lock import LOCK, RunLock
 from .summary import Summary
 
-_OWN = {LOCK, ".recipe.json.tmp"}  # all that a kill during `create` can leave before recipe.json stands
+_OWN = {LOCK, f".{RECIPE}.tmp"}  # all that a kill during `create` can leave before recipe.json stands
 
 
 class RunFolder:
@@ -32,7 +48,7 @@ class RunFolder:
 
     def __init__(self, path: Path, lock: RunLock | None) -> None:
         self.path = path
-        self.metrics = JsonLines(path / "metrics.jsonl")
+        self.metrics = JsonLines(path / METRICS)
         self._lock = lock
 
     @classmethod
@@ -51,9 +67,9 @@ class RunFolder:
         run = cls(path, RunLock(path))
         with ExitStack() as on_failure:
             on_failure.callback(run.close)
-            if (path / "recipe.json").exists():  # another process was faster, and is through already
+            if is_run(path):  # another process was faster, and is through already
                 raise RunError("another process made a run here just now", where=str(path))
-            write_json(path / "recipe.json", recipe)
+            write_json(path / RECIPE, recipe)
             run._started(text)
             on_failure.pop_all()
         return run
@@ -63,7 +79,7 @@ class RunFolder:
         """Raises: RunError: a run cannot start here, as something is there already. Nothing is made."""
         with writing(path):
             taken = {entry.name for entry in path.iterdir()} - _OWN if path.exists() else set()
-        if "recipe.json" in taken:
+        if RECIPE in taken:
             raise RunError(
                 "an unfinished run is there, and nothing of it is overwritten",
                 where=str(path),
@@ -79,7 +95,7 @@ class RunFolder:
     @classmethod
     def check_resumable(cls, path: Path, recipe: Mapping[str, Any]) -> None:
         """Raises: RunError: there is no run here, or it is one of another recipe. Nothing is written."""
-        if not (path / "recipe.json").exists():
+        if not is_run(path):
             raise RunError("there is no run to resume", where=str(path), remedy="start it without --resume")
         cls(path, None).check_recipe(recipe)
 
@@ -101,7 +117,7 @@ class RunFolder:
     @classmethod
     def read(cls, path: Path) -> RunFolder:
         """Look into a run without writing. Raises: RunError: there is none."""
-        if not (path / "recipe.json").exists():
+        if not is_run(path):
             raise RunError("this is no run folder: recipe.json is missing", where=str(path))
         return cls(path, None)
 
@@ -118,9 +134,9 @@ class RunFolder:
 
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe, as plain data."""
-        data = read_json(self.path / "recipe.json")
+        data = read_json(self.path / RECIPE)
         if not isinstance(data, dict):
-            raise RunError("this is no recipe", where=str(self.path / "recipe.json"))
+            raise RunError("this is no recipe", where=str(self.path / RECIPE))
         return data
 
     def check_recipe(self, recipe: Mapping[str, Any]) -> None:
@@ -138,15 +154,15 @@ class RunFolder:
             )
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
-        write_json(self.path / "plan.json", plan)
+        write_json(self.path / PLAN, plan)
 
     def checkpoints(self, phase: str) -> Path:
         """The folder of a training phase's checkpoints; not made here."""
-        return self.path / "checkpoints" / phase
+        return self.path / CHECKPOINTS / phase
 
     def phases(self) -> dict[str, Any]:
         """Results of the finished phases, by name, in the order they finished."""
-        path = self.path / "phases.json"
+        path = self.path / PHASES
         if not path.exists():
             return {}
         phases = read_json(path)
@@ -157,7 +173,7 @@ class RunFolder:
     def finish_phase(self, name: str, result: Any) -> Any:
         """Record a finished phase; returns the result as JSON gives it back, as a resumed run would see it."""
         result = _plain(result)
-        write_json(self.path / "phases.json", {**self.phases(), name: result})
+        write_json(self.path / PHASES, {**self.phases(), name: result})
         return result
 
     def phase(self, name: str, work: Callable[[], Any]) -> Any:
@@ -167,44 +183,36 @@ class RunFolder:
 
     def finish(self, summary: Summary) -> None:
         """Write the summary: the run is finished."""
-        write_json(self.path / "summary.json", summary.to_dict())
+        write_json(self.path / SUMMARY, summary.to_dict())
 
     @property
     def is_finished(self) -> bool:
-        return (self.path / "summary.json").exists()
+        return is_finished(self.path)
 
     def summary(self) -> Summary:
         """Raises: RunError: the run is unfinished."""
         if not self.is_finished:
             raise RunError("this run is not finished", where=str(self.path), remedy="continue it with --resume")
-        return Summary.from_dict(read_json(self.path / "summary.json"))
+        return Summary.from_dict(read_json(self.path / SUMMARY))
 
     def _started(self, text: str) -> None:
-        if not (self.path / "recipe.yaml").exists():
-            write_atomically(self.path / "recipe.yaml", text.encode())
-        starts = self.path / "environment.json"
+        if not (self.path / RECIPE_TEXT).exists():
+            write_atomically(self.path / RECIPE_TEXT, text.encode())
+        starts = self.path / ENVIRONMENT
         earlier = read_json(starts) if starts.exists() else []
         write_json(starts, [*earlier, describe_environment()])
 
 
-def differences(old: Any, new: Any, at: str = "") -> list[str]:
+def differences(old: Any, new: Any) -> list[str]:
     """One line per key that differs between two pieces of plain data, by its dotted path, in the old one's order."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        lines: list[str] = []
-        for key in [*old, *(key for key in new if key not in old)]:
-            place = f"{at}.{key}" if at else str(key)
-            if key not in new:
-                lines.append(f"{place}: {_short(old[key])} in the run, absent now")
-            elif key not in old:
-                lines.append(f"{place}: absent in the run, {_short(new[key])} now")
-            else:
-                lines += differences(old[key], new[key], place)
-        return lines
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [line for i in range(len(old)) for line in differences(old[i], new[i], f"{at}[{i}]")]
-    if type(old) is type(new) and old == new:
-        return []
-    return [f"{at or 'recipe'}: {_short(old)} in the run, {_short(new)} now"]
+    lines = []
+    for found in differing(old, new, by_place):
+        path = found.at_a if found.at_a is not None else found.at_b
+        assert path is not None
+        before = "absent" if found.at_a is None else _short(found.a)
+        after = "absent" if found.at_b is None else _short(found.b)
+        lines.append(f"{dotted(path)}: {before} in the run, {after} now")
+    return lines
 
 
 def _plain(value: Any) -> Any:

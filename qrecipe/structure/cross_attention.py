@@ -13,18 +13,9 @@ from ..graph.flow import exits_of, region_of, within
 from ..graph.program import Program, QueryPoint
 from ..graph.shapes import Extent, Symbols, is_float, is_number, shape_of
 from ..graph.softmax import leads_to_softmax
+from ..vocabulary import FEATURE, KEY, LAYER_OUTPUT, LOGITS, QUERY
 
 aten = torch.ops.aten
-
-TAPS = (
-    "decoder.cross_attention.query",
-    "decoder.cross_attention.logits",
-    "decoder.cross_attention.output",
-    "decoder.layer.output",
-)
-"""What can be tapped, once per decoder layer."""
-KEY = "decoder.cross_attention.key"
-"""Noted where an attention is one operation still: its logits are there once it is decomposed."""
 
 _PRODUCT = {aten.scaled_dot_product_attention.default, aten.matmul.default, aten.bmm.default, aten.baddbmm.default}
 _SUMS = {aten.sum.dim_IntList, aten.sum.default}
@@ -81,13 +72,13 @@ def tap_layer(program: Program, layer: int, path: str, layer_path: str) -> None:
     point, output = _dot_product(program, layer, region) or _deformable(program, layer, region) or (None, None)
     if point is not None:
         program.queries[layer] = point
-        program.taps["decoder.cross_attention.query", layer] = point.node
+        program.taps[QUERY, layer] = point.node
     if output is None or not _is_per_query(output, Symbols.of(program.graph)):
         output = shaped[-1]
-    program.taps["decoder.cross_attention.output", layer] = _batch_first(program, output)
+    program.taps[FEATURE, layer] = _batch_first(program, output)
     ends = [node for node in exits_of(region_of(program.graph, layer_path)) if len(shape_of(node) or ()) == 3]
     if ends:
-        program.taps["decoder.layer.output", layer] = _batch_first(program, ends[-1])
+        program.taps[LAYER_OUTPUT, layer] = _batch_first(program, ends[-1])
 
 
 def _is_per_query(node: fx.Node, symbols: Symbols) -> bool:
@@ -126,7 +117,7 @@ def _dot_product(program: Program, layer: int, region: list[fx.Node]) -> tuple[Q
         if isinstance(key, fx.Node) and node.target is aten.scaled_dot_product_attention.default:
             program.taps[KEY, layer] = key
         elif isinstance(key, fx.Node):
-            program.taps["decoder.cross_attention.logits", layer] = node
+            program.taps[LOGITS, layer] = node
         merged = _projection_input(last) or _merged_heads(program, last)
         return QueryPoint(query, ((node, 0),), "bhld", int(shape[1]), int(shape[3])), merged
     return None
@@ -208,7 +199,7 @@ def _deformable(program: Program, layer: int, region: list[fx.Node]) -> tuple[Qu
     assert width is not None
     assert weights is not None
     heads = _heads_of(weights, width, Symbols.of(program.graph))
-    program.taps["decoder.cross_attention.logits", layer] = logits
+    program.taps[LOGITS, layer] = logits
     sums = [node for node in region if node.target in _SUMS]
     merged = _projection_input(sums[-1], set(sums), set(region)) if sums else None
     layout: Literal["bld"] = "bld"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import fx
 
 from ..graph.shapes import is_float, shape_of
 from ..graph.softmax import PARTS, RESHAPES, from_softmax, leads_to_softmax
+from ..vocabulary import OperandKind
 
 aten = torch.ops.aten
-OperandKind = Literal["weight", "activation", "attention"]
 Slot = int | tuple[int, int] | str
 """An argument's index; (argument, item) of a list; or ``probabilities``, which only the decomposed attention has."""
 

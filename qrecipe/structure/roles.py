@@ -15,6 +15,7 @@ from ..graph.captured import Captured
 from ..graph.flow import downstream, upstream, within
 from ..graph.program import GraphMode, Program
 from ..graph.shapes import Symbols, shape_of
+from ..vocabulary import OVERRIDABLE, ROLES
 from .attending import attending, layer_of, part_of_layer
 from .cross_attention import find_cross_attention, tap_layer
 from .operands import WEIGHTED
@@ -22,27 +23,6 @@ from .operations import Operation
 from .outputs import logits_and_boxes
 
 aten = torch.ops.aten
-
-ROLES = (
-    "backbone.stem",
-    "backbone.body",
-    "encoder.attention",
-    "encoder.feed_forward",
-    "encoder.convolution",
-    "encoder.text",
-    "decoder.self_attention",
-    "decoder.cross_attention",
-    "decoder.text_attention",
-    "decoder.feed_forward",
-    "decoder.position",
-    "head.class",
-    "head.box",
-    "head.proposal",
-)
-"""Every role that discovery gives."""
-
-OVERRIDABLE = ("backbone", *ROLES)
-"""What ``roles:`` in a recipe may name: a role, or the whole backbone."""
 
 _COUNTS = {aten.arange.default, aten.arange.start, aten.arange.start_step}
 _SCORES = {aten.linear.default, aten.matmul.default}

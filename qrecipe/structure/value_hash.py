@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..graph.program import Program
+from ..vocabulary import CONSTANTS, DROPOUTS
 
 aten = torch.ops.aten
 _LAYOUT = {aten.contiguous.default, aten.clone.default}
@@ -66,8 +67,8 @@ def value_hashes(
             if key != "dropout_p" and not (isinstance(value, fx.Node) and value in beside)
         }
         name = canonical.get(str(node.target), str(node.target)) if node.op == "get_attr" else str(node.target)
-        if node.op == "get_attr" and name.startswith("constants."):
-            value = getattr(root.get_submodule("constants"), name.removeprefix("constants."))
+        if node.op == "get_attr" and name.startswith(f"{CONSTANTS}."):
+            value = getattr(root.get_submodule(CONSTANTS), name.removeprefix(f"{CONSTANTS}."))
             name = _digest(value) if isinstance(value, Tensor) else name
         hashes[node] = hashlib.sha256(f"{node.op} {name} {text(args)} {text(kwargs)}".encode()).hexdigest()
     return hashes
@@ -85,7 +86,7 @@ def _from_these(node: fx.Node, beside: set[fx.Node]) -> bool:
 
 def _same_as(node: fx.Node, beside: set[fx.Node]) -> fx.Node | None:
     """The input that a node passes on, as far as this comparison goes."""
-    is_dropout = node.op == "call_module" and str(node.target).startswith("dropouts.")
+    is_dropout = node.op == "call_module" and str(node.target).startswith(f"{DROPOUTS}.")
     if is_dropout or node.target in _LAYOUT:
         return node.all_input_nodes[0]
     joined: Any = node.args[0] if node.target in _JOINS else node.args[:2] if node.target in _SUMS else ()

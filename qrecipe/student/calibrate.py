@@ -12,7 +12,9 @@ from torch import Tensor
 from ..data.batch import Batch
 from ..errors import CalibrationError
 from ..graph.program import GraphMode
+from ..placement import placement_of
 from ..quantizers import FakeQuantizer
+from ..vocabulary import LOGITS
 from .student import Student
 
 
@@ -88,7 +90,7 @@ def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:
 
 def _logit_error(student: Student, layer: int, batch: Batch) -> float | None:
     """How much of the attention logits' energy one layer's alignment changes on one batch."""
-    name = f"decoder.cross_attention.logits.{layer}"
+    name = f"{LOGITS}.{layer}"
     inputs = _inputs(student, batch)
     before = student.run(inputs, mode="eval", taps=True).taps.get(name)
     student.query_alignments[layer].mode = "on"
@@ -144,9 +146,9 @@ def _unseen(quantizers: Mapping[str, FakeQuantizer]) -> list[str]:
 
 def _inputs(student: Student, batch: Batch, mode: GraphMode = "eval") -> dict[str, Tensor]:
     """The inputs of one mode; what training makes of the labels is the same at every calibration."""
-    parameter = next(student.parameters())
-    moved = batch.to(parameter.device)
-    images = moved.pixel_values.to(parameter.dtype)
+    placement = placement_of(student)
+    moved = batch.to(placement.device)
+    images = placement.place(moved.pixel_values)
     if mode == "eval":
         return student.family.inputs(images, moved.pixel_mask)
     with torch.random.fork_rng():

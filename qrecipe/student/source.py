@@ -14,6 +14,7 @@ from ..graph.captured import Captured
 from ..graph.inputs import image_shape
 from ..models.families import Family
 from ..models.open_windows import open_windows
+from ..placement import placement_of
 from ..recipe.definition import InputSpec
 
 
@@ -39,14 +40,12 @@ def capture_source(
     Raises:
         CaptureError: as ``compile``.
     """
-    parameter = next((value for value in model.parameters() if value.is_floating_point()), None)
-    dtype = parameter.dtype if parameter is not None else torch.float32
-    device = parameter.device if parameter is not None else torch.device("cpu")
+    placement = placement_of(model)
 
     def images(batch: int, height: int, width: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(height * 10_007 + width)
-        pixels = torch.rand(batch, 3, height, width, generator=generator, dtype=dtype).to(device)
-        mask = torch.ones(batch, height, width, dtype=torch.int64, device=device)
+        pixels = placement.place(torch.rand(batch, 3, height, width, generator=generator, dtype=placement.dtype))
+        mask = torch.ones(batch, height, width, dtype=torch.int64, device=placement.device)
         mask[0, height * 3 // 4 :] = 0  # real padding, so that masks are seen to matter
         return family.inputs(pixels, mask)
 

@@ -14,12 +14,11 @@ from ..graph.flow import within
 from ..graph.graph_model import GraphModel
 from ..graph.program import GraphMode, Program
 from ..models.families import Family
-from ..passes.insert_alignment import ALIGNMENTS
-from ..passes.insert_fake_quant import FAKE_QUANTIZERS
 from ..plan import Plan
 from ..quantizers import FakeQuantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
+from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
 
 
 @final

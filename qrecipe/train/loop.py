@@ -19,6 +19,7 @@ from ..errors import TrainError
 from ..recipe.definition import StageSpec, TrainSpec
 from ..run.checkpoint import Checkpoint, save_checkpoint
 from ..run.files import writing
+from ..run.layout import BEST, LAST, METRICS
 from ..run.lines import JsonLines
 from .denormals import flushed_denormals
 from .epoch import epoch_seed, train_epoch
@@ -26,9 +27,6 @@ from .optimizer import ParameterGroup, build_optimizer
 from .protocols import Loader, Progress, Scores, Trainable, Watcher
 from .resume import begin, fit_settings, resume_from, trained_parameters, training_state
 from .schedule import lr_multiplier
-
-LAST = "last"
-BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def fit(
     best = dict(start.best) if start.best else None
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    metrics = metrics or JsonLines(folder / "metrics.jsonl")
+    metrics = metrics or JsonLines(folder / METRICS)
     history = [line for line in metrics.keep(partial(_is_done, phase, start.epoch)) if line.get("phase") == phase]
     watcher = watcher or Watcher()
     if watcher.on_start:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..data.batch import Batch
 from ..errors import TrainError
+from ..placement import Placement, placement_of
 from .module import TrainingModule
 
 UNKNOWN_SIZE = (256, 320)
@@ -27,12 +28,12 @@ def rehearse(module: TrainingModule, batch_size: int = 2) -> Tensor:
     student = module.student
     training, stage = module.training, student.quantized_roles
     buffers = {name: value.clone() for name, value in student.named_buffers()}
-    first = next((one for one in student.parameters() if one.is_floating_point()), torch.zeros(()))
+    placement = placement_of(student)
     try:
-        with torch.random.fork_rng(devices=[first.device] if first.is_cuda else []):
+        with torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []):
             torch.manual_seed(0)
             student.switch_off()
-            loss: Tensor = module.train()(_noise(module, batch_size, first))[0]
+            loss: Tensor = module.train()(_noise(module, batch_size, placement))[0]
             if not loss.isfinite():
                 raise TrainError("the loss of a training step on noise is not finite")
             if loss.requires_grad:  # of a frozen model quantizers alone are learned, and they are off
@@ -48,11 +49,12 @@ def rehearse(module: TrainingModule, batch_size: int = 2) -> Tensor:
     return loss.detach()
 
 
-def _noise(module: TrainingModule, batch_size: int, like: Tensor) -> Batch:
+def _noise(module: TrainingModule, batch_size: int, placement: Placement) -> Batch:
     height, width = module.student.input.size or UNKNOWN_SIZE
-    images = torch.rand(batch_size, 3, height, width, dtype=like.dtype, device=like.device)
-    mask = torch.ones(batch_size, height, width, dtype=torch.int64, device=like.device)
+    device = placement.device
+    images = torch.rand(batch_size, 3, height, width, dtype=placement.dtype, device=device)
+    mask = torch.ones(batch_size, height, width, dtype=torch.int64, device=device)
     box = images.new_tensor([[0.5, 0.5, 0.4, 0.3]])
-    label = {"class_labels": torch.zeros(1, dtype=torch.int64, device=like.device), "boxes": box}
+    label = {"class_labels": torch.zeros(1, dtype=torch.int64, device=device), "boxes": box}
     sizes = torch.tensor([[height, width]] * batch_size)
     return Batch(images, mask, [dict(label) for _ in range(batch_size)], list(range(batch_size)), sizes)

@@ -5,19 +5,14 @@ Slow, so a tier of its own: ``make test-full``. Random weights; nothing is downl
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.coverage import EXAMPLE, at_size, build, covered, family_recipes, settle, stir, widest
 from qrecipe.recipe import load_recipe
 from qrecipe.student import capture_source, make_student
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from coverage import EXAMPLE, at_size, build, covered, family_recipes, settle, stir, widest  # noqa: E402
 
 pytestmark = pytest.mark.full
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_detectors import SWIN, some_images, stir, tiny_detr
 
 from qrecipe.models.open_windows import STAND_INS, open_windows
 from qrecipe.models.open_windows import SWIN as MODULE
+from tests.tiny_detectors import SWIN, some_images, stir, tiny_detr
 
 
 def backbone(**changes: object) -> Any:

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_detectors import (
+from torch import Tensor
+
+from qrecipe.models.loading.build import build_model
+from qrecipe.models.resnets import DEFAULT, RESNETS, own_names
+from qrecipe.recipe.definition import ModelSpec, WeightsSource
+from tests.tiny_detectors import (
     DAB_DETR,
     DEFORMABLE_DETR,
     DETR,
@@ -22,11 +27,6 @@ from tiny_detectors import (
     tiny_detr,
     tiny_table_transformer,
 )
-from torch import Tensor
-
-from qrecipe.models.loading.build import build_model
-from qrecipe.models.resnets import DEFAULT, RESNETS, own_names
-from qrecipe.recipe.definition import ModelSpec, WeightsSource
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]
 MODELS = {

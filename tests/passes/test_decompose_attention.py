@@ -6,14 +6,14 @@ from functools import cache
 
 import pytest
 import torch
-from specimens import ALIGN, W4A4, a_recipe
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from toys import Attention, ToyDetector, captured_toy, picture, rewritten
 
 from qrecipe.errors import CaptureError
 from qrecipe.graph.captured import Captured
 from qrecipe.passes.decompose_attention import masked_softmax
+from tests.specimens import ALIGN, W4A4, a_recipe
+from tests.toys import Attention, ToyDetector, captured_toy, picture, rewritten
 
 SDPA = torch.ops.aten.scaled_dot_product_attention.default
 ATTENTION_ONLY = {"attention": W4A4["attention"]}

@@ -10,15 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specimens import W4A4, Specimen, a_recipe, prepared
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from toys import captured_toy, picture, rewritten
 
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.passes.fold_batch_norm import SMALLEST_FACTOR, fold_weight, frozen_norm, live_factor, norm_factor, unscale
 from qrecipe.student import Student
+from tests.specimens import W4A4, Specimen, a_recipe, prepared
+from tests.toys import captured_toy, picture, rewritten
 
 RTOL = 1e-9
 

@@ -6,9 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
 from torch import fx
-from toys import picture, rewritten
 
 from qrecipe.distill import QueryAlignment
 from qrecipe.graph.captured import Captured
@@ -18,6 +16,8 @@ from qrecipe.plan import Plan, build_plan
 from qrecipe.quantizers import FakeQuantizer
 from qrecipe.recipe import Recipe
 from qrecipe.structure.operands import SITES, operand_at
+from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
+from tests.toys import picture, rewritten
 
 ADDITIONS = {"match": "op:add", "activation": {"bits": 8}}
 EVERYTHING = {**W4A4, "rules": [ADDITIONS, {"match": "op:cat", "activation": {"bits": 8}}]}

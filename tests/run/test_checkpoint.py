@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import safetensors
 import torch
-from tiny_training import TinyStudent
 from torch import nn
 
 from qrecipe.errors import RunError, TrainError
 from qrecipe.run import checkpoint as room
 from qrecipe.run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_weights, save_checkpoint
+from tests.tiny_training import TinyStudent
 
 
 class Killed(BaseException):

@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 import torch
-from specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
 from torch import Tensor
 
 from qrecipe.data.batch import Batch
@@ -14,6 +13,7 @@ from qrecipe.errors import CalibrationError
 from qrecipe.quantizers import FakeQuantizer, build
 from qrecipe.recipe.definition import QuantizerSpec
 from qrecipe.student import CalibrationReport, Student, calibrate
+from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
 
 LAYER = "layers.1.cross_attention"
 

@@ -6,17 +6,17 @@ import copy
 
 import pytest
 import torch
-from specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
 from torch import Tensor, nn
-from toys import ToyDetector
 
 import qrecipe
 from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import CaptureError, ModelError, PlanError
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
-from qrecipe.structure.roles import ROLES
 from qrecipe.student import Student, calibrate, compile, make_student, plan_size
+from qrecipe.vocabulary import ROLES
+from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
+from tests.toys import ToyDetector
 
 
 def calibrated(specimen: Specimen, **parts: object) -> Student:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
 from torch import Tensor
 
 from qrecipe.errors import RunError, TrainError
@@ -21,6 +20,7 @@ from qrecipe.run.lines import JsonLines
 from qrecipe.train.denormals import are_flushed, set_flushed
 from qrecipe.train.loop import FitResult, fit, stage_of
 from qrecipe.train.protocols import Progress, Trainable, Watcher
+from tests.tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
 
 SPEC = TrainSpec(
     stages=(StageSpec("backbone", 2, ("backbone.*",)), StageSpec("full", 3)),

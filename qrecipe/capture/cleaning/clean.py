@@ -12,6 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ...graph.dropout import add_dropout
 from ...graph.program import GraphMode, erase_dead
+from ...vocabulary import CONSTANTS
 from .assignments import unfold_assignments
 from .einsum import unfold_products
 from .heads import unfold_heads
@@ -105,13 +106,13 @@ def _rename_attributes(graph: fx.Graph, module: fx.GraphModule, root: nn.Module,
         value: Any = module
         for part in name.split("."):
             value = getattr(value, part)
-        if not hasattr(root, "constants"):
-            root.add_module("constants", nn.Module())
+        if not hasattr(root, CONSTANTS):
+            root.add_module(CONSTANTS, nn.Module())
         own = f"{mode}_{name.replace('.', '_')}"
-        constants = root.get_submodule("constants")
+        constants = root.get_submodule(CONSTANTS)
         if not hasattr(constants, own):
             constants.register_buffer(own, value, persistent=False)
-        node.target = f"constants.{own}"
+        node.target = f"{CONSTANTS}.{own}"
 
 
 def _restore_batch_norm(graph: fx.Graph, root: nn.Module) -> None:

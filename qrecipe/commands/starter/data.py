@@ -13,9 +13,9 @@ from ...data.document import read_entries
 from ...data.json_file import unreadable
 from ...errors import DataError
 from ...plain_text import short
+from ...recipe.definition import SPLITS
 from .model import plain_name
 
-SPLITS = ("train", "val", "test")
 WORDS = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val", "dev": "val",

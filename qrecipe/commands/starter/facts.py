@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from ...plan import cost_of
 from ...recipe.definition import Recipe
 from ...student import Source, make_plan, plan_size
+from ...vocabulary import FEATURE
 
 PASSIVE = ("add", "cat")
-QUERY = "decoder.cross_attention.query"
-FEATURE = "decoder.cross_attention.output"
 
 
 @dataclass(frozen=True)

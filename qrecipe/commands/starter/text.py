@@ -10,7 +10,8 @@ from typing import Any
 
 from ...recipe.definition import InputSpec
 from ...report.amounts import amount
-from .facts import FEATURE, QUERY, Facts
+from ...vocabulary import FEATURE, QUERY
+from .facts import Facts
 from .training import Training
 
 WIDTH = 110

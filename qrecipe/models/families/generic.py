@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...detection.criterion import Criterion
 from ...detection.prediction import Prediction
 from ...errors import ModelError
+from ...placement import placement_of
 from ...recipe.definition import InputSpec, LossSpec
 from .base import Family, Labels, full_mask, own_field
 from .module_outputs import repeated_calls, same_random_numbers
@@ -145,8 +146,8 @@ def _parameters(model: nn.Module) -> tuple[str, bool]:
 
 
 def _blank(model: nn.Module, batch: int, height: int, width: int) -> Tensor:
-    first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-    return torch.zeros(batch, 3, height, width, dtype=first.dtype, device=first.device)
+    placement = placement_of(model)
+    return torch.zeros(batch, 3, height, width, dtype=placement.dtype, device=placement.device)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ...graph.captured import Captured
-from ...structure.cross_attention import TAPS
+from ...vocabulary import TAPS
 from ..plan import Plan
 from ..targets import tap_at, tapped_layers
 from .breakdown import by_role

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ...graph.flow import within
-from ...recipe.names import OPERANDS
-from ...structure.operands import PASSIVE, OperandKind
+from ...structure.operands import PASSIVE
+from ...vocabulary import OPERAND_KINDS, OperandKind
 from ..cost import Cost, cost_of_parts
 from ..plan import Plan, PlannedOperation, Site
 from .collapse import at_depth, collapse
@@ -146,7 +146,7 @@ def _part(
     owned = {site.name for site in sites}
     quantizers = [first for first in plan.quantizers.values() if first.name in owned]
     bits: dict[OperandKind, tuple[int, ...]] = {
-        kind: tuple(sorted({plan.bits(site.name) for site in counted if site.kind == kind})) for kind in OPERANDS
+        kind: tuple(sorted({plan.bits(site.name) for site in counted if site.kind == kind})) for kind in OPERAND_KINDS
     }
     cost = cost_of_parts(plan, operations, parameters, quantizers)
     return Part(name, 1, len(counted), sum(site.spec is not None for site in counted), bits, cost)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
-from ...recipe.definition import KeyPath, QuantizerSpec, Recipe, dotted
+from ...recipe.definition import QuantizerSpec, Recipe, dotted
+from ...recipe.differences import Difference, by_likeness, differing
 from ..decisions import place_of
 from ..plan import Plan, Site
 from .breakdown import whole
@@ -76,51 +74,15 @@ def key_changes(a: Recipe, b: Recipe) -> list[KeyChange]:
     if any(recipe.marks and ("name",) not in recipe.marks for recipe in (a, b)):
         mine.pop("name", None)
         theirs.pop("name", None)
-    return [_change(a, b, *found) for found in _differing(mine, theirs, (), ())]
+    return [_change(a, b, found) for found in differing(mine, theirs, by_likeness)]
 
 
-_Found = tuple[KeyPath | None, KeyPath | None, Any, Any]
-
-
-def _change(a: Recipe, b: Recipe, at_a: KeyPath | None, at_b: KeyPath | None, one: Any, other: Any) -> KeyChange:
-    path = at_a if at_a is not None else at_b
+def _change(a: Recipe, b: Recipe, found: Difference) -> KeyChange:
+    path = found.at_a if found.at_a is not None else found.at_b
     assert path is not None
-    place_a = place_of(a, at_a) if at_a is not None else ""
-    place_b = place_of(b, at_b) if at_b is not None else ""
-    return KeyChange(dotted(path), at_a is not None, at_b is not None, one, other, place_a, place_b)
-
-
-def _differing(a: Any, b: Any, at_a: KeyPath, at_b: KeyPath) -> Iterator[_Found]:
-    """(path in a, path in b, value in a, value in b) of what differs; a path is None where there is nothing."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in [*a, *(key for key in b if key not in a)]:
-            if key not in b:
-                yield (*at_a, key), None, a[key], None
-            elif key not in a:
-                yield None, (*at_b, key), None, b[key]
-            else:
-                yield from _differing(a[key], b[key], (*at_a, key), (*at_b, key))
-    elif isinstance(a, list) and isinstance(b, list) and any(isinstance(item, dict) for item in (*a, *b)):
-        yield from _in_lists(a, b, at_a, at_b)
-    elif a != b or isinstance(a, bool) != isinstance(b, bool):
-        yield at_a, at_b, a, b
-
-
-def _in_lists(a: list[Any], b: list[Any], at_a: KeyPath, at_b: KeyPath) -> Iterator[_Found]:
-    """Lists of mappings item by item: one that was put in moves the others, and does not make them differ."""
-    texts = [[json.dumps(item, sort_keys=True, default=str) for item in items] for items in (a, b)]
-    matcher = SequenceMatcher(None, texts[0], texts[1], autojunk=False)
-    for tag, low_a, high_a, low_b, high_b in matcher.get_opcodes():
-        if tag == "equal":
-            continue
-        both = min(high_a - low_a, high_b - low_b)
-        for step in range(both):
-            one, other = low_a + step, low_b + step
-            yield from _differing(a[one], b[other], (*at_a, one), (*at_b, other))
-        for one in range(low_a + both, high_a):
-            yield (*at_a, one), None, a[one], None
-        for other in range(low_b + both, high_b):
-            yield None, (*at_b, other), None, b[other]
+    place_a = place_of(a, found.at_a) if found.at_a is not None else ""
+    place_b = place_of(b, found.at_b) if found.at_b is not None else ""
+    return KeyChange(dotted(path), found.at_a is not None, found.at_b is not None, found.a, found.b, place_a, place_b)
 
 
 def site_changes(a: Plan, b: Plan) -> list[SiteChange]:

@@ -1,0 +1,116 @@
+"""Exit codes, messages, and what is not loaded."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qrecipe import __version__, cli
+from qrecipe.cli import parser
+from qrecipe.commands import apply as apply_module
+from tests import tiny_commands as tiny
+from tests.tiny_commands import Finished
+
+
+def test_version_and_help() -> None:
+    assert tiny.qrecipe("--version").out == f"qrecipe {__version__}\n"
+    out = tiny.qrecipe("--help").out
+    for name in cli.COMMANDS:
+        assert f"    {name} " in out
+        assert name in ("init", "schema") or "--set KEY=VALUE" in tiny.qrecipe(name, "--help").out
+
+
+def test_every_command_has_its_function() -> None:
+    choices = next(action.choices for action in parser()._subparsers._group_actions if action.choices)  # type: ignore[union-attr]
+    assert list(choices) == list(cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("bake",), ("validate",), ("apply", "a.yaml", "--epochs", "3"), ("evaluate", "x", "--split", "dev")]
+)
+def test_words_that_are_none(words: tuple[str, ...]) -> None:
+    answer = tiny.qrecipe(*words)
+    assert answer.code == 2
+    assert "usage: qrecipe" in answer.err
+
+
+def test_every_problem_of_every_recipe(tmp_path: Path) -> None:
+    """All at once, one line each, and what is valid is said to be."""
+    good = tiny.recipe(tmp_path / "good.yaml")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "version: 1\nmodel: {architecture: demo, wieghts: {}}\nquantize:\n  weight: {bits: 40, quantizer: lsq}\n"
+    )
+    answer = tiny.qrecipe("validate", bad, good, tmp_path / "gone.yaml")
+    assert answer.code == 2
+    assert answer.out == f"{good}: valid\n"
+    lines = answer.err.splitlines()
+    assert all(line.startswith("error: ") for line in lines)
+    assert [re.search(r"(\w+\.yaml)(:\d+:\d+)?", line)[0] for line in lines] == [  # type: ignore[index]
+        "bad.yaml:2:29", "bad.yaml:4:11", "bad.yaml:4:18", "gone.yaml",
+    ]  # fmt: skip
+    assert 'did you mean "weights"' in lines[0]
+
+
+def test_overrides(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "tiny.yaml")
+    assert tiny.qrecipe("validate", recipe, "--set", "train.epochs=3", "--set", "seed=1").code == 0
+    assert "--set train.epoch=3" in tiny.qrecipe("validate", recipe, "--set", "train.epoch=3").error
+    assert "override" in tiny.qrecipe("validate", recipe, "--set", "train").error
+
+
+def test_validate_loads_no_library_of_models(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "tiny.yaml")
+    code = (
+        "import sys; from qrecipe.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or any(name in sys.modules for name in ('torch', 'transformers', 'pycocotools', 'scipy')))"
+    )
+    subprocess.run([sys.executable, "-c", code, "validate", str(recipe)], check=True, capture_output=True)
+
+
+def test_ctrl_c(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object, **keywords: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(apply_module, "Workspace", interrupt)
+    answer = tiny.qrecipe("apply", finished.recipe, "--output", tmp_path / "run")
+    assert (answer.code, answer.out) == (130, "")
+    assert answer.err == "error: interrupted (continue the run with --resume)\n"
+    monkeypatch.setitem(cli.COMMANDS, "validate", replace(cli.COMMANDS["validate"], run=interrupt))
+    assert tiny.qrecipe("validate", finished.recipe).err == "error: interrupted\n"
+
+
+def test_a_fault_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves main, so that Python shows the traceback and exits with 1."""
+
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(cli.COMMANDS, "validate", replace(cli.COMMANDS["validate"], run=fail))
+    with pytest.raises(ZeroDivisionError):
+        tiny.qrecipe("validate", "a.yaml")
+
+
+def test_output_that_nobody_reads(finished: Finished) -> None:
+    """``qrecipe apply ... | head -1`` ends without a complaint, and not as if all were done."""
+    with tiny.start("apply", finished.recipe, "--output", finished.folder) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_data_that_cannot_be_used(finished: Finished, tmp_path: Path) -> None:
+    """Said before a folder is made."""
+    (tmp_path / "empty.json").write_text("{}")
+    split = {"images": str(tmp_path), "annotations": str(tmp_path / "empty.json")}
+    recipe = tiny.recipe(tmp_path / "coco.yaml", data={"format": "coco", "train": split, "val": split})
+    error = tiny.qrecipe("apply", recipe, "--output", tmp_path / "run").error
+    assert "not COCO's" in error
+    assert not (tmp_path / "run").exists()

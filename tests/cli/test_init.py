@@ -1,0 +1,363 @@
+"""``qrecipe init``: recipes that bind, for models and data of several kinds, and clear words on what cannot be used."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from qrecipe.commands.starter import sections
+from qrecipe.commands.starter.data import starter_data
+from qrecipe.commands.starter.model import FORMS, starter_model
+from qrecipe.errors import DataError, ModelError
+from qrecipe.recipe import load_recipe
+from tests import tiny_commands as tiny
+from tests.tiny_detectors import tiny_detr
+
+NAMES = ("red", "green", "blue")
+FACTORY = """
+from torch import nn
+from qrecipe.models.demo import DemoDetector
+
+def build(num_classes=80, pretrained=True):
+    return DemoDetector(num_classes, width=16, queries=5, decoder_layers=1, heads=2)
+
+def fixed():
+    return DemoDetector(7, width=16, queries=5, decoder_layers=1, heads=2)
+
+def needy(num_labels, width, *rest, **options): ...
+
+def broken():
+    raise KeyError("weights")
+
+def wrong():
+    return 3
+
+class Plain(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(2))
+        self.scores, self.boxes = nn.Linear(8, classes), nn.Linear(8, 4)
+
+    def forward(self, pixel_values):
+        tokens = self.body(pixel_values).flatten(2).transpose(1, 2)
+        return {"logits": self.scores(tokens), "pred_boxes": self.boxes(tokens).sigmoid()}
+
+def plain(num_labels: int):
+    return Plain(num_labels)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sections, "SYNTHETIC", {"train": 8, "val": 4, "test": 4, "size": 64, "seed": 0})
+
+
+def coco(file: Path, images: Path, count: int = 4, names: Sequence[str] = NAMES, first: int = 1) -> None:
+    """A json, and its images in a folder: grey, each with a box."""
+    images.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    ids = range(first, first + count)
+    for number in ids:
+        Image.new("RGB", (64, 48), (number, 90, 90)).save(images / f"{number}.png")
+    document = {
+        "images": [{"id": number, "file_name": f"{number}.png", "width": 64, "height": 48} for number in ids],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [8, 8, 20, 20], "area": 400, "iscrowd": 0}
+            for number in ids
+        ],
+        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(names)],
+    }
+    file.write_text(json.dumps(document))
+
+
+def data_set(folder: Path, splits: Sequence[str] = ("train", "val", "test"), names: Sequence[str] = NAMES) -> Path:
+    """``instances_SPLIT.json`` beside ``images/``."""
+    for index, split in enumerate(splits):
+        coco(folder / f"instances_{split}.json", folder / "images", names=names, first=1 + 10 * index)
+    return folder
+
+
+def factory(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "build.py").write_text(FACTORY)
+    return folder / "build.py"
+
+
+def files() -> list[str]:
+    return sorted(path.name for path in Path().iterdir())
+
+
+class TestWritten:
+    def test_the_demo_and_its_shapes(self) -> None:
+        out = tiny.qrecipe("init", "--model", "demo", "--data", "synthetic", "--bits", "3-4-8").fine
+        assert files() == ["demo_synthetic.yaml"]
+        text = Path("demo_synthetic.yaml").read_text()
+        assert "# Where the work is" in text
+        assert re.search(r"#   backbone.stem +\d+\.\d%  real-valued\n#   backbone.body +\d+\.\d%  quantized\n", text)
+        assert max(map(len, text.splitlines())) <= 120
+        recipe = load_recipe("demo_synthetic.yaml")
+        assert recipe.name == "demo_synthetic"
+        assert recipe.quantize.weight is not None
+        assert (recipe.quantize.weight.bits, recipe.model.weights.builtin) == (3, "demo")  # type: ignore[union-attr]
+        assert len(recipe.distill.align) == len(recipe.distill.targets) == 1
+        assert "qrecipe apply demo_synthetic.yaml --set train.epochs=1 --output runs/demo_synthetic_try\n" in out
+        assert "binds: " in tiny.qrecipe("validate", "--bind", "demo_synthetic.yaml").fine
+
+    def test_one_s_own_model_and_the_commands_that_are_named(self) -> None:
+        """Names with spaces and dollar signs, paths from elsewhere; step 1 and step 2 as they are printed."""
+        folder = Path("my $data")
+        data_set(folder)
+        Path("recipes").mkdir()
+        made = factory(Path("my models"))
+        out = tiny.qrecipe(
+            "init",
+            "--model",
+            f"{made}:build",
+            "--data",
+            folder,
+            "--output",
+            "recipes/a b.yaml",
+            "--input-size",
+            "64x64",
+        ).fine
+        assert sorted(path.name for path in Path("recipes").iterdir()) == ["a b.yaml", "a b_teacher.yaml"]
+        text = Path("recipes/a b.yaml").read_text()
+        assert 'factory: "../my models/build.py:build"' in text
+        assert 'labels_argument: "num_classes"' in text
+        assert 'images: "../my $$data/images"' in text
+        recipe = load_recipe("recipes/a b.yaml")
+        assert recipe.data.test is not None
+        assert recipe.data.test.annotations == Path.cwd() / folder / "instances_test.json"
+        assert recipe.model.factory == f"{Path.cwd() / made}:build"
+        assert "its factory makes 80 classes unless told otherwise, so a head of 3 starts afresh" in out
+        commands = [shlex.split(line)[1:] for line in out.splitlines() if line.startswith("  qrecipe ")]
+        assert [words[0] for words in commands] == ["plan", "apply", "apply", "evaluate", "predict"]
+        little = ("--set", "train.epochs=1", "--set", "quantize.calibration={batches: 1, batch_size: 2}")
+        assert tiny.qrecipe(*commands[0]).fine
+        assert "nothing is quantized" in tiny.qrecipe(*commands[1], *little).fine
+        second = tiny.qrecipe(*commands[2], *little).fine
+        assert "student, trained" in second
+        assert "AP" in tiny.qrecipe(*commands[3]).fine
+        assert tiny.qrecipe(*commands[4][:-1], folder / "images" / "1.png").fine
+
+    def test_a_folder_of_transformers(self) -> None:
+        """Its configuration is spelled out, so the recipe builds the same model without the folder."""
+        model = tiny_detr(labels=3, decoder_layers=1)
+        model.config.id2label = dict(enumerate(reversed(NAMES)))  # type: ignore[union-attr]
+        model.save_pretrained("detector")  # type: ignore[operator]
+        data_set(Path("data"), ("train", "val"))
+        out = tiny.qrecipe("init", "--model", "detector", "--data", "data").fine
+        assert files() == ["data", "detector", "detector_data.yaml"]
+        recipe = load_recipe("detector_data.yaml")
+        assert recipe.model.architecture == "detr"
+        assert recipe.model.config["d_model"] == 16
+        assert recipe.model.config["backbone_config"]["hidden_sizes"] == [8, 8, 16, 16]
+        assert recipe.model.weights is not None
+        assert recipe.model.weights.folder == Path.cwd() / "detector"
+        assert recipe.data.test is None
+        assert "runs/detector_data --split val" in out
+        assert "# No test split" in Path("detector_data.yaml").read_text()
+        assert tiny.qrecipe("validate", "--bind", "detector_data.yaml").fine
+
+    def test_a_folder_whose_head_does_not_fit(self) -> None:
+        tiny_detr(labels=5, decoder_layers=1).save_pretrained("detector")  # type: ignore[operator]
+        data_set(Path("data"), ("train", "val"))
+        out = tiny.qrecipe("init", "--model", "detector", "--data", "data").fine
+        assert "the stored head of 5 classes cannot be mapped to the data's 3 categories" in out
+        assert "to be applied first, as its class head starts afresh" in out
+        step2 = next(line for line in out.splitlines() if "model.weights" in line)
+        assert shlex.split(step2)[-1] == "model.weights={file: runs/detector_data_teacher/student/weights.safetensors}"
+
+    def test_a_model_without_attention(self) -> None:
+        made = factory(Path("mine"))
+        data_set(Path("data"))
+        assert tiny.qrecipe("init", "--model", f"{made}:plain", "--data", "data", "--input-size", "64x64").fine
+        text = Path("mine_data.yaml").read_text()
+        assert "# No cross-attention was found in this model" in text
+        assert "distill:" not in text
+
+    def test_another_teacher(self) -> None:
+        made = factory(Path("mine"))
+        data_set(Path("data"))
+        typed = ("--model", f"{made}:build", "--data", "data", "--input-size", "64x64")
+        error = tiny.qrecipe("init", *typed, "--teacher", f"{made}:plain").error
+        assert error.startswith("mine_data.yaml:"), error
+        assert "decoder.cross_attention.output" in error
+        assert files() == ["data", "mine"]
+        assert tiny.qrecipe("init", *typed, "--teacher", f"{made}:build").fine
+        recipe = load_recipe("mine_data.yaml")
+        assert recipe.teacher is not None
+        assert recipe.teacher.labels_argument == "num_classes"
+        assert load_recipe("mine_data_teacher.yaml").teacher is None
+
+
+class TestData:
+    def test_roboflow(self, tmp_path: Path) -> None:
+        for index, split in enumerate(("train", "valid", "test")):
+            coco(tmp_path / "export" / split / "_annotations.coco.json", tmp_path / "export" / split, first=10 * index)
+        found = starter_data(tmp_path / "export", {})
+        assert found.name == "export"
+        assert found.splits is not None
+        assert {name: split.images.name for name, split in found.splits.items()} == {
+            "train": "train", "val": "valid", "test": "test",
+        }  # fmt: skip
+
+    def test_coco_itself(self, tmp_path: Path) -> None:
+        """The same file names in two folders; jsons about something else; images of no split."""
+        for split in ("train2017", "val2017"):
+            coco(tmp_path / f"annotations/instances_{split}.json", tmp_path / split)
+            (tmp_path / f"annotations/captions_{split}.json").write_text("{}")
+            (tmp_path / f"annotations/person_keypoints_{split}.json").write_text("{}")
+        found = starter_data(tmp_path, {}).splits
+        assert found is not None
+        assert {name: split.images.name for name, split in found.items()} == {"train": "train2017", "val": "val2017"}
+        assert found["val"].annotations.name == "instances_val2017.json"
+
+    def test_train_is_taken_and_trainval_is_not(self, tmp_path: Path) -> None:
+        data_set(tmp_path, ("train", "trainval", "train_val", "val"))
+        found = starter_data(tmp_path, {}).splits
+        assert found is not None
+        assert found["train"].annotations.name == "instances_train.json"
+
+    def test_named_splits_alone_and_over_what_is_found(self, tmp_path: Path) -> None:
+        data_set(tmp_path / "a:b", ("train", "val"))
+        coco(tmp_path / "a:b/more.json", tmp_path / "a:b/images")
+        named = dict.fromkeys(("train", "val"), f"{tmp_path}/a:b/images:{tmp_path}/a:b/more.json")
+        alone, over = starter_data(None, named), starter_data(tmp_path / "a:b", {"val": named["val"]})
+        assert alone.splits is not None
+        assert over.splits is not None
+        assert alone.name == over.name == "a_b"
+        assert alone.splits["train"].annotations.name == over.splits["val"].annotations.name == "more.json"
+        assert over.splits["train"].annotations.name == "instances_train.json"
+
+    def test_several_may_be_meant(self, tmp_path: Path) -> None:
+        data_set(tmp_path, ("train", "val", "train_small"))
+        with pytest.raises(
+            DataError, match=r"may be the train split: instances_train.json, instances_train_small.json"
+        ):
+            starter_data(tmp_path, {})
+
+    @pytest.mark.parametrize(
+        ("splits", "words"),
+        [
+            (
+                ("train",),
+                ("no val split was found (train: ", "--val IMAGES:ANNOTATIONS; the best epoch is chosen on val"),
+            ),
+            (("val",), ("no train split was found (val: ",)),
+            (("all", "rest"), ("no train and no val split", "of no split by their names", "instances_all.json")),
+            ((), ("no COCO json at all",)),
+        ],
+    )
+    def test_not_all_of_them(self, tmp_path: Path, splits: tuple[str, ...], words: tuple[str, ...]) -> None:
+        data_set(tmp_path, splits)
+        with pytest.raises(DataError) as raised:
+            starter_data(tmp_path, {})
+        assert all(word in str(raised.value) for word in words), raised.value
+
+    def test_images_that_are_nowhere_or_in_two_places(self, tmp_path: Path) -> None:
+        data_set(tmp_path, ("train", "val"))
+        shutil.copytree(tmp_path / "images", tmp_path / "copies")
+        with pytest.raises(DataError, match=r"several folders hold its images: \S+copies, \S+images"):
+            starter_data(tmp_path, {})
+        shutil.rmtree(tmp_path / "images")
+        shutil.rmtree(tmp_path / "copies")
+        with pytest.raises(DataError, match=r"no folder here holds its image 1\.png.*--train IMAGES:"):
+            starter_data(tmp_path, {})
+
+    @pytest.mark.parametrize("text", ["images", "images:gone.json", "gone:instances_val.json"])
+    def test_a_named_split_that_is_not_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+        monkeypatch.chdir(data_set(tmp_path / "data"))
+        with pytest.raises(DataError, match=r"no colon|no file gone\.json|no folder gone"):
+            starter_data(None, {"val": text})
+
+
+class TestModels:
+    def test_a_module_s_function(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        factory(Path("things/mine"))
+        monkeypatch.syspath_prepend(str(Path.cwd()))
+        found = starter_model("things.mine.build:build")
+        for name in ("things", "things.mine", "things.mine.build"):
+            monkeypatch.delitem(sys.modules, name)
+        assert found.section == {"factory": "things.mine.build:build", "labels_argument": "num_classes"}
+        assert (found.name, found.labels, found.paths) == ("mine", 80, {})
+
+    def test_an_architecture_is_random(self) -> None:
+        assert starter_model("detr").random
+        assert starter_model("detr").section == {"architecture": "detr"}
+
+    @pytest.mark.parametrize(
+        ("typed", "words"),
+        [
+            ("dmo", ('did you mean "demo"?', "path/to/file.py:function")),
+            ("gone/", (FORMS,)),
+            ("mine/build.py", ("the function is missing", "mine/build.py:FUNCTION")),
+            ("mine/gone.py:build", ("no file ",)),
+            ("mine/build.py:bild", ('no function "bild"', "build, fixed")),
+            ("mine/build.py:needy", ("the factory needs width, which",)),
+            ("weights.safetensors", ("weights alone do not say what to build",)),
+            ("mine", ("no config.json in ",)),
+            ("nobody/nothing@v1", ("is not in the cache", "there is no folder nobody/nothing here either", "@" )),
+            ("nothing.here:build", ("raised ModuleNotFoundError",)),
+        ],
+    )  # fmt: skip
+    def test_what_is_none(self, typed: str, words: tuple[str, ...]) -> None:
+        factory(Path("mine"))
+        with pytest.raises(ModelError) as raised:
+            starter_model(typed)
+        assert str(raised.value).startswith(f"--model {typed}: ")
+        assert all(word in str(raised.value) for word in words), raised.value
+
+
+class TestMistakes:
+    """One message, exit code 2, and nothing that was not there before."""
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (("--model", "demo"), "--data: is missing"),
+            (("--model", "demo", "--data", "gone"), "--data gone: no such folder"),
+            (("--model", "demo", "--data", "synthetic", "--val", "a:b"), "synthetic data brings its own splits"),
+            (("--model", "demo", "--data", "data", "--output", "taken.yaml"), "taken.yaml: is there already"),
+            (("--model", "demo", "--data", "data", "--output", "gone/a.yaml"), "gone: there is no such folder"),
+            (("--model", "mine/build.py:broken", "--data", "data"), "raised KeyError: 'weights'"),
+            (("--model", "mine/build.py:wrong", "--data", "data"), "returned int, not a torch.nn.Module"),
+            (("--model", "mine/build.py:fixed", "--data", "data"), "give the factory a parameter num_labels"),
+            (("--model", "demo", "--data", "odd"), "categories differ between train and val: 3 (blue / pink)"),
+        ],
+    )
+    def test_one_message(self, words: tuple[str, ...], message: str) -> None:
+        factory(Path("mine"))
+        data_set(Path("data"))
+        data_set(Path("odd"), ("train",))
+        coco(Path("odd/instances_val.json"), Path("odd/images"), names=("red", "green", "pink"), first=50)
+        Path("taken.yaml").write_text("mine")
+        before = files()
+        assert message in tiny.qrecipe("init", *words).error
+        assert files() == before
+        assert Path("taken.yaml").read_text() == "mine"
+
+    def test_the_second_recipe_s_name_is_taken(self) -> None:
+        factory(Path("mine"))
+        data_set(Path("data"))
+        Path("mine_data_teacher.yaml").write_text("mine")
+        before = files()
+        error = tiny.qrecipe("init", "--model", "mine/build.py:build", "--data", "data").error
+        assert error.startswith("mine_data_teacher.yaml: is there already")
+        assert files() == before
+
+    @pytest.mark.parametrize("bits", ["4", "4-4", "4-4-9", "1-4-8", "4-4-x"])
+    def test_bits_that_are_none(self, bits: str) -> None:
+        answer = tiny.qrecipe("init", "--model", "demo", "--data", "synthetic", "--bits", bits)
+        assert answer.code == 2
+        assert "write three numbers from 2 to 8" in answer.err
