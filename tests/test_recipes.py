@@ -144,10 +144,10 @@ def test_there_are_recipes() -> None:
 def test_a_recipe_fits_its_model(path: Path) -> None:
     """Compiled as ``validate --bind`` does it, teacher included, with random weights and no network."""
     recipe = small(path)
-    bound = bind(recipe, lambda text: None)
+    bound = bind(recipe, lambda event: None)
     assert bool(bound.quantizers) == (recipe.quantize.weight is not None)
     assert len(bound.alignments) == (recipe.model.config["decoder_layers"] if recipe.distill.align else 0)
-    planned = plan(recipe, lambda text: None, (96, 128))
+    planned = plan(recipe, lambda event: None, (96, 128))
     assert planned.sites == bound.sites
     cost = cost_of(planned)
     assert (cost.operations < cost.macs) == (recipe.quantize.weight is not None)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from qrecipe.evaluate import Evaluation
 from qrecipe.experiment.detector import score, student_detector
+from qrecipe.experiment.events import Event
 from qrecipe.experiment.workspace import Workspace
 from qrecipe.plan import cost_of
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import Recipe
 from qrecipe.report.amounts import share, three_places
+from qrecipe.report.lines import lines_of
 from qrecipe.student import Student, calibrate, make_student, real_valued
 
 RECIPE = Path(__file__).parent / "deimv2_atto.yaml"
@@ -40,11 +42,16 @@ def only(overrides: list[str], role: str, bits: int) -> Recipe:
     return load_recipe(RECIPE, [*overrides, f"quantize.rules={rules}"])
 
 
+def remark(event: Event) -> None:
+    for line in lines_of(event):
+        print(f"<!-- {line} -->", flush=True)
+
+
 class Bench:
     """One captured model, scored as many students."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.workspace = Workspace(recipe, ("train", "val"), lambda text: print(f"<!-- {text} -->", flush=True))
+        self.workspace = Workspace(recipe, ("train", "val"), remark)
 
     def score(self, recipe: Recipe) -> tuple[Evaluation, Student]:
         """AP on the validation split after calibration, where there is anything to calibrate."""

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ..run.layout import RUNS
 from .command import Command
-from .console import say, sayer, show
+from .console import narrator, say, show
 from .options import add_recipe_options
 from .recipe import typed_recipe
 
@@ -24,12 +24,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     recipe = typed_recipe(arguments)
     from ..commands.apply import apply
-    from ..report.progress import training_watcher
+    from ..report.progress import training_display
     from ..report.tables import summary_tables
 
     folder = (arguments.output or recipe.output or RUNS / recipe.name).resolve()
-    with training_watcher(console, recipe.train.epochs) as watcher:
-        summary = apply(recipe, folder, say=sayer(console), watcher=watcher, resume=arguments.resume)
+    with training_display(console) as display:
+        summary = apply(recipe, folder, listener=narrator(console, display), resume=arguments.resume)
     show(console, summary_tables(summary))
     for note in summary.notes:
         say(console, f"note: {note}")

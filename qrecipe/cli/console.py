@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,6 +13,8 @@ from ..plain_text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from ..experiment.events import Event, Listener
 
 
 class TerminalConsole(Console):
@@ -34,8 +36,17 @@ def say(console: Console, text: str) -> None:
     console.print(printable(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
 
-def sayer(console: Console) -> Callable[[str], None]:
-    return lambda text: say(console, text)
+def narrator(console: Console, *others: Listener) -> Listener:
+    """A listener that says the lines of every event, and then hands it to the others."""
+    from ..report.lines import lines_of
+
+    def listen(event: Event) -> None:
+        for line in lines_of(event):
+            say(console, line)
+        for other in others:
+            other(event)
+
+    return listen
 
 
 def complain(problems: Sequence[object]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .command import Command
-from .console import sayer, show
+from .console import narrator, show
 from .options import TARGET, add_recipe_options, size
 
 
@@ -31,7 +31,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     found = diff(
         arguments.a,
         arguments.b,
-        sayer(Console(stderr=True) if arguments.json else console),
+        narrator(Console(stderr=True) if arguments.json else console),
         overrides=arguments.set,
         random_weights=arguments.random_weights,
         keys_only=arguments.keys,

@@ -13,7 +13,7 @@ from ..errors import RunError
 from ..recipe.definition import SPLITS
 from ..run.layout import WHICH
 from .command import Command
-from .console import sayer, show
+from .console import narrator, show
 from .options import TARGET, WHICH_TEXT, add_recipe_options
 
 
@@ -37,10 +37,10 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.detections is not None:
         _check_new(arguments.detections)
     if arguments.json:
-        evaluation, results = evaluate(target, arguments.split, sayer(Console(stderr=True)))
+        evaluation, results = evaluate(target, arguments.split, narrator(Console(stderr=True)))
     else:
-        with counter(console, f"{arguments.split}: batches") as progress:
-            evaluation, results = evaluate(target, arguments.split, sayer(console), progress)
+        with counter(console) as count:
+            evaluation, results = evaluate(target, arguments.split, narrator(console, count))
     if arguments.detections is not None:
         write_atomically(arguments.detections, json.dumps(results).encode())
     if arguments.json:

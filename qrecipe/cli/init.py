@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ..recipe.definition import SPLITS
 from .command import Command
-from .console import say, sayer
+from .console import narrator, say
 from .options import size
 
 MODEL = (
@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         bits=arguments.bits,
         size=arguments.input_size,
     )
-    started = init(request, sayer(console))
+    started = init(request, narrator(console))
     say(console, f"\n{started.recipe}: valid, and binds: {len(started.plan.quantizers)} quantizers")
     if started.tuning is not None:
         say(console, f"{started.tuning}: valid, and binds: to be applied first, as {started.fresh}")

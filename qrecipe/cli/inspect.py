@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .command import Command
-from .console import say, sayer, show
+from .console import narrator, say, show
 from .options import TARGET, add_recipe_options, size
 
 
@@ -26,7 +26,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..commands.inspect import inspect
     from ..report.anatomy import TREE_WORDS, anatomy_tables, module_tree
 
-    speak = sayer(Console(stderr=True) if arguments.json else console)
+    speak = narrator(Console(stderr=True) if arguments.json else console)
     found = inspect(arguments.target, speak, arguments.set, arguments.random_weights, arguments.image_size)
     if arguments.json:
         sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")

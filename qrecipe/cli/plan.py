@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .command import Command
-from .console import sayer, show
+from .console import narrator, show
 from .options import add_recipe_options, count, size
 from .recipe import typed_recipe
 
@@ -34,7 +34,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..commands.bind import plan
     from ..report.plan import plan_data, plan_tables
 
-    found = plan(recipe, sayer(Console(stderr=True) if arguments.json else console), arguments.image_size)
+    found = plan(recipe, narrator(Console(stderr=True) if arguments.json else console), arguments.image_size)
     if arguments.json:
         sys.stdout.write(json.dumps(plan_data(found, arguments.depth), indent=1) + "\n")
         return

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ..run.layout import WHICH
 from .command import Command
-from .console import say, sayer
+from .console import narrator, say
 from .options import TARGET, WHICH_TEXT, add_recipe_options, count, share
 
 
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
 
     target = find_target(arguments.target, arguments.model, arguments.set, arguments.random_weights)
     images = find_images(arguments.images, arguments.limit)
-    predict(target, images, arguments.output, sayer(console), threshold=arguments.threshold)
+    predict(target, images, arguments.output, narrator(console), threshold=arguments.threshold)
     say(console, f"pictures and detections.json: {arguments.output}")
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from ..errors import QRecipeError
 from ..recipe import Recipe, load_recipe
 from .command import Command
-from .console import complain, say, sayer, warn
+from .console import complain, narrator, say, warn
 from .options import add_recipe_options
 from .problems import as_data, located, problems_of
 from .recipe import typed_recipe
@@ -79,7 +79,7 @@ def _bind(recipe: Recipe, verdict: _Verdict, console: Console) -> None:
     from ..commands.bind import bind
 
     try:
-        plan = bind(recipe, sayer(console))
+        plan = bind(recipe, narrator(console))
     except QRecipeError as error:
         verdict.problems += [located(problem, recipe) for problem in problems_of(error)]
         return

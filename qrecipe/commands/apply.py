@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from ..experiment.walk import Walk
-from ..experiment.workspace import Say, Workspace
-from ..recipe.definition import SPLITS, Recipe
-from ..recipe.dump import dump
-from ..run.folder import RunFolder
-from ..run.layout import is_finished
+from ..experiment.conduct import conduct
+from ..experiment.events import Listener, nobody
+from ..recipe.definition import Recipe
+from ..report.pictures import save_detections
 from ..run.summary import Summary
-from ..train.denormals import flushed_denormals
-from ..train.protocols import Watcher
 
 
-def apply(recipe: Recipe, folder: Path, *, say: Say, watcher: Watcher, resume: bool = False) -> Summary:
+def apply(recipe: Recipe, folder: Path, *, listener: Listener = nobody, resume: bool = False) -> Summary:
     """Run a recipe into ``folder`` and return what came out.
 
     A finished run of the same recipe is not repeated: its summary is returned as it is, and nothing is written.
@@ -24,30 +21,5 @@ def apply(recipe: Recipe, folder: Path, *, say: Say, watcher: Watcher, resume: b
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
     """
-    source, text = dict(recipe.source), dump(recipe.source)
-    if is_finished(folder):
-        run = RunFolder.read(folder)
-        run.check_recipe(source)
-        summary = run.summary()
-        say("this run is finished already, and is not repeated")
-        return summary
-    if resume:
-        RunFolder.check_resumable(folder, source)
-    else:
-        RunFolder.check_free(folder)
-    workspace = Workspace(recipe, _splits(recipe), say)
-    opened = RunFolder.resume if resume else RunFolder.create
-    with flushed_denormals():
-        _ = workspace.data, workspace.built  # what is wrong with them is said before a folder is made
-        with opened(folder, recipe=source, text=text) as run:
-            return Walk(workspace, run, say, watcher, resume).walk()
-
-
-def _splits(recipe: Recipe) -> tuple[str, ...]:
-    data = recipe.data
-    if data.format != "coco":
-        return SPLITS
-    for name, split in (("train", data.train), ("val", data.val)):
-        if split is None:
-            raise recipe.error(("data", name), f"apply needs a {name} split", "name its images and annotations")
-    return SPLITS if data.test else ("train", "val")
+    draw = partial(save_detections, grey_range=recipe.model.input.grey_range)
+    return conduct(recipe, folder, resume=resume, listener=listener, draw=draw)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..errors import PlanErrors, QRecipeError
-from ..experiment.workspace import Say, Workspace
+from ..experiment.events import Listener
+from ..experiment.workspace import Workspace
 from ..plan import Plan, WhichModel
 from ..recipe.definition import Recipe
 from ..student import Source, Student, make_plan, make_student, real_valued
@@ -11,14 +12,14 @@ from ..train.module import TrainingModule
 from ..train.rehearsal import rehearse
 
 
-def bind(recipe: Recipe, say: Say) -> Plan:
+def bind(recipe: Recipe, listener: Listener) -> Plan:
     """Compile the student and its teacher as ``apply`` would, and take one training step on noise; the student's plan.
 
     Raises:
         PlanErrors: rules, roles and targets that do not fit the student or the teacher, all of them.
         QRecipeError: the data or a model cannot be used, or its predictions are not finite.
     """
-    return bound(Workspace(recipe, ("train", "val"), say))
+    return bound(Workspace(recipe, ("train", "val"), listener))
 
 
 def bound(workspace: Workspace) -> Plan:
@@ -51,7 +52,7 @@ def _made(source: Source, recipe: Recipe, part: WhichModel, problems: list[QReci
         return None
 
 
-def plan(recipe: Recipe, say: Say, image_size: tuple[int, int] | None = None) -> Plan:
+def plan(recipe: Recipe, listener: Listener, image_size: tuple[int, int] | None = None) -> Plan:
     """The plan of a recipe, with its costs at ``image_size`` (height, width) or the size that the input has.
 
     The data is read for its categories alone; where that fails, their number is made up, and that is said.
@@ -59,5 +60,5 @@ def plan(recipe: Recipe, say: Say, image_size: tuple[int, int] | None = None) ->
     Raises:
         QRecipeError: the model, a rule, a role or a target does not fit.
     """
-    workspace = Workspace(recipe, ("train",), say, placeholder=True)
+    workspace = Workspace(recipe, ("train",), listener, placeholder=True)
     return make_plan(workspace.source, recipe, image_size=image_size)

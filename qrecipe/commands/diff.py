@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..experiment.events import Listener, Noted
 from ..experiment.target import find_target
-from ..experiment.workspace import Say, Workspace
+from ..experiment.workspace import Workspace
 from ..plan import Comparison
 from ..plan.views import compare
 from ..recipe.definition import Recipe
@@ -17,7 +18,7 @@ from ..student import make_plan
 def diff(
     a: Path,
     b: Path,
-    say: Say,
+    listener: Listener,
     *,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
@@ -38,10 +39,10 @@ def diff(
     found = Comparison(str(a), str(b), same, tuple(compare.key_changes(one, other)))
     if keys_only:
         return found
-    first = Workspace(one, ("train",), say, placeholder=True)
-    second = first if same else Workspace(other, ("train",), say, placeholder=True)
+    first = Workspace(one, ("train",), listener, placeholder=True)
+    second = first if same else Workspace(other, ("train",), listener, placeholder=True)
     if same:
-        say("capture: one for both, as their models are the same")
+        listener(Noted("capture", "one for both, as their models are the same"))
     plans = [make_plan(own.source, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]
     sites, totals = compare.site_changes(*plans), compare.totals(*plans)
     return dataclasses.replace(found, sites=tuple(sites), totals=tuple(totals))

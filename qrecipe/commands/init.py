@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ModelError, PlanError, PlanErrors, QRecipeError, RecipeErrors, RunError
-from ..experiment.workspace import Say, Workspace
+from ..experiment.events import Listener, Noted
+from ..experiment.workspace import Workspace
 from ..models.loading.build import Built
 from ..plan import Plan
 from ..recipe import load_recipe, recipe_from_mapping
@@ -53,7 +54,7 @@ class Started:
     next: tuple[tuple[str, str], ...]
 
 
-def init(request: Request, say: Say) -> Started:
+def init(request: Request, listener: Listener) -> Started:
     """Write a recipe, and where the model does not know the data's categories yet, one that teaches it first.
 
     Nothing is put in place unless the recipes are valid and bind, and no file is ever overwritten.
@@ -67,12 +68,12 @@ def init(request: Request, say: Say) -> Started:
     file = request.output or Path(f"{model.name}_{data.name}.yaml")
     tuning = file.with_name(f"{file.stem}_teacher{file.suffix}")
     _check_free(file)
-    workspace = _workspace(request, model, data, say)
+    workspace = _workspace(request, model, data, listener)
     built = _built(workspace, model)
     fresh = _fresh(model, data, built)
     if fresh:
         _check_free(tuning)
-    _say_input(built, request, say)
+    _say_input(built, request, listener)
     facts = facts_of(workspace.source, workspace.recipe)
     weights = RUNS / tuning.stem / MODELS["trained"] / WEIGHTS
     base = file.absolute().parent
@@ -119,18 +120,19 @@ def _check_free(file: Path) -> None:
         raise RunError("there is no such folder", where=str(file.parent), remedy="make it first")
 
 
-def _workspace(request: Request, model: StarterModel, data: StarterData, say: Say) -> Workspace:
+def _workspace(request: Request, model: StarterModel, data: StarterData, listener: Listener) -> Workspace:
     """The model and the data with a recipe that quantizes nothing."""
     section = model_section(model, None) | ({"input": {"size": list(request.size)}} if request.size else {})
     draft = recipe_from_mapping({"version": 1, "model": section, "data": data_section(data, None)}, "draft")
-    return Workspace(draft, tuple(data.splits or SPLITS), say)
+    return Workspace(draft, tuple(data.splits or SPLITS), listener)
 
 
 def _built(workspace: Workspace, model: StarterModel) -> Built:
     _ = workspace.data  # what is wrong with it is said first, and not under the model's name
-    workspace.say(f"model: building {model.typed}, then capturing it: seconds for a small one, minutes for a large one")
+    text = f"building {model.typed}, then capturing it: seconds for a small one, minutes for a large one"
+    workspace.listener(Noted("model", text))
     if model.random:
-        workspace.say("model: its weights are random; a folder or a hub id brings trained ones")
+        workspace.listener(Noted("model", "its weights are random; a folder or a hub id brings trained ones"))
     try:
         return workspace.built
     except ModelError as problem:
@@ -140,11 +142,11 @@ def _built(workspace: Workspace, model: StarterModel) -> Built:
         raise ModelError(problem.what, where=f"--model {model.typed}", remedy=remedy) from problem
 
 
-def _say_input(built: Built, request: Request, say: Say) -> None:
+def _say_input(built: Built, request: Request, listener: Listener) -> None:
     if request.size is None and built.input.size is not None:
         height, width = built.input.size
-        say(f"input: images are resized to {height}x{width}, the default of this kind of model")
-        say("input: if yours was trained at another size, start again with --input-size HxW")
+        listener(Noted("input", f"images are resized to {height}x{width}, the default of this kind of model"))
+        listener(Noted("input", "if yours was trained at another size, start again with --input-size HxW"))
 
 
 def _fresh(model: StarterModel, data: StarterData, built: Built) -> str:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..experiment.events import Listener
 from ..experiment.target import find_target
-from ..experiment.workspace import Say, Workspace
+from ..experiment.workspace import Workspace
 from ..plan import Anatomy, anatomy
 from ..student import make_plan, plan_size, real_valued
 
@@ -38,7 +39,7 @@ class Inspection:
 
 def inspect(
     path: Path,
-    say: Say,
+    listener: Listener,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
     image_size: tuple[int, int] | None = None,
@@ -53,7 +54,7 @@ def inspect(
         QRecipeError: there is no such target, or its model cannot be built or captured.
     """
     recipe = real_valued(find_target(path, "real", overrides, random_weights, data=False).recipe)
-    workspace = Workspace(recipe, ("train",), say, placeholder=True)
+    workspace = Workspace(recipe, ("train",), listener, placeholder=True)
     source, built = workspace.source, workspace.built
     captured = source.captured.copy()
     plan = make_plan(source, recipe, captured, image_size or plan_size(source.input))

@@ -19,8 +19,9 @@ from ..data.transforms import Sample, fit, to_tensor
 from ..errors import DataError, RunError
 from ..evaluate import detections
 from ..experiment.detector import Detector
+from ..experiment.events import Listener, Noted
 from ..experiment.target import Target, open_target
-from ..experiment.workspace import Say, Workspace
+from ..experiment.workspace import Workspace
 from ..plain_text import short
 from ..report.draw import draw_detections
 from ..run.files import write_atomically, writing
@@ -83,7 +84,7 @@ def check_output(output: Path) -> None:
 
 
 def predict(
-    target: Target, images: Sequence[Path], output: Path, say: Say, *, threshold: float = 0.3
+    target: Target, images: Sequence[Path], output: Path, listener: Listener, *, threshold: float = 0.3
 ) -> list[dict[str, Any]]:
     """Detect objects, write ``detections.json`` and one picture per image into a new folder.
 
@@ -95,9 +96,9 @@ def predict(
         DataError: images that cannot be decoded; all others are done then.
     """
     check_output(output)
-    detector = open_target(target, Workspace(target.recipe, _split(target), say))
+    detector = open_target(target, Workspace(target.recipe, _split(target), listener))
     for line in _notices(images, detector):
-        say(f"data: {line}")
+        listener(Noted("data", line))
     names = detector.label_map.names
     entries: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
@@ -117,7 +118,8 @@ def predict(
         entries.append(
             {"id": number, "file_name": str(path), "width": picture.width, "height": picture.height, "picture": name}
         )
-        say(f"{path}: {_counted(shown, names) or 'nothing'} with a score of {threshold:g} or more")
+        text = f"{_counted(shown, names) or 'nothing'} with a score of {threshold:g} or more"
+        listener(Noted(str(path), text))
     document = {
         "images": entries,
         "categories": [{"id": key, "name": name} for key, name in sorted(names.items())],
@@ -164,4 +166,4 @@ def _detect(detector: Detector, picture: Image.Image, number: int) -> list[dict[
     sample = fit(Sample(picture, np.zeros((0, 4)), np.zeros(0, dtype=np.int64)), detector.input)
     prediction = detector.predict(to_tensor(sample.image, detector.input)[None], None)
     sizes = torch.tensor([[picture.height, picture.width]])
-    return detections(prediction, image_ids=[number], sizes=sizes, label_map=detector.label_map, kind=detector.scores)
+    return detections(prediction, image_ids=[number], sizes=sizes, label_map=detector.label_map, scores=detector.scores)

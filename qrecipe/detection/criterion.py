@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,11 +12,10 @@ from ..errors import ModelError, PlanError
 from ..processes import global_divisor
 from ..recipe.definition import LossSpec
 from .boxes import cxcywh_to_xyxy, pairwise_giou
-from .matcher import Assignment, Targets, hungarian_match
-from .prediction import Prediction
+from .matcher import Assignment, Targets, class_weight, hungarian_match
+from .prediction import Prediction, Scores
 
-CLASSIFICATION: dict[str, str] = {"softmax": "cross_entropy", "sigmoid": "focal"}
-CLASS_WEIGHT: dict[str, float] = {"softmax": 1.0, "sigmoid": 2.0}
+CLASSIFICATION: dict[Scores, str] = {"softmax": "cross_entropy", "sigmoid": "focal"}
 
 
 class Criterion:
@@ -30,7 +28,7 @@ class Criterion:
     Args:
         classes: size of the head, no-object not counted.
         spec: the coefficients; ``class_weight`` None is 1 for the cross-entropy and 2 for the focal loss.
-        kind: how the model's scores are made.
+        scores: how the model's scores are made.
 
     Raises:
         PlanError: ``spec.classification`` is not the one that goes with these scores.
@@ -38,18 +36,18 @@ class Criterion:
     Source: DETR (Carion et al., ECCV 2020), section 3; focal: Lin et al., ICCV 2017.
     """
 
-    def __init__(self, classes: int, spec: LossSpec, kind: Literal["softmax", "sigmoid"]) -> None:
-        expected = CLASSIFICATION[kind]
+    def __init__(self, classes: int, spec: LossSpec, scores: Scores) -> None:
+        expected = CLASSIFICATION[scores]
         if spec.classification not in (None, expected):
             raise PlanError(
-                f"a model with {kind} scores is trained with {expected}, not with {spec.classification}",
+                f"a model with {scores} scores is trained with {expected}, not with {spec.classification}",
                 where="train.loss.classification",
                 remedy=f"leave it out, or set it to {expected}",
             )
         self.classes = classes
         self.spec = spec
-        self.kind: Literal["softmax", "sigmoid"] = kind
-        self.class_weight = CLASS_WEIGHT[kind] if spec.class_weight is None else spec.class_weight
+        self.scores: Scores = scores
+        self.class_weight = class_weight(scores, spec)
 
     def __call__(
         self, prediction: Prediction, labels: Sequence[Mapping[str, Tensor]]
@@ -81,14 +79,15 @@ class Criterion:
         return total, {name: value.detach() for name, value in named.items()}
 
     def _layer(self, logits: Tensor, boxes: Tensor, targets: Targets, divisor: Tensor) -> dict[str, Tensor]:
-        columns = self.classes + (1 if self.kind == "softmax" else 0)
+        columns = self.classes + (1 if self.scores == "softmax" else 0)
         if logits.shape[-1] != columns:
             raise ModelError(
-                f"the head has {logits.shape[-1]} columns; {self.kind} scores of {self.classes} classes need {columns}",
+                f"the head has {logits.shape[-1]} columns; {self.scores} scores of {self.classes} classes need "
+                f"{columns}",
                 remedy="set train.loss.classification to cross_entropy (with a no-object column) or focal (without)",
             )
         spec = self.spec
-        pairs = hungarian_match(logits, boxes, targets, self.kind, spec.focal_alpha, spec.focal_gamma)
+        pairs = hungarian_match(logits, boxes, targets, self.scores, spec)
         wanted = targets.boxes[pairs.image, pairs.object]
         found = boxes[pairs.image, pairs.query]
         overlap = pairwise_giou(cxcywh_to_xyxy(found)[:, None], cxcywh_to_xyxy(wanted)[:, None])
@@ -100,7 +99,7 @@ class Criterion:
 
     def _classification(self, logits: Tensor, targets: Targets, pairs: Assignment, divisor: Tensor) -> Tensor:
         classes = targets.classes[pairs.image, pairs.object]
-        if self.kind == "sigmoid":
+        if self.scores == "sigmoid":
             positive = torch.zeros_like(logits, dtype=torch.bool)
             positive[pairs.image, pairs.query, classes] = True
             return focal_loss(logits, positive, self.spec.focal_alpha, self.spec.focal_gamma).sum() / divisor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -13,11 +12,12 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import TrainError
+from ..recipe.definition import LossSpec
 from .boxes import cxcywh_to_xyxy, pairwise_giou
+from .prediction import Scores
 
-COST_CLASS: dict[str, float] = {"softmax": 1.0, "sigmoid": 2.0}
-COST_L1 = 5.0
-COST_GIOU = 2.0
+CLASS_WEIGHT: dict[Scores, float] = {"softmax": 1.0, "sigmoid": 2.0}
+"""Where ``train.loss.class_weight`` says nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,13 @@ def hungarian_match(
     logits: Tensor,
     boxes: Tensor,
     targets: Targets,
-    kind: Literal["softmax", "sigmoid"],
-    focal_alpha: float = 0.25,
-    focal_gamma: float = 2.0,
+    scores: Scores,
+    spec: LossSpec,
 ) -> Assignment:
-    """The assignment of least cost: ``c class + 5 |b - b'|_1 - 2 GIoU``, min(queries, objects) pairs an image.
+    """The assignment of least cost, min(queries, objects) pairs an image; costs are weighted as the loss is.
 
-    The class cost is ``-probability`` (c = 1), or for sigmoid scores the focal loss as an object less the focal loss
-    as background (c = 2).
+    ``class_weight class + l1 |b - b'|_1 - giou GIoU``, where the class cost is ``-probability``, or for sigmoid scores
+    the focal loss as an object less the focal loss as background.
 
     Args:
         logits: (batch, queries, columns). boxes: (batch, queries, 4), cxcywh in 0..1. Float32 at least.
@@ -74,9 +73,9 @@ def hungarian_match(
 
     Source: DETR (Carion et al., ECCV 2020), section 3.1; focal cost: Deformable DETR.
     """
-    cost = _class_cost(logits, targets.classes, kind, focal_alpha, focal_gamma) * COST_CLASS[kind]
-    cost = cost + COST_L1 * torch.cdist(boxes, targets.boxes, p=1)
-    cost = cost - COST_GIOU * pairwise_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(targets.boxes))
+    cost = _class_cost(logits, targets.classes, scores, spec) * class_weight(scores, spec)
+    cost = cost + spec.l1 * torch.cdist(boxes, targets.boxes, p=1)
+    cost = cost - spec.giou * pairwise_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(targets.boxes))
     # One transfer for the batch: (batch, queries, objects).
     table = cost.cpu()
     broken = (~table.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
@@ -99,10 +98,16 @@ def hungarian_match(
     return Assignment(image_t, query_t, object_t)
 
 
-def _class_cost(logits: Tensor, classes: Tensor, kind: str, alpha: float, gamma: float) -> Tensor:
+def class_weight(scores: Scores, spec: LossSpec) -> float:
+    """The weight of classification, in the loss and in the cost of a pair."""
+    return CLASS_WEIGHT[scores] if spec.class_weight is None else spec.class_weight
+
+
+def _class_cost(logits: Tensor, classes: Tensor, scores: Scores, spec: LossSpec) -> Tensor:
     """(batch, queries, objects)."""
+    alpha, gamma = spec.focal_alpha, spec.focal_gamma
     wanted = classes[:, None, :].expand(-1, logits.shape[1], -1)
-    if kind == "softmax":
+    if scores == "softmax":
         return -logits.softmax(-1).gather(2, wanted)
     picked = logits.gather(2, wanted)
     probability = picked.sigmoid()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+
+Scores = Literal["softmax", "sigmoid"]
+"""How a head scores: a softmax whose last column is no-object, or a sigmoid per class."""
 
 
 @dataclass(frozen=True)

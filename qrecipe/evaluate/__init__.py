@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .coco import Evaluation, evaluate_results
-from .detections import Kind, detections
+from .detections import detections
 from .model import evaluate_model
 
-__all__ = ["Evaluation", "Kind", "detections", "evaluate_model", "evaluate_results"]
+__all__ = ["Evaluation", "detections", "evaluate_model", "evaluate_results"]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..data.labels import LabelMap
 from ..detection.boxes import cxcywh_to_xyxy
+from ..detection.prediction import Scores
 from ..errors import EvaluateError
-
-Kind = Literal["softmax", "sigmoid"]
-"""How a head scores: softmax with a last, no-object class, or a sigmoid per class."""
 
 TOP_K = 100
 
@@ -37,7 +35,7 @@ def detections(
     image_ids: Sequence[int],
     sizes: Tensor,
     label_map: LabelMap,
-    kind: Kind,
+    scores: Scores,
     top_k: int = TOP_K,
 ) -> list[Result]:
     """COCO results of a batch, best first within an image.
@@ -54,16 +52,16 @@ def detections(
     Source: DETR's PostProcess; Deformable DETR's for the sigmoid.
     """
     logits, boxes = prediction.logits.detach().float().cpu(), prediction.boxes.detach().float().cpu()
-    expected = label_map.classes + (kind == "softmax")
+    expected = label_map.classes + (scores == "softmax")
     if logits.shape[-1] != expected:
         raise EvaluateError(
-            f"the head gives {logits.shape[-1]} logits; a {kind} head of {label_map.classes} classes has {expected}",
+            f"the head gives {logits.shape[-1]} logits; a {scores} head of {label_map.classes} classes has {expected}",
             remedy="check the model's family and its labels",
         )
     classes = torch.tensor(sorted(label_map.class_to_category), dtype=torch.int64)
     categories = torch.tensor([label_map.class_to_category[int(c)] for c in classes], dtype=torch.int64)
-    scores = (logits.softmax(-1) if kind == "softmax" else logits.sigmoid())[..., classes]
-    _check_finite(scores, boxes, image_ids)
+    likely = (logits.softmax(-1) if scores == "softmax" else logits.sigmoid())[..., classes]
+    _check_finite(likely, boxes, image_ids)
 
     scale = sizes.cpu().flip(-1).repeat(1, 2).float()  # (B, 4): width, height, width, height
     corners = cxcywh_to_xyxy(boxes) * scale[:, None]
@@ -71,7 +69,7 @@ def detections(
 
     results: list[Result] = []
     for row, image_id in enumerate(image_ids):
-        value, query, column = _best(scores[row], kind, top_k)
+        value, query, column = _best(likely[row], scores, top_k)
         found = zip(value.tolist(), categories[column].tolist(), corners[row, query].tolist(), strict=True)
         results.extend(
             {"image_id": int(image_id), "category_id": category, "bbox": box, "score": score}
@@ -80,18 +78,18 @@ def detections(
     return results
 
 
-def _best(scores: Tensor, kind: Kind, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(Q, classes) scores of one image to the scores, queries and columns of its results, best first."""
-    if kind == "softmax":
-        best, column = scores.max(-1)
+def _best(likely: Tensor, scores: Scores, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(Q, classes) probabilities of one image to the scores, queries and columns of its results, best first."""
+    if scores == "softmax":
+        best, column = likely.max(-1)
         value, query = best.sort(descending=True, stable=True)
         return value, query, column[query]
-    value, place = scores.flatten().topk(min(top_k, scores.numel()))
-    return value, place // scores.shape[1], place % scores.shape[1]
+    value, place = likely.flatten().topk(min(top_k, likely.numel()))
+    return value, place // likely.shape[1], place % likely.shape[1]
 
 
-def _check_finite(scores: Tensor, boxes: Tensor, image_ids: Sequence[int]) -> None:
-    finite = scores.isfinite().flatten(1).all(-1) & boxes.isfinite().flatten(1).all(-1)
+def _check_finite(likely: Tensor, boxes: Tensor, image_ids: Sequence[int]) -> None:
+    finite = likely.isfinite().flatten(1).all(-1) & boxes.isfinite().flatten(1).all(-1)
     bad = [int(image_id) for image_id, fine in zip(image_ids, finite.tolist(), strict=True) if not fine]
     if bad:
         raise EvaluateError(

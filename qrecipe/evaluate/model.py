@@ -10,9 +10,10 @@ import torch
 from ..data.batch import Batch
 from ..data.labels import LabelMap
 from ..data.truth import Truth
+from ..detection.prediction import Scores
 from ..errors import EvaluateError
 from .coco import Evaluation, evaluate_results
-from .detections import TOP_K, Kind, Outputs, Result, detections
+from .detections import TOP_K, Outputs, Result, detections
 
 
 class Batches(Protocol):
@@ -27,7 +28,7 @@ def evaluate_model(
     predict: Callable[[Batch], Outputs],
     loader: Batches,
     label_map: LabelMap,
-    kind: Kind,
+    scores: Scores,
     truth: Truth,
     progress: Callable[[int, int], None] | None = None,
     top_k: int = TOP_K,
@@ -54,7 +55,7 @@ def evaluate_model(
                 image_ids=batch.image_ids,
                 sizes=batch.sizes,
                 label_map=label_map,
-                kind=kind,
+                scores=scores,
                 top_k=top_k,
             )
             if progress is not None:

@@ -9,16 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from ..data.labels import LabelMap
-from ..detection.prediction import Prediction
+from ..detection.prediction import Prediction, Scores
 from ..errors import EvaluateError
-from ..evaluate import Evaluation, Kind, evaluate_model
+from ..evaluate import Evaluation, evaluate_model
 from ..models.loading.build import Built
 from ..placement import placement_of
 from ..recipe.definition import InputSpec
 from ..student import Student
+from .events import BatchScored
 from .workspace import Workspace
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Detector:
     predict: Callable[[Tensor, Tensor | None], Prediction]
     input: InputSpec
     label_map: LabelMap
-    scores: Kind
+    scores: Scores
 
 
 def student_detector(student: Student) -> Detector:
@@ -60,12 +59,8 @@ def built_detector(built: Built) -> Detector:
     return Detector(predict, built.input, built.label_map, family.scores)
 
 
-def score(
-    detector: Detector, workspace: Workspace, split: str, progress: Progress | None = None
-) -> tuple[Evaluation, list[dict[str, Any]]]:
+def score(detector: Detector, workspace: Workspace, split: str) -> tuple[Evaluation, list[dict[str, Any]]]:
     """The COCO numbers of a detector on a split, and its detections.
-
-    progress: called after each batch with (batches done, batches in all).
 
     Raises:
         EvaluateError: outputs are not finite. DataError: the data cannot be used.
@@ -77,5 +72,5 @@ def score(
         detector.label_map,
         detector.scores,
         workspace.data[split].truth,
-        progress,
+        lambda done, total: workspace.listener(BatchScored(split, done, total)),
     )

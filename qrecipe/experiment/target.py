@@ -15,6 +15,7 @@ from ..run.layout import MODELS, Which, is_run
 from ..student import make_student
 from ..student.store import load
 from .detector import Detector, built_detector, student_detector
+from .events import Noted
 from .workspace import Workspace, without_weights
 
 
@@ -73,7 +74,8 @@ def open_target(target: Target, workspace: Workspace) -> Detector:
         QRecipeError: the data, the model or the student has something wrong with it.
     """
     if target.student is not None:
-        workspace.say(f"model: {target.title}, built and captured again, its weights from {target.student}")
+        text = f"{target.title}, built and captured again, its weights from {target.student}"
+        workspace.listener(Noted("model", text))
         return student_detector(load(target.student))
     if target.which == "off":
         student = make_student(workspace.source, target.recipe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -17,8 +17,7 @@ from ..errors import DataError, QRecipeError
 from ..models.loading.build import Built, build_model
 from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
 from ..student import Source, capture_source
-
-Say = Callable[[str], None]
+from .events import CaptureEnded, CaptureStarted, DataRead, Listener, ModelBuilt, Noted, nobody
 
 CLASSES: dict[str, int] = {
     "detr": 91,
@@ -35,13 +34,13 @@ CLASSES: dict[str, int] = {
 class Workspace:
     """A recipe with its splits and models at hand; each is made on first use.
 
-    splits: which splits the command needs, if the recipe has them. say: where to tell the user what is going on.
+    splits: which splits the command needs, if the recipe has them. listener: is told what is going on.
     placeholder: where the data cannot be read, make up as many categories as the published model has.
     """
 
     recipe: Recipe
     splits: Sequence[str]
-    say: Say
+    listener: Listener = nobody
     placeholder: bool = False
 
     @cached_property
@@ -57,9 +56,8 @@ class Workspace:
             )
         for name, index in indices.items():
             boxes = sum(len(own) for own in index.boxes)
-            self.say(f"data: {name} has {len(index.images)} images and {boxes} boxes")
-            for line in index.lines(self.recipe.model.input.grey_range):
-                self.say(f"data: {name}: {line}")
+            notes = tuple(index.lines(self.recipe.model.input.grey_range))
+            self.listener(DataRead(name, len(index.images), boxes, notes))
         return indices
 
     def _given(self) -> list[str]:
@@ -78,8 +76,9 @@ class Workspace:
             count = int(spec.config.get("num_labels", CLASSES.get(spec.architecture or "", 80)))
             unset = "$" in str(problem.where).replace("$$", "")
             reason = "its paths name an environment variable that is not set" if unset else str(problem).splitlines()[0]
-            self.say(f"data: not read: {reason}")
-            self.say(f"data: planned as if it had {count} categories; only the class heads depend on their number")
+            text = f"planned as if it had {count} categories; only the class heads depend on their number"
+            self.listener(Noted("data", f"not read: {reason}"))
+            self.listener(Noted("data", text))
             return [(number, f"category {number}") for number in range(count)]
         return [(category.id, category.name) for category in index.categories]
 
@@ -108,15 +107,15 @@ class Workspace:
             # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
             torch.manual_seed(self.recipe.seed)
             built = build_model(spec, self.categories, self.recipe.train.loss, error=located)
-        for message in (*built.messages, *built.family.notes):
-            self.say(f"{part}: {message}")
+        notes = (*built.messages, *built.family.notes)
+        self.listener(ModelBuilt(part, type(built.model).__name__, notes))
         return built
 
     def _capture(self, built: Built) -> Source:
-        self.say(f"capture: {type(built.model).__name__} as graphs for training and evaluation, checked at other sizes")
+        name = type(built.model).__name__
+        self.listener(CaptureStarted(name))
         source = capture_source(built.model, built.family, built.input, label_map=built.label_map)
-        for warning in source.captured.warnings:
-            self.say(f"capture: warning: {warning}")
+        self.listener(CaptureEnded(name, tuple(source.captured.warnings)))
         return source
 
     def batches(

@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
-from ..train.optimizer import ParameterGroup
-from ..train.protocols import Progress, Watcher
+from ..experiment.events import BatchScored, Event, Listener
+from ..train.events import EpochEnded, StepTaken, TrainingStarted
 from .amounts import three_places
 from .tables import group_table
 
@@ -25,70 +25,76 @@ PARTS = 5
 
 
 @contextmanager
-def training_watcher(console: Console, epochs: int, clock: Callable[[], float] = time.monotonic) -> Iterator[Watcher]:
-    """A watcher for one training of ``epochs`` epochs, or for several one after another.
+def training_display(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[Listener]:
+    """A listener that shows how trainings move on, one after another.
 
-    Both kinds print the parameter groups first and a line per epoch. In between a terminal has bars, which are gone
-    once training is through or fails; anything else gets a line every 30 seconds.
+    It prints the parameter groups first. From then on a terminal has bars, which are gone once a training is through
+    or fails; anything else gets a line every 30 seconds.
     """
-    display: _Live | _Lines = _Live(console, epochs) if console.is_terminal else _Lines(console, clock)
+    display: _Live | _Lines = _Live(console) if console.is_terminal else _Lines(console, clock)
 
-    def start(groups: tuple[ParameterGroup, ...]) -> None:
-        console.print(group_table(groups))
-        display.start()
-
-    def finish(record: Mapping[str, Any]) -> None:
-        console.print(epoch_line(record, epochs), highlight=False, markup=False, soft_wrap=True)
-        if record["epoch"] >= epochs:
+    def listen(event: Event) -> None:
+        if isinstance(event, TrainingStarted):
+            console.print(group_table(event.groups))
+            display.start(event.epochs)
+        elif isinstance(event, StepTaken):
+            display.step(event)
+        elif isinstance(event, EpochEnded) and event.record["epoch"] >= event.epochs:
             display.stop()
 
     try:
-        yield Watcher(start, display.step, finish)
+        yield listen
     finally:
         display.stop()
 
 
 @contextmanager
-def counter(
-    console: Console, what: str, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[int, int], None]]:
-    """Something to call with (done, of how many): a bar in a terminal, else a line every 30 seconds."""
+def counter(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[Listener]:
+    """A listener that counts the batches of evaluations: a bar in a terminal, else a line every 30 seconds."""
     if not console.is_terminal:
         last = clock()
 
-        def say(done: int, total: int) -> None:
+        def say(event: Event) -> None:
             nonlocal last
-            if clock() - last >= EVERY:
+            if isinstance(event, BatchScored) and clock() - last >= EVERY:
                 last = clock()
-                console.print(f"{what}: {done} of {total}", highlight=False, markup=False, soft_wrap=True)
+                text = f"{event.split}: batches: {event.done} of {event.total}"
+                console.print(text, highlight=False, markup=False, soft_wrap=True)
 
         yield say
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(escape(what), total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        tasks: dict[str, TaskID] = {}
+
+        def move(event: Event) -> None:
+            if isinstance(event, BatchScored):
+                if event.split not in tasks:
+                    tasks[event.split] = bars.add_task(escape(f"{event.split}: batches"), total=None)
+                bars.update(tasks[event.split], completed=event.done, total=event.total)
+
+        yield move
 
 
 class _Live:
     """Two bars: epochs of the training, steps of the epoch."""
 
-    def __init__(self, console: Console, epochs: int) -> None:
-        self._console, self._epochs = console, epochs
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._bars: Bars | None = None
 
-    def start(self) -> None:
+    def start(self, epochs: int) -> None:
         self.stop()
         # The text takes what the bars leave, and is cut where that is not enough.
         text = TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
         name = TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=6))
         count = MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7))
         self._bars = Bars(name, BarColumn(16), count, text, console=self._console, transient=True, expand=True)
-        self._all = self._bars.add_task("epochs", total=self._epochs, text="")
+        self._all = self._bars.add_task("epochs", total=epochs, text="")
         self._one = self._bars.add_task("steps", total=None, text="")
         self._bars.start()
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: StepTaken) -> None:
         if self._bars is None:
             return
         done = progress.epoch - 1 + progress.step / progress.steps
@@ -110,10 +116,10 @@ class _Lines:
         self._console, self._clock = console, clock
         self._next = 0.0
 
-    def start(self) -> None:
+    def start(self, epochs: int) -> None:
         self._next = self._clock()
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: StepTaken) -> None:
         if self._clock() >= self._next:
             self._next = self._clock() + EVERY
             self._console.print(step_line(progress), highlight=False, markup=False, soft_wrap=True)
@@ -122,7 +128,7 @@ class _Lines:
         self._next = 0.0
 
 
-def step_line(progress: Progress) -> str:
+def step_line(progress: StepTaken) -> str:
     """One step as one line."""
     return (
         f"{progress.stage}: epoch {progress.epoch}/{progress.epochs}, step {progress.step}/{progress.steps}: "

@@ -46,7 +46,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def train_epoch(
-    trainable: Trainable,
+    trainable: Trainable[nn.Module],
     batches: Iterable[Batch],
     optimizer: Optimizer,
     named: Sequence[tuple[str, nn.Parameter]],

@@ -19,7 +19,7 @@ from .optimizer import ParameterGroup
 from .protocols import Trainable
 
 
-def trained_parameters(trainable: Trainable) -> list[tuple[str, nn.Parameter]]:
+def trained_parameters(trainable: Trainable[nn.Module]) -> list[tuple[str, nn.Parameter]]:
     """The parameters that require gradients: the student's by their names in it, then others by theirs in the whole."""
     return [
         (name, parameter)
@@ -28,7 +28,7 @@ def trained_parameters(trainable: Trainable) -> list[tuple[str, nn.Parameter]]:
     ]
 
 
-def _outside(trainable: Trainable) -> list[tuple[str, nn.Parameter]]:
+def _outside(trainable: Trainable[nn.Module]) -> list[tuple[str, nn.Parameter]]:
     inside = {id(parameter) for parameter in trainable.student.parameters()}
     return [(n, p) for n, p in trainable.named_parameters() if p.requires_grad and id(p) not in inside]
 
@@ -41,7 +41,7 @@ def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, 
 
 
 def training_state(
-    trainable: Trainable, optimizer: Optimizer, groups: Sequence[ParameterGroup], step: int
+    trainable: Trainable[nn.Module], optimizer: Optimizer, groups: Sequence[ParameterGroup], step: int
 ) -> dict[str, Any]:
     """What a checkpoint keeps beside the student: the optimizer, and trained parameters outside the student.
 
@@ -55,7 +55,7 @@ def training_state(
     }
 
 
-def begin(last: Path) -> None:
+def check_unstarted(last: Path) -> None:
     """Raises: RunError: there is a checkpoint already."""
     if has_checkpoint(last):
         raise RunError(
@@ -67,7 +67,7 @@ def begin(last: Path) -> None:
 
 def resume_from(
     last: Path,
-    trainable: Trainable,
+    trainable: Trainable[nn.Module],
     optimizer: Optimizer,
     groups: Sequence[ParameterGroup],
     settings: Mapping[str, Any],

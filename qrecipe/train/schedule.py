@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..recipe.definition import ScheduleSpec
+from ..recipe.definition import ScheduleSpec, StageSpec, TrainSpec
 
 RISE = 0.3
 """one_cycle: the part of training that rises."""
 START = 1 / 25
 """one_cycle: where it starts, as a fraction of the peak. Both as in torch's OneCycleLR."""
+
+
+def stage_of(spec: TrainSpec, epoch: int) -> StageSpec:
+    """The stage of an epoch, from 1. Raises: ValueError: training is shorter."""
+    end = 0
+    for stage in spec.stages:
+        end += stage.epochs
+        if epoch <= end:
+            return stage
+    raise ValueError(f"there is no epoch {epoch} in {spec.epochs}")
 
 
 def lr_multiplier(spec: ScheduleSpec, step: int, steps_per_epoch: int, total_steps: int) -> float:

@@ -12,7 +12,7 @@ import pytest
 
 from qrecipe import __version__, cli
 from qrecipe.cli import parser
-from qrecipe.commands import apply as apply_module
+from qrecipe.experiment import conduct
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -77,7 +77,7 @@ def test_ctrl_c(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def interrupt(*arguments: object, **keywords: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(apply_module, "Workspace", interrupt)
+    monkeypatch.setattr(conduct, "Workspace", interrupt)
     answer = tiny.qrecipe("apply", finished.recipe, "--output", tmp_path / "run")
     assert (answer.code, answer.out) == (130, "")
     assert answer.err == "error: interrupted (continue the run with --resume)\n"

@@ -170,7 +170,7 @@ def test_a_teacher_has_its_own_roles(tmp_path: Path) -> None:
 def test_random_weights_are_of_the_seed(finished: Finished) -> None:
     def first(seed: int) -> float:
         recipe = load_recipe(finished.recipe, [f"seed={seed}"])
-        model = Workspace(recipe, ("val",), lambda text: None).built.model
+        model = Workspace(recipe, ("val",), lambda event: None).built.model
         return next(model.parameters()).flatten()[0].item()
 
     assert first(0) == first(0) != first(1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qrecipe.run.folder import RunFolder
-from qrecipe.train import loop
+from qrecipe.train import trainer
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -42,7 +42,7 @@ def at_checkpoint(number: int, before: bool) -> Callable[[pytest.MonkeyPatch], N
     """Cut off before or after a checkpoint of the training that runs, counted from 1."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        save, seen = loop.save_checkpoint, []
+        save, seen = trainer.save_checkpoint, []
 
         def cut(folder: Path, checkpoint: Any) -> None:
             seen.append(folder)
@@ -52,7 +52,7 @@ def at_checkpoint(number: int, before: bool) -> Callable[[pytest.MonkeyPatch], N
             if len(seen) == number:
                 raise Killed
 
-        monkeypatch.setattr(loop, "save_checkpoint", cut)
+        monkeypatch.setattr(trainer, "save_checkpoint", cut)
 
     return patch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -17,12 +17,11 @@ from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageL
 from qrecipe.detection.boxes import cxcywh_to_xyxy, pairwise_giou
 from qrecipe.detection.criterion import Criterion, focal_loss
 from qrecipe.detection.matcher import Targets, hungarian_match
-from qrecipe.detection.prediction import Prediction
+from qrecipe.detection.prediction import Prediction, Scores
 from qrecipe.errors import ModelError, PlanError, TrainError
 from qrecipe.recipe.definition import LossSpec
 
-Kind = Literal["softmax", "sigmoid"]
-KINDS: list[Kind] = ["softmax", "sigmoid"]
+BOTH: list[Scores] = ["softmax", "sigmoid"]
 CLASSES = 4
 
 
@@ -33,10 +32,10 @@ def random_boxes(generator: torch.Generator, *sizes: int, dtype: torch.dtype = t
 
 
 def random_batch(
-    seed: int, counts: list[int], kind: Kind, queries: int = 6, layers: int = 1, dtype: torch.dtype = torch.float64
+    seed: int, counts: list[int], scores: Scores, queries: int = 6, layers: int = 1, dtype: torch.dtype = torch.float64
 ) -> tuple[Prediction, list[dict[str, Tensor]]]:
     generator = torch.Generator().manual_seed(seed)
-    columns = CLASSES + (kind == "softmax")
+    columns = CLASSES + (scores == "softmax")
     made = [
         (
             torch.randn(len(counts), queries, columns, generator=generator, dtype=torch.float64).to(dtype),
@@ -54,24 +53,34 @@ def random_batch(
     return Prediction(*made[-1], auxiliary=tuple(made[:-1])), labels
 
 
-def slow_cost(logits: list[float], box: Tensor, label: int, target: Tensor, kind: Kind) -> float:
+def slow_cost(logits: list[float], box: Tensor, label: int, target: Tensor, scores: Scores, spec: LossSpec) -> float:
     giou = pairwise_giou(cxcywh_to_xyxy(box)[None], cxcywh_to_xyxy(target)[None]).item()
-    if kind == "softmax":
+    if scores == "softmax":
         exponentials = [math.exp(x) for x in logits]
-        cost = -exponentials[label] / sum(exponentials)
+        cost, weight = -exponentials[label] / sum(exponentials), 1.0
     else:
         p = 1 / (1 + math.exp(-logits[label]))
-        cost = 2 * (-0.25 * (1 - p) ** 2 * math.log(p) + 0.75 * p**2 * math.log(1 - p))
-    return cost + 5 * (box - target).abs().sum().item() - 2 * giou
+        cost, weight = -0.25 * (1 - p) ** 2 * math.log(p) + 0.75 * p**2 * math.log(1 - p), 2.0
+    weight = weight if spec.class_weight is None else spec.class_weight
+    return weight * cost + spec.l1 * (box - target).abs().sum().item() - spec.giou * giou
 
 
-def slow_pairs(logits: Tensor, boxes: Tensor, label: dict[str, Tensor], kind: Kind) -> dict[int, int]:
+def slow_pairs(
+    logits: Tensor, boxes: Tensor, label: dict[str, Tensor], scores: Scores, spec: LossSpec | None = None
+) -> dict[int, int]:
     """Object to query, by trying every assignment."""
     objects = len(label["class_labels"])
     best, chosen = math.inf, {}
     for queries in itertools.permutations(range(len(boxes)), objects):
         cost = sum(
-            slow_cost(logits[q].tolist(), boxes[q], int(label["class_labels"][k]), label["boxes"][k], kind)
+            slow_cost(
+                logits[q].tolist(),
+                boxes[q],
+                int(label["class_labels"][k]),
+                label["boxes"][k],
+                scores,
+                spec or LossSpec(),
+            )
             for k, q in enumerate(queries)
         )
         if cost < best:
@@ -79,18 +88,18 @@ def slow_pairs(logits: Tensor, boxes: Tensor, label: dict[str, Tensor], kind: Ki
     return chosen
 
 
-def slow_loss(logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]], kind: Kind) -> dict[str, float]:
+def slow_loss(logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]], scores: Scores) -> dict[str, float]:
     objects = max(sum(len(label["class_labels"]) for label in labels), 1)
     l1 = giou = numerator = denominator = 0.0
     for b, label in enumerate(labels):
-        pairs = slow_pairs(logits[b], boxes[b], label, kind)
+        pairs = slow_pairs(logits[b], boxes[b], label, scores)
         for k, q in pairs.items():
             l1 += (boxes[b, q] - label["boxes"][k]).abs().sum().item()
             giou += 1 - pairwise_giou(cxcywh_to_xyxy(boxes[b, q])[None], cxcywh_to_xyxy(label["boxes"][k])[None]).item()
         wanted = {q: int(label["class_labels"][k]) for k, q in pairs.items()}
         for q in range(logits.shape[1]):
             row = logits[b, q].tolist()
-            if kind == "softmax":
+            if scores == "softmax":
                 weight = 1.0 if q in wanted else 0.1
                 numerator -= weight * (row[wanted.get(q, CLASSES)] - math.log(sum(math.exp(x) for x in row)))
                 denominator += weight
@@ -101,7 +110,7 @@ def slow_loss(logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]], ki
                         numerator -= 0.25 * (1 - p) ** 2 * math.log(p)
                     else:
                         numerator -= 0.75 * p**2 * math.log(1 - p)
-    classification = numerator / denominator if kind == "softmax" else 2 * numerator / objects
+    classification = numerator / denominator if scores == "softmax" else 2 * numerator / objects
     return {"class": classification, "l1": 5 * l1 / objects, "giou": 2 * giou / objects}
 
 
@@ -109,15 +118,15 @@ def slow_loss(logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]], ki
 @given(
     seed=st.integers(0, 2**31),
     counts=st.lists(st.integers(0, 3), min_size=1, max_size=3),
-    kind=st.sampled_from(KINDS),
+    scores=st.sampled_from(BOTH),
     layers=st.integers(1, 3),
 )
-def test_equals_the_loops(seed: int, counts: list[int], kind: Kind, layers: int) -> None:
-    prediction, labels = random_batch(seed, counts, kind, queries=4, layers=layers)
-    total, parts = Criterion(CLASSES, LossSpec(), kind)(prediction, labels)
-    expected = slow_loss(prediction.logits, prediction.boxes, labels, kind)
+def test_equals_the_loops(seed: int, counts: list[int], scores: Scores, layers: int) -> None:
+    prediction, labels = random_batch(seed, counts, scores, queries=4, layers=layers)
+    total, parts = Criterion(CLASSES, LossSpec(), scores)(prediction, labels)
+    expected = slow_loss(prediction.logits, prediction.boxes, labels, scores)
     if layers > 1:
-        earlier = [slow_loss(logits, boxes, labels, kind) for logits, boxes in prediction.auxiliary]
+        earlier = [slow_loss(logits, boxes, labels, scores) for logits, boxes in prediction.auxiliary]
         expected["auxiliary"] = sum(sum(layer.values()) for layer in earlier)
     assert {name: value.item() for name, value in parts.items()} == pytest.approx(expected, rel=1e-6)
     assert total.item() == pytest.approx(sum(expected.values()), rel=1e-6)
@@ -132,10 +141,10 @@ def as_transformers(prediction: Prediction) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("counts", [[3, 1, 2], [0, 5], [0, 0], [7, 1]])
-@pytest.mark.parametrize("kind", KINDS)
-def test_equals_transformers(kind: Kind, counts: list[int]) -> None:
-    prediction, labels = random_batch(11, counts, kind, layers=3, dtype=torch.float32)
-    if kind == "softmax":
+@pytest.mark.parametrize("scores", BOTH)
+def test_equals_transformers(scores: Scores, counts: list[int]) -> None:
+    prediction, labels = random_batch(11, counts, scores, layers=3, dtype=torch.float32)
+    if scores == "softmax":
         weight = 1.0
         matcher = HungarianMatcher(class_cost=weight, bbox_cost=5, giou_cost=2)
         theirs = ImageLoss(matcher, CLASSES, 0.1, ["labels", "boxes"])
@@ -144,7 +153,7 @@ def test_equals_transformers(kind: Kind, counts: list[int]) -> None:
         matcher = DeformableDetrHungarianMatcher(class_cost=weight, bbox_cost=5, giou_cost=2)
         theirs = DeformableDetrImageLoss(matcher, CLASSES, 0.25, ["labels", "boxes"])
     losses = {name: value.item() for name, value in theirs(as_transformers(prediction), labels).items()}
-    total, parts = Criterion(CLASSES, LossSpec(), kind)(prediction, labels)
+    total, parts = Criterion(CLASSES, LossSpec(), scores)(prediction, labels)
     assert parts["class"].item() == pytest.approx(weight * losses["loss_ce"], abs=1e-5)
     assert parts["l1"].item() == pytest.approx(5 * losses["loss_bbox"], abs=1e-5)
     assert parts["giou"].item() == pytest.approx(2 * losses["loss_giou"], abs=1e-5)
@@ -154,13 +163,15 @@ def test_equals_transformers(kind: Kind, counts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("counts", [[0], [0, 0], [2, 0], [9, 0]])
-@pytest.mark.parametrize("kind", KINDS)
-def test_finite_loss_and_gradients_with_few_objects_and_with_more_than_queries(kind: Kind, counts: list[int]) -> None:
-    prediction, labels = random_batch(5, counts, kind, layers=2, dtype=torch.float32)
+@pytest.mark.parametrize("scores", BOTH)
+def test_finite_loss_and_gradients_with_few_objects_and_with_more_than_queries(
+    scores: Scores, counts: list[int]
+) -> None:
+    prediction, labels = random_batch(5, counts, scores, layers=2, dtype=torch.float32)
     leaves = [prediction.logits, prediction.boxes, *prediction.auxiliary[0]]
     for leaf in leaves:
         leaf.requires_grad_()
-    total, _ = Criterion(CLASSES, LossSpec(), kind)(prediction, labels)
+    total, _ = Criterion(CLASSES, LossSpec(), scores)(prediction, labels)
     total.backward()  # type: ignore[no-untyped-call]
     assert total.isfinite()
     for leaf in leaves:
@@ -170,10 +181,10 @@ def test_finite_loss_and_gradients_with_few_objects_and_with_more_than_queries(k
     assert prediction.logits.grad.any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_gradients(kind: Kind) -> None:
-    prediction, labels = random_batch(7, [2, 0, 1], kind, queries=3, layers=2)
-    criterion = Criterion(CLASSES, LossSpec(), kind)
+@pytest.mark.parametrize("scores", BOTH)
+def test_gradients(scores: Scores) -> None:
+    prediction, labels = random_batch(7, [2, 0, 1], scores, queries=3, layers=2)
+    criterion = Criterion(CLASSES, LossSpec(), scores)
 
     def run(logits: Tensor, boxes: Tensor, logits_0: Tensor, boxes_0: Tensor) -> Tensor:
         return criterion(Prediction(logits, boxes, ((logits_0, boxes_0),)), labels)[0]
@@ -196,14 +207,14 @@ def test_a_perfect_prediction_costs_nothing_but_confidence() -> None:
     assert boxes.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_layer_is_matched_on_its_own(kind: Kind) -> None:
+@pytest.mark.parametrize("scores", BOTH)
+def test_every_layer_is_matched_on_its_own(scores: Scores) -> None:
     """Queries in another order in the earlier layer: its loss is the same, as its match is another."""
-    prediction, labels = random_batch(13, [3, 2], kind)
+    prediction, labels = random_batch(13, [3, 2], scores)
     order = torch.tensor([4, 0, 5, 2, 1, 3])
     earlier = (prediction.logits[:, order], prediction.boxes[:, order])
     both = Prediction(prediction.logits, prediction.boxes, (earlier,))
-    _, parts = Criterion(CLASSES, LossSpec(), kind)(both, labels)
+    _, parts = Criterion(CLASSES, LossSpec(), scores)(both, labels)
     last = parts["class"] + parts["l1"] + parts["giou"]
     torch.testing.assert_close(parts["auxiliary"], last)
 
@@ -248,13 +259,13 @@ def test_focal_loss_is_the_formula_and_finite_at_the_extremes(gamma: float) -> N
 
 
 @pytest.mark.parametrize("what", ["logits", "boxes"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_predictions_that_are_not_finite_name_their_images(kind: Kind, what: str) -> None:
-    prediction, labels = random_batch(23, [1, 2, 0], kind)
+@pytest.mark.parametrize("scores", BOTH)
+def test_predictions_that_are_not_finite_name_their_images(scores: Scores, what: str) -> None:
+    prediction, labels = random_batch(23, [1, 2, 0], scores)
     for image in (1, 2):
         getattr(prediction, what)[image, 0] = math.nan
     with pytest.raises(TrainError, match=r"image 1, 2 of the batch.*not finite"):
-        Criterion(CLASSES, LossSpec(), kind)(prediction, labels)
+        Criterion(CLASSES, LossSpec(), scores)(prediction, labels)
 
 
 def test_predictions_that_are_not_finite_show_in_a_batch_without_objects() -> None:
@@ -289,9 +300,27 @@ def test_matching_indices() -> None:
     targets = Targets.of(labels, like=prediction.boxes)
     assert targets.counts == (2, 0, 3)
     assert targets.boxes.shape == (3, 3, 4)
-    pairs = hungarian_match(prediction.logits, prediction.boxes, targets, "softmax")
+    pairs = hungarian_match(prediction.logits, prediction.boxes, targets, "softmax", LossSpec())
     assert pairs.image.tolist() == [0, 0, 2, 2, 2]
     for image, label in enumerate(labels):
         of_image = pairs.image == image
         found = dict(zip(pairs.object[of_image].tolist(), pairs.query[of_image].tolist(), strict=True))
         assert found == slow_pairs(prediction.logits[image], prediction.boxes[image], label, "softmax")
+
+
+@pytest.mark.parametrize("scores", BOTH)
+@pytest.mark.parametrize(
+    "changes", [{"class_weight": 40.0}, {"l1": 0.0}, {"l1": 60.0}, {"giou": 0.0, "class_weight": 0.0}]
+)
+def test_a_pair_costs_what_its_loss_weighs(scores: Scores, changes: dict[str, float]) -> None:
+    spec = LossSpec(**changes)  # type: ignore[arg-type]
+    changed = False
+    for seed in range(6):
+        prediction, (label,) = random_batch(seed, [3], scores)
+        pairs = hungarian_match(
+            prediction.logits, prediction.boxes, Targets.of([label], like=prediction.boxes), scores, spec
+        )
+        found = dict(zip(pairs.object.tolist(), pairs.query.tolist(), strict=True))
+        assert found == slow_pairs(prediction.logits[0], prediction.boxes[0], label, scores, spec)
+        changed |= found != slow_pairs(prediction.logits[0], prediction.boxes[0], label, scores)
+    assert changed

@@ -31,7 +31,7 @@ SIZES = torch.tensor([[100, 200], [50, 30]])
 
 def test_softmax_in_loops() -> None:
     outputs = random_outputs(5)
-    found = detections(outputs, image_ids=[8, 9], sizes=SIZES, label_map=SPARSE, kind="softmax", top_k=1)
+    found = detections(outputs, image_ids=[8, 9], sizes=SIZES, label_map=SPARSE, scores="softmax", top_k=1)
     assert len(found) == 12
     for row, image_id in enumerate([8, 9]):
         expected = []
@@ -53,7 +53,7 @@ def test_softmax_in_loops() -> None:
 @pytest.mark.parametrize("top_k", [4, 18, 100])
 def test_sigmoid_in_loops(top_k: int) -> None:
     outputs = random_outputs(4, seed=1)
-    found = detections(outputs, image_ids=[8, 9], sizes=SIZES, label_map=SPARSE, kind="sigmoid", top_k=top_k)
+    found = detections(outputs, image_ids=[8, 9], sizes=SIZES, label_map=SPARSE, scores="sigmoid", top_k=top_k)
     for row, image_id in enumerate([8, 9]):
         pairs = sorted(
             (
@@ -72,7 +72,7 @@ def test_sigmoid_in_loops(top_k: int) -> None:
 
 def test_plain_numbers_and_no_clipping() -> None:
     outputs = Outputs(torch.zeros(1, 1, 4), torch.tensor([[[0.0, 0.5, 1.0, 2.0]]]))
-    found = detections(outputs, image_ids=[1], sizes=SIZES[:1], label_map=SPARSE, kind="sigmoid")[0]
+    found = detections(outputs, image_ids=[1], sizes=SIZES[:1], label_map=SPARSE, scores="sigmoid")[0]
     assert type(found["category_id"]) is int
     assert type(found["score"]) is float
     assert found["bbox"] == [-100.0, -50.0, 200.0, 200.0]
@@ -81,18 +81,18 @@ def test_plain_numbers_and_no_clipping() -> None:
 def test_half_precision_and_gradients_are_no_obstacle() -> None:
     outputs = random_outputs(4)
     half = Outputs(outputs.logits.bfloat16().requires_grad_(), outputs.boxes.bfloat16())
-    assert len(detections(half, image_ids=[1, 2], sizes=SIZES, label_map=SPARSE, kind="sigmoid")) == 36
+    assert len(detections(half, image_ids=[1, 2], sizes=SIZES, label_map=SPARSE, scores="sigmoid")) == 36
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("part", ["logits", "boxes"])
-def test_values_that_are_not_finite_name_their_image(kind: str, part: str) -> None:
-    outputs = random_outputs(5 if kind == "softmax" else 4)
+def test_values_that_are_not_finite_name_their_image(scores: str, part: str) -> None:
+    outputs = random_outputs(5 if scores == "softmax" else 4)
     getattr(outputs, part)[1, 3, 0] = float("nan")
     with pytest.raises(EvaluateError, match="not finite for image 9"):
-        detections(outputs, image_ids=[8, 9], sizes=SIZES, label_map=SPARSE, kind=kind)  # type: ignore[arg-type]
+        detections(outputs, image_ids=[8, 9], sizes=SIZES, label_map=SPARSE, scores=scores)  # type: ignore[arg-type]
 
 
 def test_a_head_of_another_size() -> None:
     with pytest.raises(EvaluateError, match="has 5"):
-        detections(random_outputs(4), image_ids=[8, 9], sizes=SIZES, label_map=SPARSE, kind="softmax")
+        detections(random_outputs(4), image_ids=[8, 9], sizes=SIZES, label_map=SPARSE, scores="softmax")

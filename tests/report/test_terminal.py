@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from qrecipe.cli.console import narrator
 from qrecipe.evaluate.coco import NUMBERS, Evaluation
-from qrecipe.report.progress import duration, epoch_line, parts_text, step_line, training_watcher
+from qrecipe.report.progress import duration, epoch_line, parts_text, step_line, training_display
 from qrecipe.report.tables import WHAT, comparison_tables, evaluation_tables, group_table, summary_tables
 from qrecipe.run.summary import Summary, SummaryRow
+from qrecipe.train.events import EpochEnded, StepTaken, TrainingEvent, TrainingStarted
 from qrecipe.train.optimizer import ParameterGroup
-from qrecipe.train.protocols import Progress
 
 PARTS = {"detection": 3.0, "loss_ce_0": 1.0, "distill[x]": 0.5}
 GROUPS = (ParameterGroup("backbone", 1e-5, 1e-4, 3, 12345, ("a", "b", "c")),)
@@ -24,8 +25,12 @@ def console(terminal: bool) -> tuple[Console, io.StringIO]:
     return Console(file=out, force_terminal=terminal, width=160, _environ={}), out
 
 
-def progress(epoch: int, step: int) -> Progress:
-    return Progress("full", epoch, 2, step, 4, 3.5, PARTS, 1e-4, 125.0)
+def progress(epoch: int, step: int) -> StepTaken:
+    return StepTaken("student", "full", epoch, 2, step, 4, 3.5, PARTS, 1e-4, 125.0)
+
+
+def started() -> TrainingEvent:
+    return TrainingStarted("student", 2, 0, 4, GROUPS)
 
 
 def record(epoch: int, val: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -37,16 +42,14 @@ def record(epoch: int, val: dict[str, Any] | None = None) -> dict[str, Any]:
 
 def run(terminal: bool, clock: Iterator[float]) -> str:
     target, out = console(terminal)
-    with training_watcher(target, 2, clock=lambda: next(clock)) as watcher:
-        assert watcher.on_start
-        assert watcher.on_progress
-        assert watcher.on_epoch
+    with training_display(target, clock=lambda: next(clock)) as display:
+        listen = narrator(target, display)
         for _ in range(2):  # a student, then its control
-            watcher.on_start(GROUPS)
+            listen(started())
             for epoch in (1, 2):
                 for step in range(1, 5):
-                    watcher.on_progress(progress(epoch, step))
-                watcher.on_epoch(record(epoch, {"AP": 0.25, "AP50": 0.5} if epoch == 2 else None))
+                    listen(progress(epoch, step))
+                listen(EpochEnded(record(epoch, {"AP": 0.25, "AP50": 0.5} if epoch == 2 else None), 2))
     return out.getvalue()
 
 
@@ -74,9 +77,8 @@ def test_the_display_ends_with_an_error(terminal: bool) -> None:
     target, _ = console(terminal)
 
     def train() -> None:
-        with training_watcher(target, 2) as watcher:
-            assert watcher.on_start
-            watcher.on_start(GROUPS)
+        with training_display(target) as display:
+            display(started())
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -18,8 +18,11 @@ from qrecipe.recipe.definition import OptimizerSpec, ScheduleSpec, StageSpec, Tr
 from qrecipe.run.checkpoint import load_checkpoint, load_weights
 from qrecipe.run.lines import JsonLines
 from qrecipe.train.denormals import are_flushed, set_flushed
-from qrecipe.train.loop import FitResult, fit, stage_of
-from qrecipe.train.protocols import Progress, Trainable, Watcher
+from qrecipe.train.events import EpochEnded, StepTaken, TrainingEvent, TrainingStarted
+from qrecipe.train.protocols import Trainable
+from qrecipe.train.records import FitResult, Records
+from qrecipe.train.schedule import stage_of
+from qrecipe.train.trainer import Trainer
 from tests.tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
 
 SPEC = TrainSpec(
@@ -30,9 +33,34 @@ SPEC = TrainSpec(
 )
 
 
-def scorer(*aps: float) -> Callable[[], TinyScores]:
+def scorer(*aps: float) -> Callable[[torch.nn.Module], TinyScores]:
     values = iter(aps)
-    return lambda: TinyScores(next(values))
+    return lambda module: TinyScores(next(values))
+
+
+def fit(
+    trainable: TinyTrainable,
+    loader: TinyLoader,
+    spec: TrainSpec,
+    *,
+    folder: Path,
+    phase: str = "train",
+    metrics: JsonLines | None = None,
+    extra: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    **others: Any,
+) -> FitResult:
+    return Trainer(trainable, loader, spec, Records(folder, phase, metrics, extra or {}), **others).fit(resume)
+
+
+def on_step(call: Callable[[StepTaken], object]) -> Callable[[TrainingEvent], None]:
+    """A listener of steps alone."""
+
+    def listen(event: TrainingEvent) -> None:
+        if isinstance(event, StepTaken):
+            call(event)
+
+    return listen
 
 
 def weights(module: torch.nn.Module) -> dict[str, Tensor]:
@@ -44,15 +72,13 @@ def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 
 
 def test_a_trainable_fits_the_protocol() -> None:
-    trainable: Trainable = TinyTrainable()
+    trainable: Trainable[torch.nn.Module] = TinyTrainable()
     assert trainable.student is not None
 
 
 def test_training_learns_and_reports(tmp_path: Path) -> None:
     trainable = TinyTrainable()
-    steps: list[Progress] = []
-    epochs: list[Mapping[str, Any]] = []
-    tables: list[Any] = []
+    events: list[TrainingEvent] = []
     result = fit(
         trainable,
         TinyLoader(),
@@ -60,9 +86,12 @@ def test_training_learns_and_reports(tmp_path: Path) -> None:
         folder=tmp_path / "run",
         evaluate=scorer(0.9, 0.9, 0.1, 0.3, 0.3),
         is_backbone=lambda name: name.startswith("backbone"),
-        watcher=Watcher(tables.append, steps.append, epochs.append),
+        listener=events.append,
         extra={"recipe": {"name": "tiny"}},
     )
+    steps = [event for event in events if isinstance(event, StepTaken)]
+    epochs = [event.record for event in events if isinstance(event, EpochEnded)]
+    tables = [event.groups for event in events if isinstance(event, TrainingStarted)]
     # the first stage scores higher, and is not what was asked for; of equals the first is kept
     assert (result.best_epoch, result.best_ap, result.checkpoint) == (4, 0.3, tmp_path / "run" / "best")
     assert trainable.stages == [("backbone.*",), ("backbone.*",), None, None, None]
@@ -144,7 +173,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path, at: tuple[in
     whole = TinyTrainable(5)
     expected = fit(whole, TinyLoader(), SPEC, folder=tmp_path / "whole", seed=7, evaluate=scorer(*aps))
 
-    def cut(progress: Progress) -> None:
+    def cut(progress: StepTaken) -> None:
         if (progress.epoch, progress.step) == at:
             raise Cut
 
@@ -152,7 +181,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path, at: tuple[in
     with pytest.raises(Cut):
         fit(
             TinyTrainable(5), TinyLoader(), SPEC, folder=folder, seed=7, evaluate=scorer(*aps),
-            watcher=Watcher(on_progress=cut),
+            listener=on_step(cut),
         )  # fmt: skip
     torch.rand(17)
     parts = TinyTrainable(5 if at[0] == 1 else 6)  # other first weights: all must come from the checkpoint
@@ -180,9 +209,9 @@ def test_a_kill_between_metrics_and_checkpoint(tmp_path: Path, monkeypatch: pyte
     aps = (0.1, 0.1, 0.2, 0.3, 0.1)
     whole = TinyTrainable()
     expected = fit(whole, TinyLoader(), SPEC, folder=tmp_path / "whole", evaluate=scorer(*aps))
-    from qrecipe.train import loop
+    from qrecipe.train import trainer
 
-    real = loop.save_checkpoint
+    real = trainer.save_checkpoint
     folder = tmp_path / "parts"
     with monkeypatch.context() as patch:
 
@@ -191,7 +220,7 @@ def test_a_kill_between_metrics_and_checkpoint(tmp_path: Path, monkeypatch: pyte
                 raise Cut
             real(path, checkpoint)
 
-        patch.setattr(loop, "save_checkpoint", save)
+        patch.setattr(trainer, "save_checkpoint", save)
         with pytest.raises(Cut):
             fit(TinyTrainable(), TinyLoader(), SPEC, folder=folder, evaluate=scorer(*aps))
     assert load_checkpoint(folder / "best").epoch == 4
@@ -283,9 +312,9 @@ def poisoned_at_epoch_two(kind: str) -> TinyTrainable:
 def test_not_finite_stops_before_the_step(tmp_path: Path, kind: str, message: str) -> None:
     trainable = poisoned_at_epoch_two(kind)
     states: list[dict[str, Tensor]] = []
-    watcher = Watcher(on_progress=lambda progress: states.append(weights(trainable.student)))
+    listener = on_step(lambda progress: states.append(weights(trainable.student)))
     with pytest.raises(TrainError) as caught:
-        fit(trainable, TinyLoader(), SPEC, folder=tmp_path, watcher=watcher)
+        fit(trainable, TinyLoader(), SPEC, folder=tmp_path, listener=listener)
     assert caught.value.where == "epoch 2, step 2, images 11, 12"
     assert caught.value.what == message
     learned = dict(trainable.student.named_parameters())
@@ -302,12 +331,12 @@ def test_nan_parts_are_named(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: StepTaken) -> None:
         if progress.epoch == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(TinyTrainable(), TinyLoader(), SPEC, folder=tmp_path, watcher=Watcher(on_progress=interrupt))
+        fit(TinyTrainable(), TinyLoader(), SPEC, folder=tmp_path, listener=on_step(interrupt))
     assert load_weights(tmp_path / "last", TinyStudent()).epoch == 2
 
 
@@ -352,7 +381,8 @@ def test_evaluate_every(tmp_path: Path) -> None:
     seen: list[bool] = []
     trainable = TinyTrainable()
 
-    def evaluate() -> TinyScores:
+    def evaluate(module: torch.nn.Module) -> TinyScores:
+        assert module is trainable.student
         seen.append(trainable.training or torch.is_grad_enabled())
         return TinyScores(math.nan)
 
@@ -380,8 +410,14 @@ def test_stages_by_epoch() -> None:
 def test_denormals_are_flushed_while_training_only(tmp_path: Path) -> None:
     inside: list[bool] = []
     assert not are_flushed()
-    watcher = Watcher(on_progress=lambda progress: inside.append(are_flushed()))
-    fit(TinyTrainable(), TinyLoader(1), replace(SPEC, stages=(StageSpec("full", 1),)), folder=tmp_path, watcher=watcher)
+    listener = on_step(lambda progress: inside.append(are_flushed()))
+    fit(
+        TinyTrainable(),
+        TinyLoader(1),
+        replace(SPEC, stages=(StageSpec("full", 1),)),
+        folder=tmp_path,
+        listener=listener,
+    )
     assert inside == [True]
     assert not are_flushed()
     set_flushed(True)

@@ -1,0 +1,63 @@
+"""A whole run of a recipe, from its data to its summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..recipe.definition import SPLITS, Recipe
+from ..recipe.dump import dump
+from ..run.folder import RunFolder
+from ..run.layout import is_finished
+from ..run.summary import Summary
+from ..train.denormals import flushed_denormals
+from .events import Listener, RunEnded, RunStarted, nobody
+from .experiment import Draw, Experiment
+from .phases import run_phases
+from .workspace import Workspace
+
+
+def conduct(
+    recipe: Recipe, folder: Path, *, resume: bool = False, listener: Listener = nobody, draw: Draw | None = None
+) -> Summary:
+    """Run a recipe into ``folder`` and return what came out.
+
+    A finished run of the same recipe is not repeated: its summary is returned as it is, and nothing is written.
+
+    Args:
+        resume: go on with a run that was cut off. draw: makes the run's picture.
+
+    Raises:
+        RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
+        QRecipeError: whatever the recipe, the data or the model has wrong with it.
+    """
+    source, text = dict(recipe.source), dump(recipe.source)
+    if is_finished(folder):
+        run = RunFolder.read(folder)
+        run.check_recipe(source)
+        summary = run.summary()
+        listener(RunEnded(folder, summary, already=True))
+        return summary
+    if resume:
+        RunFolder.check_resumable(folder, source)
+    else:
+        RunFolder.check_free(folder)
+    workspace = Workspace(recipe, _splits(recipe), listener)
+    opened = RunFolder.resume if resume else RunFolder.create
+    with flushed_denormals():
+        _ = workspace.data, workspace.built  # what is wrong with them is said before a folder is made
+        with opened(folder, recipe=source, text=text) as run:
+            listener(RunStarted(folder, source, resume))
+            run_phases(Experiment(workspace, run, resume, draw))
+            summary = run.summary()
+    listener(RunEnded(folder, summary))
+    return summary
+
+
+def _splits(recipe: Recipe) -> tuple[str, ...]:
+    data = recipe.data
+    if data.format != "coco":
+        return SPLITS
+    for name, split in (("train", data.train), ("val", data.val)):
+        if split is None:
+            raise recipe.error(("data", name), f"apply needs a {name} split", "name its images and annotations")
+    return SPLITS if data.test else ("train", "val")

@@ -1,0 +1,33 @@
+"""The figures that a run ends with, from the scores of its models and the costs of its plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..plan import Cost, cost_of
+from ..run.summary import Summary, SummaryRow
+from .experiment import Experiment
+
+QUANTIZED = ("calibrated", "trained")
+"""The rows that cost what the student's plan says; the others cost what the teacher's does."""
+
+
+def summary_split(experiment: Experiment) -> str:
+    """The test split, or the one that selected, where there is no other."""
+    return "test" if "test" in experiment.workspace.data else "val"
+
+
+def summarise(experiment: Experiment, scores: Mapping[str, Mapping[str, Any]]) -> Summary:
+    """scores: evaluations as plain data, by row."""
+    plan = experiment.student.plan
+    own, real = cost_of(plan), cost_of(experiment.teacher.plan)
+    rows = tuple(_row(name, result, own if name in QUANTIZED else real) for name, result in scores.items())
+    split = summary_split(experiment)
+    notes = [] if split == "test" else ["the recipe names no test split: these scores are from val, which selected"]
+    return Summary(experiment.recipe.name, split, rows, (*notes, *plan.notes))
+
+
+def _row(name: str, result: Mapping[str, Any], cost: Cost) -> SummaryRow:
+    scores = {key: value for key, value in result.items() if key != "per_class"}
+    return SummaryRow(name, scores, result["per_class"], cost.bytes, cost.operations)

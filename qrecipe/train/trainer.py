@@ -1,0 +1,235 @@
+"""The training loop: stages, epochs, evaluation, checkpoints, and going on where a run was cut off."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import Any, Generic, TypeVar, final
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.optim import Optimizer
+
+from ..errors import TrainError
+from ..recipe.definition import StageSpec, TrainSpec
+from ..run.checkpoint import Checkpoint, save_checkpoint
+from ..run.files import writing
+from ..run.layout import BEST, LAST
+from .denormals import flushed_denormals
+from .device import make_accelerator
+from .epoch import Averages, epoch_seed, train_epoch
+from .events import EpochEnded, StepTaken, TrainingListener, TrainingStarted, nobody
+from .optimizer import ParameterGroup, build_optimizer
+from .protocols import Loader, Scores, Trainable
+from .records import FitResult, Records
+from .resume import check_unstarted, fit_settings, resume_from, trained_parameters, training_state
+from .schedule import lr_multiplier, stage_of
+
+Student = TypeVar("Student", bound=nn.Module)
+
+
+@final
+class Trainer(Generic[Student]):
+    """Trains ``trainable.student`` through all stages of a recipe.
+
+    Each epoch is a function of the weights, ``seed`` and its number: torch is seeded anew, the loader told the epoch.
+    On a CPU a resumed training ends with the very weights of one that was never cut off, and denormals are flushed.
+
+    Args:
+        evaluate: scores a module on the validation split, every ``spec.evaluate_every`` epochs and after the last.
+        is_backbone: by a parameter's name in the student.
+        listener: is told of the start, each step and each epoch; what it raises ends the training.
+    """
+
+    accelerator: Accelerator
+    named: list[tuple[str, nn.Parameter]]
+    optimizer: Optimizer
+    groups: tuple[ParameterGroup, ...]
+    settings: dict[str, Any]
+    clock: _Clock
+
+    def __init__(
+        self,
+        trainable: Trainable[Student],
+        loader: Loader,
+        spec: TrainSpec,
+        records: Records,
+        *,
+        seed: int = 0,
+        evaluate: Callable[[Student], Scores] | None = None,
+        is_backbone: Callable[[str], bool] = lambda name: False,
+        listener: TrainingListener = nobody,
+    ) -> None:
+        self.trainable, self.loader, self.spec, self.records = trainable, loader, spec, records
+        self.seed, self.steps = seed, len(loader)
+        self.history: list[Mapping[str, Any]] = []
+        self.best: Mapping[str, Any] | None = None
+        self._evaluate, self._is_backbone, self._listener = evaluate, is_backbone, listener
+
+    @property
+    def evaluated(self) -> Student:
+        """The module that is scored, and kept as the best."""
+        return self.trainable.student
+
+    def fit(self, resume: bool = False) -> FitResult:
+        """Train. Afterwards the student has the last epoch's weights.
+
+        Args:
+            resume: go on from ``last``; where there is none, begin.
+
+        Raises:
+            TrainError: a loss or gradient is not finite; nothing to train; the checkpoint is damaged, of another
+                model, or of a training with other settings.
+            RunError: there is a checkpoint and ``resume`` is False; the file system refuses to write.
+        """
+        self.prepare()
+        folder, epochs = self.records.folder, self.spec.epochs
+        if epochs == 0:
+            return FitResult(None, None, (), self.groups, None)
+        if self.steps == 0:
+            raise TrainError("the training split has no image")
+        if not resume:
+            check_unstarted(folder / LAST)
+        finished = self.resume()
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._listener(TrainingStarted(self.records.phase, epochs, finished, self.steps, self.groups))
+        self.clock = _Clock(epochs - finished, finished, self.steps)
+        with flushed_denormals() if self.accelerator.device.type == "cpu" else nullcontext():
+            for epoch in range(finished + 1, epochs + 1):
+                self.epoch(epoch)
+        best = self.best
+        return FitResult(
+            best_epoch=best["epoch"] if best else None,
+            best_ap=best["AP"] if best else None,
+            history=tuple(self.history),
+            groups=self.groups,
+            checkpoint=folder / (BEST if best else LAST),
+        )
+
+    def prepare(self) -> None:
+        """Device, optimizer, and what must not change between the parts of this training."""
+        self.accelerator = make_accelerator(self.spec.precision)
+        self.trainable.to(self.accelerator.device)
+        self.named = trained_parameters(self.trainable)
+        self.optimizer, self.groups = build_optimizer(self.named, self.spec.optimizer, self._is_backbone)
+        self.settings = fit_settings(self.spec, self.seed, self.steps)
+
+    def resume(self) -> int:
+        """Take over what ``last`` holds, if it is there; returns the number of finished epochs."""
+        found = resume_from(self.records.folder / LAST, self.trainable, self.optimizer, self.groups, self.settings)
+        start = found or Checkpoint({})
+        phase = self.records.phase
+        lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or line["epoch"] <= start.epoch)
+        self.history = [line for line in lines if line.get("phase") == phase]
+        self.best = dict(start.best) if start.best else None
+        return start.epoch
+
+    def epoch(self, number: int) -> None:
+        """Train, evaluate and keep one epoch, counted from 1."""
+        stage = stage_of(self.spec, number)
+        began = time.perf_counter()
+        averages = self.learn(number, stage)
+        trained = time.perf_counter()
+        scores = self.evaluate(number)
+        is_best = scores is not None and self._is_candidate(stage) and self._is_better(scores["AP"])
+        if scores is not None and is_best:
+            self.best = {"epoch": number, "AP": scores["AP"]}
+        record = {
+            "phase": self.records.phase,
+            "epoch": number,
+            "stage": stage.name,
+            "step": number * self.steps,
+            "loss": averages.loss,
+            "parts": {name: value if math.isfinite(value) else None for name, value in averages.parts.items()},
+            "lr": {group["name"]: group["lr"] for group in self.optimizer.param_groups},
+            "grad_norm": averages.grad_norm,
+            "seconds": round(trained - began, 3),
+            "seconds_evaluation": round(time.perf_counter() - trained, 3),
+            "val": scores,
+            "best": is_best,
+        }
+        self.keep(record)
+        self._listener(EpochEnded(record, self.spec.epochs))
+
+    def learn(self, number: int, stage: StageSpec) -> Averages:
+        """Take the steps of one epoch."""
+        self.trainable.set_stage(stage.quantize)
+        self.trainable.train()
+        torch.manual_seed(epoch_seed(self.seed, number))
+        self.loader.set_epoch(number)
+        phase, epochs, before = self.records.phase, self.spec.epochs, (number - 1) * self.steps
+
+        def rate(step: int) -> float:
+            return lr_multiplier(self.spec.schedule, before + step, self.steps, epochs * self.steps)
+
+        def told(step: int, loss: float, parts: Mapping[str, float]) -> None:
+            lr, left = self.optimizer.param_groups[0]["lr"], self.clock.seconds_left(number, step)
+            at = partial(StepTaken, phase, stage.name, number, epochs, step, self.steps)
+            self._listener(at(loss, parts, lr, left))
+
+        return train_epoch(
+            self.trainable,
+            self.loader,
+            self.optimizer,
+            self.named,
+            self.accelerator,
+            epoch=number,
+            clip_norm=self.spec.clip_norm,
+            rate=rate,
+            on_step=told,
+        )
+
+    def evaluate(self, number: int) -> dict[str, Any] | None:
+        """The scores after an epoch, where it is one that is evaluated."""
+        due = number % self.spec.evaluate_every == 0 or number == self.spec.epochs
+        if self._evaluate is None or not due:
+            return None
+        self.trainable.train(False)
+        with torch.no_grad():
+            return self._evaluate(self.evaluated).to_dict()
+
+    def keep(self, record: Mapping[str, Any]) -> None:
+        """Write an epoch's record and checkpoints.
+
+        Metrics, best, last: what a kill leaves out here, the epoch that follows ``last`` writes again.
+        """
+        folder, step = self.records.folder, record["step"]
+        self.records.metrics.append(record)
+        state = Checkpoint(
+            weights=self.trainable.student.state_dict(),
+            epoch=record["epoch"],
+            step=step,
+            best=self.best,
+            extra={**self.records.extra, "fit": self.settings},
+            training=training_state(self.trainable, self.optimizer, self.groups, step),
+        )
+        if record["best"]:
+            save_checkpoint(folder / BEST, replace(state, weights=self.evaluated.state_dict(), training=None))
+        save_checkpoint(folder / LAST, state)
+        self.history.append(record)
+
+    def _is_candidate(self, stage: StageSpec) -> bool:
+        """An earlier stage that quantizes less scores higher, and is not what was asked for."""
+        return stage.quantize == self.spec.stages[-1].quantize
+
+    def _is_better(self, ap: float | None) -> bool:
+        """Of equals the first is kept. None: there was nothing to find."""
+        return ap is not None and not math.isnan(ap) and (self.best is None or ap > self.best["AP"])
+
+
+class _Clock:
+    """Time left, from the time that the steps so far took, evaluations included."""
+
+    def __init__(self, epochs: int, finished: int, steps: int) -> None:
+        self.epochs, self.finished, self.steps = epochs, finished, steps
+        self._began = time.perf_counter()
+
+    def seconds_left(self, epoch: int, step: int) -> float:
+        done = (epoch - 1 - self.finished) * self.steps + step
+        return (time.perf_counter() - self._began) / done * (self.epochs * self.steps - done)
