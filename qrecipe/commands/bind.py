@@ -28,6 +28,7 @@ def bound(workspace: Workspace) -> Plan:
     Raises:
         QRecipeError: as ``bind``.
     """
+    workspace.check_training()
     recipe = workspace.recipe
     problems: list[QRecipeError] = []
     teacher = None
@@ -61,4 +62,5 @@ def plan(recipe: Recipe, listener: Listener, image_size: tuple[int, int] | None 
         QRecipeError: the model, a rule, a role or a target does not fit.
     """
     workspace = Workspace(recipe, ("train",), listener, placeholder=True)
+    workspace.check_training()
     return make_plan(workspace.source, recipe, image_size=image_size)

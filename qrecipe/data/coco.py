@@ -84,7 +84,8 @@ class CocoIndex:
     def lines(self, grey_range: tuple[int, int] | None) -> list[str]:
         """What a user is told of the split, a sentence each; decodes some images. grey_range: ``model.input``'s."""
         files = [(image.path, header) for image, header in zip(self.images, self.headers, strict=True)]
-        return [*self.report.lines(), *depth_lines(files, grey_range)]
+        nothing = [] if any(self.boxes) else ["warning: there is no box to find, and so no AP"]
+        return [*nothing, *self.report.lines(), *depth_lines(files, grey_range)]
 
 
 def read_coco(split: SplitSpec) -> CocoIndex:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +56,7 @@ def read_header(path: Path) -> Header:
     if reason is not None:
         raise DataError(reason, where=str(path))
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return Header(image.height, image.width, image.mode, _orientation(image), _is_deep(image))
     except UNREADABLE as error:
         refused = isinstance(error, OSError) and error.errno is not None
@@ -70,7 +72,7 @@ def read_rgb(path: Path, where: str | None = None, grey_range: tuple[int, int] |
     Raises: DataError, located at ``where`` or else at the path, when the file cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             image.load()
             return _to_rgb(image, grey_range or GREY_RANGE)
     except UNREADABLE as error:
@@ -85,13 +87,20 @@ def read_values(path: Path) -> tuple[int, int] | None:
     """Least and largest value of grey of more than 8 bits, or of the upper 8 bits of any other image times 257; None
     for a file that cannot be decoded."""
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             is_grey = image.mode in DEEP_GREY
             values: NDArray[np.generic] = np.asarray(image if is_grey else image.convert("RGB"))
             scale = 1 if is_grey else 257
             return int(values.min()) * scale, int(values.max()) * scale
     except UNREADABLE:
         return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image by its stream: by its name Pillow 13 maps some TIFF files into memory, and garbles those it turns."""
+    with path.open("rb") as stream, Image.open(stream) as image:
+        yield image
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..errors import DataError
 from ..recipe.definition import InputSpec, TransformSpec
 
 CROP_PROBABILITY = 0.5
@@ -34,23 +33,6 @@ class Sample:
     image: Image.Image
     boxes: NDArray[np.float64]
     classes: NDArray[np.int64]
-
-
-def check_transforms(spec: TransformSpec, inputs: InputSpec) -> None:
-    """Raises: DataError when the two cannot work together."""
-    check_input(inputs)
-    if inputs.size is not None and spec.multiscale:
-        raise DataError(
-            "multiscale needs inputs of varying size, but the model's input size is fixed",
-            where="data.transforms.multiscale",
-            remedy="leave multiscale out, or give the input shortest and longest instead of size",
-        )
-
-
-def check_input(inputs: InputSpec) -> None:
-    """Raises: DataError unless the size of inputs is settled: size, or shortest."""
-    if inputs.size is None and inputs.shortest is None:
-        raise DataError("the input has neither size nor shortest", where="model.input", remedy="give one of the two")
 
 
 def augment(sample: Sample, spec: TransformSpec, inputs: InputSpec, rng: np.random.Generator) -> Sample:
@@ -141,7 +123,6 @@ def normalised(sample: Sample) -> NDArray[np.float32]:
 
 
 def _shortest(inputs: InputSpec) -> int:
-    check_input(inputs)
     assert inputs.shortest is not None
     return inputs.shortest
 
