@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from ..vocabulary import OPERAND_KINDS, OperandKind
 from .definition import SPLITS, KeyPath, dotted
+from .distill_table import MATCHERS
 from .document import Document, LocatedError, shown
 from .names import GRANULARITIES, Offset
 from .quantizer_table import QUANTIZERS, default_offset, quantizers_of
@@ -169,8 +170,11 @@ def _check_rules(data: Any) -> Iterator[Finding]:
 def _check_match(data: Any) -> Iterator[Finding]:
     for path, target in _each(data, "distill", "targets"):
         match = _mapping(target, "match")
-        if match.get("kind") == "all" and "tau" in match:
-            yield (*path, "match", "tau"), "tau is only for kind: foreground", "remove it"
+        kind = match.get("kind")
+        for key in sorted(set(match) - {"kind"}) if isinstance(kind, str) and kind in MATCHERS else ():
+            readers = [name for name, row in MATCHERS.items() if key in row.reads]
+            if readers and kind not in readers:
+                yield (*path, "match", key), f"{key} is only for kind: {_either(readers)}", "remove it"
 
 
 def _check_train(data: Any) -> Iterator[Finding]:

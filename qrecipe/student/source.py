@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..capture import capture, verify
+from ..capture import capture, settled_switches, verify
 from ..data.labels import LabelMap
 from ..errors import CaptureError
 from ..graph.captured import Captured
@@ -72,24 +72,25 @@ def capture_source(
         example = _unlike(example)
         height, width = int(example.shape[-2]), int(example.shape[-1])
         first = family.inputs(example, None)
-    with open_windows(model):  # the comparison below is with the model's own code
-        captured = capture(model, family.forward, first)
-    tried: list[dict[str, Tensor]] = []
-    for high, wide in _around(height, width):
-        others = [
-            images(1, _near(high, 32), _near(wide, -32)),
-            images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
-        ]
-        if verify(captured, model, family.forward, others):
-            break
-        tried += others
-    else:
-        raise CaptureError(
-            "the model itself runs at none of the sizes at which its capture was to be verified: "
-            + ", ".join(str(image_shape(inputs)) for inputs in tried),
-            where=type(model).__name__,
-            remedy="give example_inputs of a size that the model takes, with other sizes near it",
-        )
+    with settled_switches(placement.device):
+        with open_windows(model):  # the comparison below is with the model's own code
+            captured = capture(model, family.forward, first)
+        tried: list[dict[str, Tensor]] = []
+        for high, wide in _around(height, width):
+            others = [
+                images(1, _near(high, 32), _near(wide, -32)),
+                images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
+            ]
+            if verify(captured, model, family.forward, others):
+                break
+            tried += others
+        else:
+            raise CaptureError(
+                "the model itself runs at none of the sizes at which its capture was to be verified: "
+                + ", ".join(str(image_shape(inputs)) for inputs in tried),
+                where=type(model).__name__,
+                remedy="give example_inputs of a size that the model takes, with other sizes near it",
+            )
     return Source(captured, family, image_input, label_map)
 
 
