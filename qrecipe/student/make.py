@@ -38,8 +38,10 @@ def make_student(source: Source, recipe: Recipe, plan: Plan | None = None, *, pa
         raise PlanError("the plan was made of another recipe or model than this one", remedy="make_plan makes one")
     captured = source.captured.copy()
     mark(captured, source.structure(_spec(recipe, part).roles))
-    run_passes(captured, plan)
-    student = Student(captured.root, captured.programs, recipe, plan, source.family, source.input, source.label_map)
+    reports = run_passes(captured, plan)
+    student = Student(
+        captured.root, captured.programs, recipe, plan, source.family, source.input, source.label_map, reports
+    )
     for planned in plan.alignments:
         student.query_alignments[planned.layer].mode = "on"
     student.set_stage(None)
