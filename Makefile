@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-full lint clean
+.PHONY: setup demo test test-full lint schema clean
 
 setup: $(READY)
 
@@ -28,6 +28,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# After a new row of the table of quantizers or initialisers: the file that editors read.
+schema: $(READY)
+	$(BIN)/qrecipe schema > schema.tmp && mv schema.tmp qrecipe/recipe/schema.json
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache

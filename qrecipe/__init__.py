@@ -1,57 +1,129 @@
 """qrecipe: compile any detection transformer into a quantized, distilled student from a YAML recipe.
 
+What the commands do, as functions. They take a recipe's file or a ``Recipe``, return data and
+print nothing; ``listener=print`` shows the events that they tell.
+
     import qrecipe
 
-    recipe = qrecipe.load_recipe("recipes/detr_r50_w4a4.yaml")
-    student = qrecipe.compile(model, recipe)
+    qrecipe.validate("recipe.yaml")                    what is wrong with a recipe, all of it
+    qrecipe.plan("recipe.yaml")                        which sites it quantizes, why, and what that costs
+    qrecipe.bind("recipe.yaml")                        the same, with the teacher and one training step tried
+    qrecipe.inspect("recipe.yaml")                     what the model is made of
+    qrecipe.diff("a.yaml", "b.yaml")                   keys and sites that differ
+    qrecipe.apply("recipe.yaml", "runs/mine")          calibrate, train, evaluate, into a run folder
+    qrecipe.evaluate("runs/mine", "test")              COCO AP of a run, a saved student, or a recipe's own model
+    qrecipe.predict("runs/mine", ["photo.jpg"])        detections
+    qrecipe.init(qrecipe.Request("detr", "coco"))      a commented recipe for a model and data
+
+A student in a loop of one's own:
+
+    recipe = qrecipe.load_recipe("recipe.yaml", ["train.epochs=1"])
+    student = qrecipe.compile(model, recipe)           quantized, called like the model
+    qrecipe.calibrate(student, batches)                first ranges, from batches of data
+    module = qrecipe.TrainingModule(student, teacher)  its loss, distillation included
+    qrecipe.save(student, "folder")
+    student = qrecipe.load("folder")
+
+Whatever a user can mend is a ``QRecipeError``: what is wrong, where, and what to do about it.
 
 Names are looked up on first use, so that ``import qrecipe`` stays light.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .commands.apply import Applied, apply
+    from .commands.bind import bind
+    from .commands.diff import diff
+    from .commands.evaluate import Evaluated, evaluate
+    from .commands.init import Request, Started, init
+    from .commands.inspect import Inspection, inspect
+    from .commands.plan import plan
+    from .commands.predict import Predictions, predict
+    from .commands.validate import Validation, validate
     from .data.batch import Batch
     from .errors import QRecipeError, RecipeErrors
+    from .plan import Comparison, Plan, describe
     from .recipe import Recipe, load_recipe, recipe_from_mapping
     from .student import Student, calibrate, compile, load, real_valued, save
     from .train.module import TrainingModule
 
 _HOMES = {
+    "Applied": "commands.apply",
     "Batch": "data.batch",
+    "Comparison": "plan",
+    "Evaluated": "commands.evaluate",
+    "Inspection": "commands.inspect",
+    "Plan": "plan",
+    "Predictions": "commands.predict",
     "QRecipeError": "errors",
     "Recipe": "recipe",
     "RecipeErrors": "errors",
+    "Request": "commands.init",
+    "Started": "commands.init",
     "Student": "student",
     "TrainingModule": "train.module",
+    "Validation": "commands.validate",
+    "apply": "commands.apply",
+    "bind": "commands.bind",
     "calibrate": "student",
     "compile": "student",
+    "describe": "plan",
+    "diff": "commands.diff",
+    "evaluate": "commands.evaluate",
+    "init": "commands.init",
+    "inspect": "commands.inspect",
     "load": "student",
     "load_recipe": "recipe",
+    "plan": "commands.plan",
+    "predict": "commands.predict",
     "real_valued": "student",
     "recipe_from_mapping": "recipe",
     "save": "student",
+    "validate": "commands.validate",
 }
+"""Where each public name is."""
 
 __all__ = [
+    "Applied",
     "Batch",
+    "Comparison",
+    "Evaluated",
+    "Inspection",
+    "Plan",
+    "Predictions",
     "QRecipeError",
     "Recipe",
     "RecipeErrors",
+    "Request",
+    "Started",
     "Student",
     "TrainingModule",
+    "Validation",
+    "apply",
+    "bind",
     "calibrate",
     "compile",
+    "describe",
+    "diff",
+    "evaluate",
+    "init",
+    "inspect",
     "load",
     "load_recipe",
+    "plan",
+    "predict",
     "real_valued",
     "recipe_from_mapping",
     "save",
+    "validate",
 ]
 
 
@@ -59,3 +131,21 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'qrecipe' has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__doc__", "__version__"])
+
+
+class _Package(ModuleType):
+    """Two rooms have the names of commands: ``qrecipe.plan`` and ``qrecipe.evaluate`` stay the functions.
+
+    Importing a room would otherwise put its module in their place; ``from qrecipe.plan import Plan`` works as ever.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -57,3 +57,17 @@ def _source(
     if key not in _SOURCES:
         _SOURCES[key] = capture_source(model, family, image_input)
     return replace(_SOURCES[key], label_map=label_map)
+
+
+def hub_cache(root: Path, name: str, patch: pytest.MonkeyPatch, revision: str = "main") -> Path:
+    """The snapshot of a repository in a hub cache of its own, which the hub's library reads without a network."""
+    from huggingface_hub import constants
+
+    patch.setattr(constants, "HF_HUB_OFFLINE", True)
+    patch.setattr(constants, "HF_HUB_CACHE", str(root / "hub"))
+    repository = root / "hub" / f"models--{name.replace('/', '--')}"
+    folder = repository / "snapshots" / ("0" * 40)
+    folder.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / revision).write_text("0" * 40)
+    return folder

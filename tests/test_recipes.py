@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from qrecipe.commands.bind import bind, plan
+from qrecipe.commands.bind import bind
+from qrecipe.commands.plan import plan
 from qrecipe.experiment import workspace
 from qrecipe.plan import cost_of
 from qrecipe.recipe import Recipe, load_recipe
+from qrecipe.recipe.given import without_weights
 from qrecipe.student import Source, capture_source
 
 ROOT = Path(__file__).parents[1]
@@ -130,7 +132,7 @@ def small(path: Path) -> Recipe:
     changes = list(SMALL[architecture])
     if load_recipe(path).teacher is not None:
         changes += [change.replace("model.", "teacher.") for change in changes if change.startswith("model.")]
-    return workspace.without_weights(load_recipe(path, changes))
+    return without_weights(load_recipe(path, changes))
 
 
 def test_there_are_recipes() -> None:
@@ -144,10 +146,10 @@ def test_there_are_recipes() -> None:
 def test_a_recipe_fits_its_model(path: Path) -> None:
     """Compiled as ``validate --bind`` does it, teacher included, with random weights and no network."""
     recipe = small(path)
-    bound = bind(recipe, lambda event: None)
+    bound = bind(recipe)
     assert bool(bound.quantizers) == (recipe.quantize.weight is not None)
     assert len(bound.alignments) == (recipe.model.config["decoder_layers"] if recipe.distill.align else 0)
-    planned = plan(recipe, lambda event: None, (96, 128))
+    planned = plan(recipe, image_size=(96, 128))
     assert planned.sites == bound.sites
     cost = cost_of(planned)
     assert (cost.operations < cost.macs) == (recipe.quantize.weight is not None)

@@ -4,24 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from qrecipe.data.batch import Batch
+from qrecipe.quantizers import Encoding, Observed, QuantizedOperand, Quantizer, RelativeStep, Step
+from qrecipe.recipe.definition import QuantizerSpec
 
 
-class FakeQuantizer(nn.Module):
+@final
+class TinyQuantizer(Quantizer):
+    """A factor that trains, and a buffer that training changes."""
+
     def __init__(self) -> None:
-        super().__init__()
+        operand = QuantizedOperand("act", (None, 4, None, None), None, 1, is_weight=False, batched=True)
+        super().__init__(QuantizerSpec(8, "tiny", "tensor"), operand)
         self.scale = nn.Parameter(torch.tensor(0.5))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.mode = "on"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def quantize(self, x: Tensor) -> Tensor:
         if self.training:
             self.seen += 1
         return x * self.scale
+
+    def steps(self) -> tuple[Step, ...]:
+        return (RelativeStep(self.scale),)
+
+    def integers(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def encoding(self) -> Encoding:
+        raise NotImplementedError
+
+    def own_initialiser(self) -> str:
+        raise NotImplementedError
+
+    def initialise(self, seen: Observed) -> None:
+        raise NotImplementedError
 
 
 class TinyStudent(nn.Module):
@@ -29,7 +51,7 @@ class TinyStudent(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3))
-        self.fake_quantizers = nn.ModuleDict({"act": FakeQuantizer()})
+        self.fake_quantizers = nn.ModuleDict({"act": TinyQuantizer()})
         self.head = nn.Linear(4, 4)
         self.tied = nn.Linear(4, 4)
         self.tied.weight = self.head.weight

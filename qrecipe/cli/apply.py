@@ -7,11 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..run.layout import RUNS
+from ..recipe.given import read_recipe
 from .command import Command
 from .console import narrator, say, show
 from .options import add_recipe_options
-from .recipe import typed_recipe
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -22,18 +21,17 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
-    recipe = typed_recipe(arguments)
+    recipe = read_recipe(arguments.recipe, arguments.set, arguments.random_weights)
     from ..commands.apply import apply
     from ..report.progress import training_display
     from ..report.tables import summary_tables
 
-    folder = (arguments.output or recipe.output or RUNS / recipe.name).resolve()
     with training_display(console) as display:
-        summary = apply(recipe, folder, listener=narrator(console, display), resume=arguments.resume)
-    show(console, summary_tables(summary))
-    for note in summary.notes:
+        applied = apply(recipe, arguments.output, resume=arguments.resume, listener=narrator(console, display))
+    show(console, summary_tables(applied.summary))
+    for note in applied.summary.notes:
         say(console, f"note: {note}")
-    say(console, f"run: {folder}")
+    say(console, f"run: {applied.folder}")
 
 
 COMMAND = Command("run a recipe: calibrate, train, evaluate, keep everything in a run folder", _options, _run)

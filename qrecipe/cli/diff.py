@@ -31,11 +31,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     found = diff(
         arguments.a,
         arguments.b,
-        narrator(Console(stderr=True) if arguments.json else console),
-        overrides=arguments.set,
-        random_weights=arguments.random_weights,
         keys_only=arguments.keys,
         image_size=arguments.image_size,
+        overrides=arguments.set,
+        random_weights=arguments.random_weights,
+        listener=narrator(Console(stderr=True) if arguments.json else console),
     )
     if arguments.json:
         sys.stdout.write(json.dumps(found.to_dict(), indent=1, default=str) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -28,25 +29,32 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..commands.evaluate import evaluate
-    from ..experiment.target import find_target
     from ..report.progress import counter
     from ..report.tables import evaluation_tables
     from ..run.files import write_atomically
 
-    target = find_target(arguments.target, arguments.model, arguments.set, arguments.random_weights)
     if arguments.detections is not None:
         _check_new(arguments.detections)
-    if arguments.json:
-        evaluation, results = evaluate(target, arguments.split, narrator(Console(stderr=True)))
-    else:
-        with counter(console) as count:
-            evaluation, results = evaluate(target, arguments.split, narrator(console, count))
+    with ExitStack() as stack:
+        listener = (
+            narrator(Console(stderr=True))
+            if arguments.json
+            else narrator(console, stack.enter_context(counter(console)))
+        )
+        found = evaluate(
+            arguments.target,
+            arguments.split,
+            model=arguments.model,
+            overrides=arguments.set,
+            random_weights=arguments.random_weights,
+            listener=listener,
+        )
     if arguments.detections is not None:
-        write_atomically(arguments.detections, json.dumps(results).encode())
+        write_atomically(arguments.detections, json.dumps(found.detections).encode())
     if arguments.json:
-        sys.stdout.write(json.dumps(evaluation.to_dict(), indent=1) + "\n")
+        sys.stdout.write(json.dumps(found.evaluation.to_dict(), indent=1) + "\n")
         return
-    show(console, evaluation_tables(evaluation, f"{target.title}: {arguments.split} split"))
+    show(console, evaluation_tables(found.evaluation, f"{found.title}: {found.split} split"))
 
 
 def _check_new(path: Path) -> None:

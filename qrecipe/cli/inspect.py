@@ -26,8 +26,13 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..commands.inspect import inspect
     from ..report.anatomy import TREE_WORDS, anatomy_tables, module_tree
 
-    speak = narrator(Console(stderr=True) if arguments.json else console)
-    found = inspect(arguments.target, speak, arguments.set, arguments.random_weights, arguments.image_size)
+    found = inspect(
+        arguments.target,
+        image_size=arguments.image_size,
+        overrides=arguments.set,
+        random_weights=arguments.random_weights,
+        listener=narrator(Console(stderr=True) if arguments.json else console),
+    )
     if arguments.json:
         sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
         return

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..recipe.given import read_recipe
 from .command import Command
 from .console import narrator, show
 from .options import add_recipe_options, count, size
-from .recipe import typed_recipe
 
 DEPTH = 2
 BY = ("role", "module", "rule")
@@ -30,11 +30,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
-    recipe = typed_recipe(arguments, data=False)
-    from ..commands.bind import plan
+    recipe = read_recipe(arguments.recipe, arguments.set, arguments.random_weights, data=False)
+    from ..commands.plan import plan
     from ..report.plan import plan_data, plan_tables
 
-    found = plan(recipe, narrator(Console(stderr=True) if arguments.json else console), arguments.image_size)
+    listener = narrator(Console(stderr=True) if arguments.json else console)
+    found = plan(recipe, image_size=arguments.image_size, listener=listener)
     if arguments.json:
         sys.stdout.write(json.dumps(plan_data(found, arguments.depth), indent=1) + "\n")
         return

@@ -36,12 +36,19 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
-    from ..commands.predict import find_images, predict
-    from ..experiment.target import find_target
+    from ..commands.predict import predict
 
-    target = find_target(arguments.target, arguments.model, arguments.set, arguments.random_weights)
-    images = find_images(arguments.images, arguments.limit)
-    predict(target, images, arguments.output, narrator(console), threshold=arguments.threshold)
+    predict(
+        arguments.target,
+        arguments.images,
+        arguments.output,
+        model=arguments.model,
+        threshold=arguments.threshold,
+        limit=arguments.limit,
+        overrides=arguments.set,
+        random_weights=arguments.random_weights,
+        listener=narrator(console),
+    )
     say(console, f"pictures and detections.json: {arguments.output}")
 
 

@@ -17,7 +17,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..recipe.key_tables import reference
-    from ..recipe.schema_check import schema_text
+    from ..recipe.schema_file import schema_text
 
     sys.stdout.write(reference() if arguments.markdown else schema_text())
 

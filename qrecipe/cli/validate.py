@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ..errors import QRecipeError
-from ..recipe import Recipe, load_recipe
 from .command import Command
 from .console import complain, narrator, say, warn
 from .options import add_recipe_options
-from .problems import as_data, located, problems_of
-from .recipe import typed_recipe
+
+if TYPE_CHECKING:
+    from ..commands.validate import Validation
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -29,64 +27,36 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_recipe_options(parser)
 
 
-@dataclass
-class _Verdict:
-    """What became of one file. title: what is said of one without problems."""
-
-    file: Path
-    title: str = "valid"
-    problems: list[QRecipeError] = field(default_factory=list)
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "file": str(self.file),
-            "valid": not self.problems,
-            "problems": [as_data(problem, str(self.file)) for problem in self.problems],
-            "warnings": list(self.warnings),
-        }
-
-
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    verdicts = []
+    from ..commands.validate import validate
+
+    found = []
     for path in arguments.recipes:
-        verdict = _validated(path, arguments, Console(stderr=True) if arguments.json else console)
-        verdicts.append(verdict)
-        if not arguments.json and not verdict.problems:
-            say(console, f"{path}: {verdict.title}")
+        one = validate(
+            path,
+            bind=arguments.bind,
+            overrides=arguments.set,
+            random_weights=arguments.random_weights,
+            listener=narrator(Console(stderr=True) if arguments.json else console) if arguments.bind else None,
+        )
+        found.append(one)
+        if not arguments.json and one.valid:
+            say(console, f"{path}: {_title(one)}")
     if arguments.json:
-        sys.stdout.write(json.dumps([verdict.to_json() for verdict in verdicts], indent=1) + "\n")
+        sys.stdout.write(json.dumps([one.to_dict() for one in found], indent=1) + "\n")
     else:
-        warn(text for verdict in verdicts for text in verdict.warnings)
-        complain([problem for verdict in verdicts for problem in verdict.problems])
-    return 2 if any(verdict.problems for verdict in verdicts) else 0
+        warn(text for one in found for text in one.warnings)
+        complain([problem for one in found for problem in one.problems])
+    return 0 if all(one.valid for one in found) else 2
 
 
-def _validated(path: Path, arguments: argparse.Namespace, console: Console) -> _Verdict:
-    verdict = _Verdict(path)
-    try:
-        recipe = typed_recipe(arguments, path) if arguments.bind else load_recipe(path, arguments.set)
-    except QRecipeError as error:
-        verdict.problems += problems_of(error)
-        return verdict
-    if arguments.bind:
-        _bind(recipe, verdict, console)
-    return verdict
-
-
-def _bind(recipe: Recipe, verdict: _Verdict, console: Console) -> None:
-    """Hold a recipe to its model. Mutates the verdict."""
-    from ..commands.bind import bind
-
-    try:
-        plan = bind(recipe, narrator(console))
-    except QRecipeError as error:
-        verdict.problems += [located(problem, recipe) for problem in problems_of(error)]
-        return
-    layers = len(plan.alignments)
+def _title(found: Validation) -> str:
+    """What is said of a recipe without problems."""
+    if found.plan is None:
+        return "valid"
+    layers = len(found.plan.alignments)
     aligned = f", queries aligned in {layers} decoder layer{'s'[: layers != 1]}" if layers else ""
-    verdict.warnings = plan.warnings
-    verdict.title = f"valid, and binds: {len(plan.quantizers)} quantizers{aligned}"
+    return f"valid, and binds: {len(found.plan.quantizers)} quantizers{aligned}"
 
 
 COMMAND = Command("say everything that is wrong with recipes; builds nothing", _options, _run)

@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..experiment.conduct import conduct
 from ..experiment.events import Listener, nobody
 from ..recipe.definition import Recipe
+from ..recipe.given import read_recipe
 from ..report.pictures import save_detections
+from ..run.layout import RUNS
 from ..run.summary import Summary
 
 
-def apply(recipe: Recipe, folder: Path, *, listener: Listener = nobody, resume: bool = False) -> Summary:
-    """Run a recipe into ``folder`` and return what came out.
+@dataclass(frozen=True)
+class Applied:
+    """A finished run: the folder that keeps it, and the figures it ended with."""
+
+    folder: Path
+    summary: Summary
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "summary": self.summary.to_dict()}
+
+
+def apply(
+    recipe: Recipe | Path | str,
+    output: Path | str | None = None,
+    *,
+    resume: bool = False,
+    overrides: Sequence[str] = (),
+    random_weights: bool = False,
+    listener: Listener = nobody,
+) -> Applied:
+    """Run a recipe: calibrate, train, evaluate, and keep everything in a run folder.
 
     A finished run of the same recipe is not repeated: its summary is returned as it is, and nothing is written.
+
+    Args:
+        recipe: a file, or what ``load_recipe`` gives.
+        output: the run folder; by default the recipe's ``output``, else ``runs/NAME``.
+        resume: go on with a run that was cut off.
+        overrides: such as ``train.epochs=1``. random_weights: leave the recipe's weights out.
 
     Raises:
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
     """
-    draw = partial(save_detections, grey_range=recipe.model.input.grey_range)
-    return conduct(recipe, folder, resume=resume, listener=listener, draw=draw)
+    read = read_recipe(recipe, overrides, random_weights)
+    folder = Path(output or read.output or RUNS / read.name).resolve()
+    draw = partial(save_detections, grey_range=read.model.input.grey_range)
+    return Applied(folder, conduct(read, folder, resume=resume, listener=listener, draw=draw))

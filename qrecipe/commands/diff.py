@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..experiment.events import Listener, Noted
+from ..experiment.events import Listener, Noted, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
 from ..plan import Comparison
@@ -16,27 +16,27 @@ from ..student import make_plan
 
 
 def diff(
-    a: Path,
-    b: Path,
-    listener: Listener,
+    a: Recipe | Path | str,
+    b: Recipe | Path | str,
     *,
-    overrides: Sequence[str] = (),
-    random_weights: bool = False,
     keys_only: bool = False,
     image_size: tuple[int, int] | None = None,
+    overrides: Sequence[str] = (),
+    random_weights: bool = False,
+    listener: Listener = nobody,
 ) -> Comparison:
     """Compare two recipes, run folders or students' folders.
 
     Args:
-        overrides, random_weights: of both, as ``find_target`` takes them.
         keys_only: build no model. image_size: (height, width) at which costs are counted.
+        overrides, random_weights: of both, as ``qrecipe.evaluate`` takes them.
 
     Raises:
         QRecipeError: one of them is none, or its model or plan cannot be made.
     """
     one, other = (find_target(path, "real", overrides, random_weights, data=False).recipe for path in (a, b))
     same = same_model(one, other)
-    found = Comparison(str(a), str(b), same, tuple(compare.key_changes(one, other)))
+    found = Comparison(_name(a), _name(b), same, tuple(compare.key_changes(one, other)))
     if keys_only:
         return found
     first = Workspace(one, ("train",), listener, placeholder=True)
@@ -46,6 +46,10 @@ def diff(
     plans = [make_plan(own.source, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]
     sites, totals = compare.site_changes(*plans), compare.totals(*plans)
     return dataclasses.replace(found, sites=tuple(sites), totals=tuple(totals))
+
+
+def _name(given: Recipe | Path | str) -> str:
+    return given.name if isinstance(given, Recipe) else str(given)
 
 
 def same_model(a: Recipe, b: Recipe) -> bool:

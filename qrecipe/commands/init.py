@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelError, PlanError, PlanErrors, QRecipeError, RecipeErrors, RunError
-from ..experiment.events import Listener, Noted
+from ..experiment.binding import bound
+from ..experiment.events import Listener, Noted, nobody
 from ..experiment.workspace import Workspace
 from ..models.loading.build import Built
 from ..plan import Plan
@@ -19,7 +21,6 @@ from ..recipe import load_recipe, recipe_from_mapping
 from ..recipe.definition import SPLITS
 from ..run.checkpoint import WEIGHTS
 from ..run.layout import MODELS, RUNS
-from .bind import bound
 from .starter.data import StarterData, starter_data
 from .starter.facts import facts_of
 from .starter.model import StarterModel, starter_model
@@ -53,8 +54,13 @@ class Started:
     plan: Plan
     next: tuple[tuple[str, str], ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        tuning = None if self.tuning is None else str(self.tuning)
+        commands = [list(command) for command in self.next]
+        return {"recipe": str(self.recipe), "tuning": tuning, "fresh": self.fresh, "next": commands}
 
-def init(request: Request, listener: Listener) -> Started:
+
+def init(request: Request, listener: Listener = nobody) -> Started:
     """Write a recipe, and where the model does not know the data's categories yet, one that teaches it first.
 
     Nothing is put in place unless the recipes are valid and bind, and no file is ever overwritten.

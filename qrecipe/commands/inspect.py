@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..experiment.events import Listener
+from ..experiment.events import Listener, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
 from ..plan import Anatomy, anatomy
-from ..student import make_plan, plan_size, real_valued
+from ..recipe.definition import Recipe
+from ..student import make_plan, real_valued
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,28 @@ class Inspection:
 
 
 def inspect(
-    path: Path,
-    listener: Listener,
+    target: Recipe | Path | str,
+    *,
+    image_size: tuple[int, int] | None = None,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
-    image_size: tuple[int, int] | None = None,
+    listener: Listener = nobody,
 ) -> Inspection:
     """Build, capture and describe a model. What its recipe quantizes or distils is not read, only its roles.
 
     Args:
-        path: a recipe, a run folder or a student's folder. overrides, random_weights: as ``find_target`` takes them.
+        target: a recipe, a run folder or a student's folder.
         image_size: (height, width) at which costs are counted.
+        overrides, random_weights: as ``qrecipe.evaluate`` takes them.
 
     Raises:
         QRecipeError: there is no such target, or its model cannot be built or captured.
     """
-    recipe = real_valued(find_target(path, "real", overrides, random_weights, data=False).recipe)
+    recipe = real_valued(find_target(target, "real", overrides, random_weights, data=False).recipe)
     workspace = Workspace(recipe, ("train",), listener, placeholder=True)
     source, built = workspace.source, workspace.built
-    captured = source.captured.copy()
-    plan = make_plan(source, recipe, captured, image_size or plan_size(source.input))
+    structure = source.structure(recipe.model.roles)
+    plan = make_plan(source, recipe, image_size)
     return Inspection(
         name=recipe.name,
         model=type(built.model).__name__,
@@ -65,6 +68,6 @@ def inspect(
         input=asdict(source.input),
         classes=source.family.classes,
         scores=source.family.scores,
-        anatomy=anatomy(captured, plan),
+        anatomy=anatomy(source.captured.root, structure, plan),
         notes=(*built.messages, *source.family.notes),
     )

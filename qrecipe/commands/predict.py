@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,21 @@ from ..data.transforms import Sample, fit, to_tensor
 from ..errors import DataError, RunError
 from ..evaluate import detections
 from ..experiment.detector import Detector
-from ..experiment.events import Listener, Noted
-from ..experiment.target import Target, open_target
+from ..experiment.events import Listener, Noted, nobody
+from ..experiment.target import Target, find_target, open_target
 from ..experiment.workspace import Workspace
 from ..plain_text import short
+from ..recipe.definition import Recipe
 from ..report.draw import draw_detections
 from ..run.files import write_atomically, writing
+from ..run.layout import Which
 from ..train.denormals import flushed_denormals
 
 LONGEST_NAME = 60
 """Characters of an image's name in its picture's: file systems take 255 bytes."""
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+DETECTIONS = "detections.json"
 
 
 def find_images(paths: Sequence[Path], limit: int | None = None) -> list[Path]:
@@ -83,53 +87,88 @@ def check_output(output: Path) -> None:
         )
 
 
-def predict(
-    target: Target, images: Sequence[Path], output: Path, listener: Listener, *, threshold: float = 0.3
-) -> list[dict[str, Any]]:
-    """Detect objects, write ``detections.json`` and one picture per image into a new folder.
+@dataclass(frozen=True)
+class Predictions:
+    """COCO's form: every detection is an annotation with a ``score``; image ids count from 1, in the order given."""
 
-    The json is COCO's: every detection is an annotation with a ``score``; image ids count from 1, in the order of
-    ``images``. The pictures show detections with a score of ``threshold`` or more.
+    images: tuple[dict[str, Any], ...]
+    categories: tuple[dict[str, Any], ...]
+    annotations: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: list(getattr(self, name)) for name in ("images", "categories", "annotations")}
+
+
+def predict(
+    target: Recipe | Path | str,
+    images: Sequence[Path | str],
+    output: Path | str | None = None,
+    *,
+    model: Which | None = None,
+    threshold: float = 0.3,
+    limit: int | None = None,
+    overrides: Sequence[str] = (),
+    random_weights: bool = False,
+    listener: Listener = nobody,
+) -> Predictions:
+    """Detect objects in images.
+
+    Args:
+        target, model, overrides, random_weights: as ``qrecipe.evaluate`` takes them.
+        images: files, and folders of them; ``limit``: only the first ones.
+        output: a new or empty folder for ``detections.json`` and one picture per image; by default nothing is written.
+        threshold: pictures show detections with this score or more.
 
     Raises:
         RunError: the output folder is not empty, or cannot be written.
-        DataError: images that cannot be decoded; all others are done then.
+        DataError: images that are not there or cannot be decoded; of the latter all others are done then.
     """
-    check_output(output)
-    detector = open_target(target, Workspace(target.recipe, _split(target), listener))
-    for line in _notices(images, detector):
+    found = find_target(target, model, overrides, random_weights)
+    paths = find_images([Path(path) for path in images], limit)
+    folder = None if output is None else Path(output)
+    if folder is not None:
+        check_output(folder)
+    detector = open_target(found, Workspace(found.recipe, _split(found), listener))
+    for line in _notices(paths, detector):
         listener(Noted("data", line))
     names = detector.label_map.names
     entries: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     broken: list[str] = []
-    for number, path in enumerate(images, start=1):
+    for number, path in enumerate(paths, start=1):
         try:
             picture = read_rgb(path, grey_range=detector.input.grey_range)
         except DataError as error:
             broken.append(f"{path}: {error.what}")
             continue
-        found = _detect(detector, picture, number)
-        results += found
-        name = f"{number:04d}_{path.stem[:LONGEST_NAME]}.png"
-        shown = [one for one in found if one["score"] >= threshold]
-        with writing(output / name):
-            draw_detections(picture, shown, names).save(output / name)
-        entries.append(
-            {"id": number, "file_name": str(path), "width": picture.width, "height": picture.height, "picture": name}
-        )
+        own = _detect(detector, picture, number)
+        results += own
+        shown = [one for one in own if one["score"] >= threshold]
+        entry: dict[str, Any] = {"id": number, "file_name": str(path), "width": picture.width, "height": picture.height}
+        if folder is not None:
+            entry["picture"] = f"{number:04d}_{path.stem[:LONGEST_NAME]}.png"
+            with writing(folder / entry["picture"]):
+                draw_detections(picture, shown, names).save(folder / entry["picture"])
+        entries.append(entry)
         text = f"{_counted(shown, names) or 'nothing'} with a score of {threshold:g} or more"
         listener(Noted(str(path), text))
-    document = {
-        "images": entries,
-        "categories": [{"id": key, "name": name} for key, name in sorted(names.items())],
-        "annotations": [_annotation(one, number) for number, one in enumerate(results, start=1)],
-    }
-    write_atomically(output / "detections.json", json.dumps(document, indent=1).encode())
+    predictions = _document(entries, results, names)
+    if folder is not None:
+        write_atomically(folder / DETECTIONS, json.dumps(predictions.to_dict(), indent=1).encode())
     if broken:
-        done = f"{len(entries)} of {len(images)} images are done; the others are left out:"
+        done = f"{len(entries)} of {len(paths)} images are done; the others are left out:"
         raise DataError("\n  ".join([done, *broken]))
-    return results
+    return predictions
+
+
+def _document(
+    entries: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]], names: Mapping[int, str]
+) -> Predictions:
+    return Predictions(
+        tuple(entries),
+        tuple({"id": key, "name": name} for key, name in sorted(names.items())),
+        tuple(_annotation(one, number) for number, one in enumerate(results, start=1)),
+    )
 
 
 def _notices(images: Sequence[Path], detector: Detector) -> list[str]:

@@ -1,4 +1,4 @@
-"""What ``evaluate`` and ``predict`` are pointed at: a run, a saved student or checkpoint, or a recipe."""
+"""What a command is pointed at: a recipe, or a run, or a saved student or checkpoint."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunError
-from ..recipe import load_recipe, recipe_from_mapping
+from ..recipe import recipe_from_mapping
 from ..recipe.definition import Recipe
+from ..recipe.given import read_recipe, without_weights
 from ..run.checkpoint import has_checkpoint, load_checkpoint
 from ..run.folder import RunFolder
 from ..run.layout import MODELS, Which, is_run
@@ -16,7 +17,7 @@ from ..student import make_student
 from ..student.store import load
 from .detector import Detector, built_detector, student_detector
 from .events import Noted
-from .workspace import Workspace, without_weights
+from .workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Target:
 
 
 def find_target(
-    path: Path,
+    given: Recipe | Path | str,
     which: Which | None = None,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
@@ -40,6 +41,7 @@ def find_target(
     """Tell a run folder, a student's folder and a recipe apart.
 
     Args:
+        given: one of them, or a recipe that is read already.
         which: by default a run's trained student, a student's folder itself, or a recipe's real-valued model.
         overrides: as ``load_recipe`` takes them. Of a run or a student only ``data`` can be changed.
         random_weights: leave the recipe's weights out.
@@ -48,18 +50,13 @@ def find_target(
     Raises:
         RunError: it is none of them, or has no such model. RecipeErrors: the recipe has errors.
     """
-    if is_run(path):
+    path = None if isinstance(given, Recipe) else Path(given)
+    if path is not None and is_run(path):
         target = _of_run(path, which or "trained", overrides)
-    elif path.is_dir():
+    elif path is not None and path.is_dir():
         target = _of_student(path, which, overrides)
     else:
-        chosen = which or "real"
-        if chosen in MODELS:
-            raise RunError(
-                f"a recipe has no {chosen} model", where=str(path), remedy="use real or off, or name a run folder"
-            )
-        recipe = load_recipe(path, tuple(overrides), data=data)
-        target = Target(recipe, None, chosen, f"{recipe.name}, {chosen}")
+        target = _of_recipe(given, which or "real", overrides, data)
     if not random_weights:
         return target
     if target.student is not None:
@@ -82,6 +79,14 @@ def open_target(target: Target, workspace: Workspace) -> Detector:
         student.switch_off()
         return student_detector(student)
     return built_detector(workspace.built)
+
+
+def _of_recipe(given: Recipe | Path | str, which: Which, overrides: Sequence[str], data: bool) -> Target:
+    if which in MODELS:
+        where = given.name if isinstance(given, Recipe) else str(given)
+        raise RunError(f"a recipe has no {which} model", where=where, remedy="use real or off, or name a run folder")
+    recipe = read_recipe(given, overrides, data=data)
+    return Target(recipe, None, which, f"{recipe.name}, {which}")
 
 
 def _of_run(path: Path, which: Which, overrides: Sequence[str]) -> Target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -15,20 +15,11 @@ from ..data.labels import LabelMap
 from ..data.loader import BatchLoader, build_loader
 from ..data.splits import resolve_splits
 from ..errors import DataError, QRecipeError, RecipeErrors
+from ..models.families import published_classes
 from ..models.loading.build import Built, build_model
 from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
 from ..student import Source, capture_source
 from .events import CaptureEnded, CaptureStarted, DataRead, Listener, ModelBuilt, Noted, nobody
-
-CLASSES: dict[str, int] = {
-    "detr": 91,
-    "conditional_detr": 91,
-    "dab-detr": 91,
-    "deformable_detr": 91,
-    "yolos": 91,
-    "table-transformer": 2,
-}
-"""Classes of an architecture's published weights, where they are not COCO's 80."""
 
 
 @dataclasses.dataclass
@@ -84,7 +75,7 @@ class Workspace:
         indices = self.known
         if not indices:
             spec = self.recipe.model
-            count = int(spec.config.get("num_labels", CLASSES.get(spec.architecture or "", 80)))
+            count = int(spec.config.get("num_labels", published_classes(spec.architecture)))
             text = f"planned as if it had {count} categories; only the class heads depend on their number"
             self.listener(Noted("data", text))
             return [(number, f"category {number}") for number in range(count)]
@@ -168,14 +159,3 @@ class Workspace:
         )
         size = batch_size or self.recipe.train.batch_size
         return build_loader(dataset, size, shuffle=train, workers=data.workers)
-
-
-def without_weights(recipe: Recipe) -> Recipe:
-    """The recipe as if it named no weights, in its ``source`` too: what ``--random-weights`` asks for."""
-    source = dict(recipe.source)
-    for key in ("model", "teacher"):
-        if isinstance(source.get(key), Mapping):
-            source[key] = {name: value for name, value in source[key].items() if name != "weights"}
-    teacher = None if recipe.teacher is None else dataclasses.replace(recipe.teacher, weights=None)
-    model = dataclasses.replace(recipe.model, weights=None)
-    return dataclasses.replace(recipe, model=model, teacher=teacher, source=source)

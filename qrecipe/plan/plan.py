@@ -10,6 +10,9 @@ from ..recipe.definition import QuantizerSpec
 from ..structure.operands import PASSIVE, Slot
 from ..vocabulary import OperandKind
 
+CHOSEN = "chosen site by site"
+"""The reason of quantizers that no recipe decides, but what made the plan."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -19,6 +22,8 @@ class Site:
         tensor with the same spec share one.
     axis, size: the dimension with scales of its own and how many; axis None is one scale for the tensor.
     batched: whether dimension 0 holds the batch.
+    shape, extents: the operand's, for people, and as numbers: None for one that changes with the batch or the image.
+        Plans in files have the first alone.
     reason: which rule or default decided.
     """
 
@@ -38,6 +43,7 @@ class Site:
     size: int = 1
     batched: bool = False
     note: str = ""
+    extents: tuple[int | None, ...] = ()
 
     @property
     def counts(self) -> bool:
@@ -144,6 +150,11 @@ class Plan:
             if site.quantizer is not None:
                 found.setdefault(site.quantizer, site)
         return found
+
+    @property
+    def chosen(self) -> dict[str, QuantizerSpec | None]:
+        """The quantizers that no recipe decided, by site."""
+        return {name: site.spec for name, site in self.sites.items() if site.reason == CHOSEN}
 
     def bits(self, site: str) -> int:
         """Bits of a site's operand; 32 where it is real-valued or no site."""

@@ -1,19 +1,54 @@
 """Fake quantizers: LSQ, LSQ+ and their simpler relatives, per tensor, channel or head, with 2 to 8 bits.
 
-A new quantizer is a row of ``QUANTIZERS``; a new way to find first ranges is a row of ``INITIALISERS``.
+A new quantizer is a file here with a class of :class:`Quantizer`, and a row of ``QUANTIZERS``; a new way to find first
+ranges is a function and a row of ``INITIALISERS``. Both tables are in :mod:`qrecipe.recipe.quantizer_table`.
 """
 
 from __future__ import annotations
 
+from ..errors import RecipeError
+from ..named_code import load
 from ..recipe.definition import QuantizerSpec
-from .base import FakeQuantizer, Mode
-from .calibration.ranges import INITIALISERS
+from ..recipe.quantizer_table import INITIALISERS, QUANTIZERS
+from .base import Mode, QuantizedOperand, Quantizer
+from .calibration.observer import Observed
+from .encoding import Encoding
 from .kernels.grid import Grid
-from .kinds import QUANTIZERS, Kind
+from .steps import PlainStep, RelativeStep, Step, step_in_coordinates
 
-__all__ = ["INITIALISERS", "QUANTIZERS", "FakeQuantizer", "Grid", "Kind", "Mode", "build"]
+__all__ = [
+    "INITIALISERS",
+    "QUANTIZERS",
+    "Encoding",
+    "Grid",
+    "Mode",
+    "Observed",
+    "PlainStep",
+    "QuantizedOperand",
+    "Quantizer",
+    "RelativeStep",
+    "Step",
+    "build",
+    "quantizer_class",
+    "step_in_coordinates",
+]
 
 
-def build(spec: QuantizerSpec, name: str, axis: int | None, size: int, is_weight: bool, batched: bool) -> FakeQuantizer:
-    """A quantizer for one site, ``off`` and without ranges. Arguments as for :class:`FakeQuantizer`."""
-    return FakeQuantizer(spec, name, axis, size, is_weight, batched)
+def quantizer_class(name: str) -> type[Quantizer]:
+    """The class of a row of ``QUANTIZERS``."""
+    found: type[Quantizer] = load(QUANTIZERS[name].code)
+    return found
+
+
+def build(spec: QuantizerSpec, operand: QuantizedOperand) -> Quantizer:
+    """A quantizer for one site, ``off`` and without ranges.
+
+    Raises: RecipeError for bits or a quantizer that do not exist.
+    """
+    if spec.quantizer not in QUANTIZERS:
+        raise RecipeError(
+            f'there is no quantizer "{spec.quantizer}"',
+            where=operand.name,
+            remedy=f"take one of {', '.join(QUANTIZERS)}",
+        )
+    return quantizer_class(spec.quantizer)(spec, operand)

@@ -1,91 +1,79 @@
-"""From the trained numbers to those in use: a positive scale, and the zero point that an offset means.
-
-    scale in use = max(|scale|, 1e-8)
-    zero point   = -offset / scale in use, and where it is an integer: rounded, then clipped to -128 .. 127
-
-The offset is in real units (LSQ+'s z): x_hat = scale * x_q + offset. Gradients pass straight through the rounding and
-through the floor of the scale (one that fell below it can come back), and are multiplied by LSQ's factor.
-"""
+"""Quantizers with a scale and an offset as parameters: LSQ and its relatives, which differ in a few facts."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
 
-from .kernels.reference import round_straight_through
-from .scale_gradient import scale_gradient
+from ..recipe.definition import QuantizerSpec
+from .base import QuantizedOperand, Quantizer
+from .calibration.observer import Observed
+from .calibration.ranges import Target, first_range
+from .encoding import Encoding
+from .kernels import fused, reference
+from .kernels.affine import affine
+from .kernels.scale_gradient import lsq_factor
+from .steps import RelativeStep, Step
 
-# Below this a scale would make gradients of the zero point (offset / scale^2) overflow; no trained tensor needs it.
-SMALLEST_SCALE = 1e-8
-# Integer zero points are stored in 8 bits, whatever the grid.
-LOWEST_ZERO_POINT = -128
-HIGHEST_ZERO_POINT = 127
 
+class AffineQuantizer(Quantizer):
+    """x_hat = scale * (integer - zero point), uniform; LSQ's gradients where it learns.
 
-def affine(scale: Tensor, offset: Tensor | None, integer: bool, factor: float = 1.0) -> tuple[Tensor, Tensor]:
-    """(scale in use, zero point), each of scale's shape (size,).
+    Attributes:
+        learned: whether scale and offset train; else they stay as calibrated.
+        scale: parameter (size,), may be any number: what is used is max(|scale|, 1e-8).
+        offset: parameter (size,) in the tensor's own units, LSQ+'s z; None where the spec says ``none``.
 
-    Args:
-        scale: (size,), any finite values.
-        offset: (size,) in the quantized tensor's own units, or None for a symmetric quantizer: zero points of 0.
-        integer: whether the zero point is a whole number.
-        factor: multiplies the gradients of scale and offset.
+    Raises: RecipeError for bits that do not exist.
     """
-    if torch.compiler.is_compiling():
-        return affine_plain(scale, offset, integer, factor)
-    pair: tuple[Tensor, Tensor] = _Affine.apply(scale, offset, integer, factor)  # type: ignore[no-untyped-call]
-    return pair
 
+    learned: ClassVar[bool]
+    scale: nn.Parameter
+    offset: nn.Parameter | None
 
-def affine_plain(scale: Tensor, offset: Tensor | None, integer: bool, factor: float = 1.0) -> tuple[Tensor, Tensor]:
-    """:func:`affine` in plain tensor code: what the written-out gradients must equal, and what tracers see."""
-    scale = scale_gradient(scale, factor)
-    magnitude = torch.where(scale < 0, -scale, scale)
-    used = magnitude.detach().clamp_min(SMALLEST_SCALE) + (magnitude - magnitude.detach())
-    if offset is None:
-        return used, torch.zeros_like(used)
-    zero_point = scale_gradient(offset, factor) / -used
-    if integer:
-        zero_point = round_straight_through(zero_point).clamp(LOWEST_ZERO_POINT, HIGHEST_ZERO_POINT)
-    return used, zero_point
+    def __init__(self, spec: QuantizerSpec, operand: QuantizedOperand) -> None:
+        super().__init__(spec, operand)
+        size = operand.size
+        self.integer = spec.offset != "real"
+        self.scale = nn.Parameter(torch.ones(size), requires_grad=self.learned)
+        self.offset = None if spec.offset == "none" else nn.Parameter(torch.zeros(size), requires_grad=self.learned)
 
+    def quantize(self, x: Tensor) -> Tensor:
+        scale, zero_point = self.scale_and_zero_point()
+        return fused.fake_quantize(x, scale, zero_point, self.grid, self.integer, self.operand.axis)
 
-class _Affine(torch.autograd.Function):
-    """Written out, because a detector has hundreds of quantizers, and dozens of operations on tiny tensors add up."""
+    def scale_and_zero_point(self) -> tuple[Tensor, Tensor]:
+        """What is in use, (size,) each: scales > 0, and zero points (whole and in -128 .. 127, or real; or zeros).
 
-    @staticmethod
-    def forward(ctx: Any, scale: Tensor, offset: Tensor | None, integer: bool, factor: float) -> tuple[Tensor, Tensor]:
-        used = scale.abs().clamp_min_(SMALLEST_SCALE)
-        ctx.factor = factor
-        if offset is None:
-            zero_point = torch.zeros_like(used)
-            ctx.mark_non_differentiable(zero_point)
-            ctx.save_for_backward(scale)
-            return used, zero_point
-        ratio = offset / -used
-        zero_point = torch.round(ratio) if integer else ratio
-        inside = None
-        if integer:
-            inside = (zero_point >= LOWEST_ZERO_POINT) & (zero_point <= HIGHEST_ZERO_POINT)
-            zero_point = zero_point.clamp_(LOWEST_ZERO_POINT, HIGHEST_ZERO_POINT)
-        ctx.save_for_backward(scale, used, ratio, inside)
-        return used, zero_point
+        Raises: CalibrationError before calibration.
+        """
+        self.require_calibrated()
+        return affine(self.scale, self.offset, self.integer, lsq_factor(self._count, self.grid.hi))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_used: Tensor, to_zero_point: Tensor) -> tuple[Tensor | None, ...]:
-        scale, *rest = ctx.saved_tensors
-        to_offset = None
-        if rest:
-            used, ratio, inside = rest
-            if inside is not None:
-                to_zero_point = to_zero_point * inside
-            # zero point = -offset / used: by the offset -1 / used, by the scale offset / used^2 = -ratio / used.
-            per_scale = to_zero_point / used
-            to_used = to_used - per_scale * ratio
-            to_offset = per_scale * -ctx.factor
-        to_used = to_used * ctx.factor
-        return torch.where(scale < 0, -to_used, to_used), to_offset, None, None
+    @torch.no_grad()
+    def integers(self, x: Tensor) -> Tensor:
+        axis = self.operand.axis
+        scale, zero_point = (fused.along(value, x, axis) for value in self.scale_and_zero_point())
+        return reference.quantize(x, scale, zero_point, self.grid, self.integer).to(torch.int32)
+
+    @torch.no_grad()
+    def encoding(self) -> Encoding:
+        scale, zero_point = self.scale_and_zero_point()
+        if self.integer:
+            zero_point = zero_point.to(torch.int32)
+        return Encoding(self.grid, self.operand.axis, scale, zero_point, self.integer)
+
+    def initialise(self, seen: Observed) -> None:
+        target = Target(self.grid, self.spec.offset, self.operand.is_weight)
+        scale, offset = first_range(self.spec.init or self.own_initialiser(), seen, target, self.name)
+        self.scale.copy_(scale)
+        if self.offset is not None:
+            self.offset.copy_(offset)
+
+    def steps(self) -> tuple[Step, ...]:
+        if not self.scale.requires_grad:
+            return ()
+        learns_offset = self.offset is not None and self.offset.requires_grad
+        return (RelativeStep(self.scale, self.offset if learns_offset else None),)

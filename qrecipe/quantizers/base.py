@@ -1,84 +1,121 @@
-"""The module that stands at a site of the graph and quantizes what passes."""
+"""What stands at a site of the graph and quantizes what passes: the contract that every quantizer keeps."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import CalibrationError, RecipeError
+from ..errors import CalibrationError
 from ..recipe.definition import QuantizerSpec
-from .affine import affine
-from .calibration.observer import Observer
-from .calibration.ranges import Target, initialise
-from .kernels import fused, reference
+from .calibration.observer import Observed, Observer
+from .encoding import Encoding
 from .kernels.grid import Grid
-from .kinds import QUANTIZERS
-from .scale_gradient import lsq_factor
+from .steps import Step
 
 Mode = Literal["off", "observe", "on"]
 MODES: tuple[Mode, ...] = ("off", "observe", "on")
 
 
-class FakeQuantizer(nn.Module):
-    """Rounds a tensor to the grid and back, with gradients for the tensor, the scale and the offset.
+@dataclass(frozen=True)
+class QuantizedOperand:
+    """The tensor that a quantizer stands before, as the plan has it.
+
+    name: the site, for errors: a module path and operand.
+    shape: its extents, None for one that changes with the batch or the image; a weight's are all numbers.
+    axis: the dimension that has its own scales: 0 for weights per output channel, 1 for attention operands
+        (batch, heads, tokens, channels) per head; None for one scale.
+    size: how many scales.
+    is_weight: initialisers tell weights from activations; a weight is looked at once.
+    batched: whether dimension 0 of what passes holds the batch (LSQ's N counts one sample's features).
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    axis: int | None
+    size: int
+    is_weight: bool
+    batched: bool
+
+
+class Quantizer(nn.Module, ABC):
+    """Rounds a tensor to the grid and back, with gradients for the tensor and for its own parameters.
+
+    A class of its own says how it rounds, where its range starts, and how its parameters step.
 
     Args:
-        spec: bits, kind, offset and initialiser.
-        name: the site, for errors: a module path and operand.
-        axis: the dimension that has its own scales: 0 for weights per output channel, 1 for attention operands
-            (batch, heads, tokens, channels) per head; None for one scale.
-        size: how many scales.
-        is_weight: initialisers tell weights from activations; a weight is looked at once.
-        batched: whether dimension 0 of what passes holds the batch (LSQ's N counts one sample's features).
+        spec: bits, offset and initialiser.
+        operand: what it stands before.
 
     Attributes:
-        scale: parameter (size,), may be any number: what is used is max(|scale|, 1e-8).
-        offset: parameter (size,) in the tensor's own units, LSQ+'s z; None where the spec says ``none``.
+        title: as papers spell it.
         count: buffer, int64: N, the values of one sample (or the weights) that share a scale; set by calibration.
         calibrated: buffer, bool.
         mode: ``off`` passes tensors as they are, ``observe`` as well and keeps statistics, ``on`` quantizes.
         sample_count: how many samples the next observed tensor holds; None takes dimension 0 where ``batched``.
             Whoever calibrates sets it where a site folds other dimensions into the batch.
 
-    Raises: RecipeError for bits or a quantizer that do not exist.
+    Raises: RecipeError for bits that do not exist.
     """
 
-    scale: nn.Parameter
-    offset: nn.Parameter | None
+    title: ClassVar[str]
     count: Tensor
     calibrated: Tensor
 
-    def __init__(
-        self, spec: QuantizerSpec, name: str, axis: int | None, size: int, is_weight: bool, batched: bool
-    ) -> None:
+    def __init__(self, spec: QuantizerSpec, operand: QuantizedOperand) -> None:
         super().__init__()
-        if spec.quantizer not in QUANTIZERS:
-            raise RecipeError(
-                f'there is no quantizer "{spec.quantizer}"', where=name, remedy=f"take one of {', '.join(QUANTIZERS)}"
-            )
         self.spec = spec
-        self.name = name
-        self.axis = axis
-        self.size = size
-        self.is_weight = is_weight
-        self.batched = batched
+        self.operand = operand
+        self.name = operand.name
         self.grid = Grid(spec.bits)
-        self.kind = QUANTIZERS[spec.quantizer]
-        self.integer = spec.offset != "real"
         self.mode: Mode = "off"
         self.sample_count: int | None = None
-        self.scale = nn.Parameter(torch.ones(size), requires_grad=self.kind.learned)
-        self.offset = (
-            None if spec.offset == "none" else nn.Parameter(torch.zeros(size), requires_grad=self.kind.learned)
-        )
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
         self._observer: Observer | None = None
         self._read_buffers()
 
+    @abstractmethod
+    def quantize(self, x: Tensor) -> Tensor:
+        """The fake-quantized values in x's shape and dtype; gradients for x and for what trains.
+
+        Raises: CalibrationError before calibration.
+        """
+
+    @abstractmethod
+    def integers(self, x: Tensor) -> Tensor:
+        """The grid's integers for x, int32 in x's shape, as a runtime would store them.
+
+        Raises: CalibrationError before calibration.
+        """
+
+    @abstractmethod
+    def encoding(self) -> Encoding:
+        """What the integers mean: ``encoding().restore(integers(x))`` is ``quantize(x)``.
+
+        Raises: CalibrationError before calibration.
+        """
+
+    @abstractmethod
+    def own_initialiser(self) -> str:
+        """Where its range starts if the recipe does not say: a row of ``INITIALISERS``."""
+
+    @abstractmethod
+    def initialise(self, seen: Observed) -> None:
+        """Set the range, and all else that is calibrated, from what was observed.
+
+        Raises: CalibrationError if no finite range fits.
+        """
+
+    @abstractmethod
+    def steps(self) -> tuple[Step, ...]:
+        """How its parameters that require gradients step, each in one of them; none where nothing trains."""
+
+    @final
     def set_mode(self, mode: Mode) -> None:
         """Switch. Statistics of an observation are kept until :meth:`finish_calibration`."""
         if mode not in MODES:
@@ -91,71 +128,62 @@ class FakeQuantizer(nn.Module):
         Raises: CalibrationError when ``on`` without ranges, or for values that are not finite in ``observe``.
         """
         if self.mode == "on":
-            scale, zero_point = self.scale_and_zero_point()
-            return fused.fake_quantize(x, scale, zero_point, self.grid, self.integer, self.axis)
+            return self.quantize(x)
         if self.mode == "observe":
-            self._observe(x)
+            self.observe(x)
         return x
 
-    def scale_and_zero_point(self) -> tuple[Tensor, Tensor]:
-        """What is in use, (size,) each: scales > 0, and zero points (whole and in -128 .. 127, or real; or zeros).
-
-        Raises: CalibrationError before calibration.
-        """
-        if not self._calibrated:
-            raise CalibrationError(
-                "this quantizer has no range yet",
-                where=self.name,
-                remedy="calibrate the student, or load a trained one",
-            )
-        return affine(self.scale, self.offset, self.integer, self._factor)
+    @final
+    def observe(self, x: Tensor) -> None:
+        """Take x into the statistics that calibration uses. Raises: CalibrationError for values that are not finite."""
+        operand = self.operand
+        if self._observer is None:
+            self._observer = Observer(operand.name, operand.size, operand.axis, keep_all=operand.is_weight)
+        samples = 1
+        if operand.batched:
+            samples = x.shape[0] if self.sample_count is None else self.sample_count
+        self._observer.update(x, samples)
 
     @property
     def has_seen_data(self) -> bool:
         """Whether anything was observed since the last calibration."""
         return self._observer is not None
 
+    @final
     def forget(self) -> None:
         """Drop what was observed since the last calibration."""
         self._observer = None
 
-    @torch.no_grad()
-    def integers(self, x: Tensor) -> Tensor:
-        """The grid's integers for x, int32 in x's shape, as a runtime would store them."""
-        scale, zero_point = self.scale_and_zero_point()
-        scale, zero_point = fused.along(scale, x, self.axis), fused.along(zero_point, x, self.axis)
-        return reference.quantize(x, scale, zero_point, self.grid, self.integer).to(torch.int32)
-
+    @final
     @torch.no_grad()
     def finish_calibration(self) -> None:
-        """Set scale, offset and count from what was observed, and forget it.
+        """Set the range and the count from what was observed, and forget it.
 
         Raises: CalibrationError if nothing was seen, or no finite range fits.
         """
-        observer = self._observer or Observer(self.name, self.size, self.axis, self.is_weight)
+        operand = self.operand
+        observer = self._observer or Observer(operand.name, operand.size, operand.axis, operand.is_weight)
         seen = observer.result()
-        init = self.spec.init or (self.kind.weight if self.is_weight else self.kind.activation)
-        scale, offset = initialise(init, seen, Target(self.grid, self.spec.offset, self.is_weight), self.name)
-        self.scale.copy_(scale)
-        if self.offset is not None:
-            self.offset.copy_(offset)
+        self.initialise(seen)
         self.count.fill_(seen.count)
         self.calibrated.fill_(True)
         self._observer = None
         self._read_buffers()
 
-    def _observe(self, x: Tensor) -> None:
-        if self._observer is None:
-            self._observer = Observer(self.name, self.size, self.axis, keep_all=self.is_weight)
-        samples = 1
-        if self.batched:
-            samples = x.shape[0] if self.sample_count is None else self.sample_count
-        self._observer.update(x, samples)
+    @final
+    def require_calibrated(self) -> None:
+        """Raises: CalibrationError before calibration."""
+        if not self._calibrated:
+            raise CalibrationError(
+                "this quantizer has no range yet",
+                where=self.name,
+                remedy="calibrate the student, or load a trained one",
+            )
 
     def _read_buffers(self) -> None:
         # As Python numbers: asking a GPU for them at every forward would wait for it.
         self._calibrated = bool(self.calibrated)
-        self._factor = lsq_factor(int(self.count), self.grid.hi)
+        self._count = int(self.count)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any) -> None:
         super()._load_from_state_dict(state_dict, *arguments)
@@ -163,6 +191,7 @@ class FakeQuantizer(nn.Module):
 
     def extra_repr(self) -> str:
         zero_point = {"none": "symmetric", "integer": "integer zero point", "real": "real offset"}[self.spec.offset]
-        scales = f"{self.size} scales along dimension {self.axis}" if self.size > 1 else "one scale"
-        operand = "W" if self.is_weight else "A"
-        return f"{self.name}: {self.kind.title} {operand}{self.spec.bits}, {zero_point}, {scales}, {self.mode}"
+        size, axis = self.operand.size, self.operand.axis
+        scales = f"{size} scales along dimension {axis}" if size > 1 else "one scale"
+        letter = "W" if self.operand.is_weight else "A"
+        return f"{self.name}: {self.title} {letter}{self.spec.bits}, {zero_point}, {scales}, {self.mode}"

@@ -32,8 +32,8 @@ from .definition import (
 from .document import LocatedError
 from .dump import dump
 from .load import load_recipe, recipe_from_mapping
-from .names import default_offset
-from .schema_check import schema
+from .quantizer_table import default_offset
+from .schema_file import schema
 
 __all__ = [
     "AlignSpec",

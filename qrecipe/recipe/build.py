@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from ..vocabulary import OPERAND_KINDS
 from .definition import KeyPath, Recipe, Rule, SplitSpec
 from .document import Document
-from .names import default_offset
 from .paths import unescaped
+from .quantizer_table import default_offset
 
 T = TypeVar("T")
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from ..vocabulary import OPERAND_KINDS, OperandKind
 from .definition import SPLITS, KeyPath, dotted
+from .distill_table import MATCHERS
 from .document import Document, LocatedError, shown
-from .names import GRANULARITIES, OFFSET_QUANTIZERS, default_offset
+from .names import GRANULARITIES, Offset
+from .quantizer_table import QUANTIZERS, default_offset, quantizers_of
+
+PLURALS: dict[OperandKind, str] = {"weight": "weights", "activation": "activations", "attention": "attention"}
 
 MULTISCALE = (
     "multiscale needs inputs of varying size, but the model's input size is fixed",
@@ -142,10 +146,23 @@ def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> 
         reason = {"channel": "per: channel is only for weights", "head": "per: head is only for attention"}.get(
             per, per
         )
-        yield (*path, "per"), reason, f"for {operand}: {' or '.join(GRANULARITIES[operand])}"
-    if isinstance(kind, str) and isinstance(offset, str) and offset != "none" and kind not in OFFSET_QUANTIZERS:
-        remedy = f"set offset: {default_offset(operand, kind)}, or take {', '.join(OFFSET_QUANTIZERS)}"
-        yield (*path, "offset"), f"{kind} is symmetric and has no offset", remedy
+        yield (*path, "per"), reason, f"for {operand}: {_either(GRANULARITIES[operand])}"
+    if not isinstance(kind, str) or kind not in QUANTIZERS:
+        return
+    allowed = QUANTIZERS[kind].offsets.get(operand)
+    if allowed is None:
+        takes = " and ".join(PLURALS[one] for one in QUANTIZERS[kind].offsets)
+        remedy = f"for {operand} take {_either(quantizers_of(operand))}"
+        yield (*path, "quantizer"), f"{kind} is only for {takes}", remedy
+    elif isinstance(offset, str) and offset not in allowed:
+        what = "is symmetric and has no offset" if allowed == ("none",) else f"has offset: {_either(allowed)}"
+        others = quantizers_of(operand, cast("Offset", offset))
+        remedy = f"set offset: {default_offset(operand, kind)}" + (f", or take {', '.join(others)}" if others else "")
+        yield (*path, "offset"), f"{kind} {what}", remedy
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _check_rules(data: Any) -> Iterator[Finding]:
@@ -162,8 +179,11 @@ def _check_rules(data: Any) -> Iterator[Finding]:
 def _check_match(data: Any) -> Iterator[Finding]:
     for path, target in _each(data, "distill", "targets"):
         match = _mapping(target, "match")
-        if match.get("kind") == "all" and "tau" in match:
-            yield (*path, "match", "tau"), "tau is only for kind: foreground", "remove it"
+        kind = match.get("kind")
+        for key in sorted(set(match) - {"kind"}) if isinstance(kind, str) and kind in MATCHERS else ():
+            readers = [name for name, row in MATCHERS.items() if key in row.reads]
+            if readers and kind not in readers:
+                yield (*path, "match", key), f"{key} is only for kind: {_either(readers)}", "remove it"
 
 
 def _check_train(data: Any) -> Iterator[Finding]:

@@ -150,9 +150,10 @@ class AlignSpec:
 
 @dataclass(frozen=True)
 class MatchSpec:
-    """Which student queries learn from which teacher queries (Q-DETR 2.33-2.35). tau only for ``foreground``."""
+    """Which student queries learn from which teacher queries (Q-DETR 2.33-2.35). kind: a row of the matchers; which of
+    the others it reads stands there."""
 
-    kind: Literal["foreground", "all"] = "foreground"
+    kind: str = "foreground"
     tau: float = 0.6
     giou: float = 2.0
     l1: float = 5.0

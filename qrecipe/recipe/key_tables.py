@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .schema_check import expected, schema
+from .schema_check import expected
+from .schema_file import schema
 
 Part = Mapping[str, Any]
 

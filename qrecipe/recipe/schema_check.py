@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -14,7 +12,10 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
 from .definition import KeyPath, dotted
+from .distill_table import LOSSES, MATCHERS
 from .document import Document, LocatedError, shown
+from .quantizer_table import INITIALISERS, QUANTIZERS
+from .schema_file import schema
 
 _TYPES = {
     "object": "a mapping",
@@ -35,17 +36,6 @@ _NEEDED = ("required", "x-required")
 """The second: what the whole recipe needs, though one file of several may leave it to another; editors pass over it."""
 _FLOAT = "^float"
 """How the pattern begins that admits the word float alone, beside a mapping."""
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a recipe; a copy of one's own."""
-    loaded: dict[str, Any] = json.loads(schema_text())
-    return loaded
-
-
-def schema_text() -> str:
-    """The schema as it stands in the package."""
-    return Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
 
 
 def shape_problems(document: Document, *, complete: bool = True) -> list[LocatedError]:
@@ -85,8 +75,13 @@ def close_match(word: object, words: Sequence[str]) -> str | None:
     return f"did you mean {shown(near[0])}?" if near else None
 
 
-@cache
 def _validator() -> Validator:
+    return _validator_of(tuple(QUANTIZERS), tuple(INITIALISERS), tuple(LOSSES), tuple(MATCHERS))
+
+
+@cache
+def _validator_of(*_names: tuple[str, ...]) -> Validator:
+    """Made once, unless a table that the schema takes names from has changed."""
     base = Draft202012Validator
     # Python's True is an int, and JSON Schema's 1.0 an integer; neither may pass for a number of bits.
     checker = base.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})

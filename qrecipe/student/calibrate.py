@@ -13,7 +13,7 @@ from ..data.batch import Batch
 from ..errors import CalibrationError
 from ..graph.program import GraphMode
 from ..placement import placement_of
-from ..quantizers import FakeQuantizer
+from ..quantizers import Quantizer
 from ..vocabulary import LOGITS
 from .student import Student
 
@@ -140,7 +140,7 @@ def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names:
         student.run(_inputs(student, batch, mode), mode=mode)
 
 
-def _unseen(quantizers: Mapping[str, FakeQuantizer]) -> list[str]:
+def _unseen(quantizers: Mapping[str, Quantizer]) -> list[str]:
     return [name for name, quantizer in quantizers.items() if not quantizer.has_seen_data]
 
 

@@ -1,4 +1,4 @@
-"""AdamW with a parameter group per kind of parameter."""
+"""AdamW with a parameter group per kind of parameter, and steps in the coordinates that quantizers ask for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Literal
 from torch import nn
 from torch.optim import AdamW
 
+from ..distill import QueryAlignment
 from ..errors import TrainError
+from ..quantizers import Quantizer, Step, step_in_coordinates
 from ..recipe.definition import OptimizerSpec
-from .relative import make_relative
-
-QUANTIZERS = "fake_quantizers."
-ALIGNMENTS = "alignments."
 
 GroupName = Literal["backbone", "backbone, no decay", "rest", "rest, no decay", "alignment", "quantizer"]
 ORDER: tuple[GroupName, ...] = ("backbone", "backbone, no decay", "rest", "rest, no decay", "alignment", "quantizer")
@@ -36,39 +34,33 @@ class ParameterGroup:
     names: tuple[str, ...]
 
 
-def group_of(name: str, parameter: nn.Parameter, is_backbone: Callable[[str], bool]) -> GroupName:
-    """The group of one parameter, by its name in the student and its shape.
-
-    Scales, offsets, alignments, norms and biases (all that has one axis or none) are not decayed.
-    """
-    if name.startswith(QUANTIZERS):
-        return "quantizer"
-    if name.startswith(ALIGNMENTS):
-        return "alignment"
-    if is_backbone(name):
-        return "backbone, no decay" if parameter.ndim <= 1 else "backbone"
-    return "rest, no decay" if parameter.ndim <= 1 else "rest"
-
-
 def build_optimizer(
     named_parameters: Iterable[tuple[str, nn.Parameter]],
     spec: OptimizerSpec,
     is_backbone: Callable[[str], bool],
+    modules: Iterable[nn.Module],
 ) -> tuple[AdamW, tuple[ParameterGroup, ...]]:
     """AdamW over the parameters that require gradients, and the table of its groups. Empty groups are left out.
 
-    Steps of quantizers' scales and offsets are relative: see :mod:`qrecipe.train.relative`.
+    Quantizers' parameters, alignments, norms and biases (all that has one axis or none) are not decayed.
 
     Each group keeps its name under ``"name"`` and its unscheduled learning rate under ``"base_lr"``.
+
+    Args:
+        is_backbone: by a parameter's name.
+        modules: where quantizers and alignments are found; a quantizer says how its parameters step.
 
     Raises:
         TrainError: nothing requires gradients.
     """
+    found = list(modules)
+    steps = [step for module in found if isinstance(module, Quantizer) for step in module.steps()]
+    added = _groups_of_added(found, steps)
     members: dict[GroupName, list[tuple[str, nn.Parameter]]] = {name: [] for name in ORDER}
-    named = list(named_parameters)
-    for name, parameter in named:
+    for name, parameter in named_parameters:
         if parameter.requires_grad:
-            members[group_of(name, parameter, is_backbone)].append((name, parameter))
+            group = added.get(parameter) or _group_of_own(parameter, is_backbone(name))
+            members[group].append((name, parameter))
     table = tuple(
         ParameterGroup(
             name=group,
@@ -94,12 +86,25 @@ def build_optimizer(
         for row in table
     ]
     optimizer = AdamW(groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
-    make_relative(optimizer, [(name, value) for name, value in named if _is_range(name)])
+    step_in_coordinates(optimizer, steps)
     return optimizer, table
 
 
-def _is_range(name: str) -> bool:
-    return name.startswith(QUANTIZERS) and name.endswith((".scale", ".offset"))
+def _groups_of_added(modules: Iterable[nn.Module], steps: Iterable[Step]) -> dict[nn.Parameter, GroupName]:
+    """The groups of what qrecipe adds to a model; tensors are their own keys, by identity."""
+    groups: dict[nn.Parameter, GroupName] = {}
+    for step in steps:
+        groups.update(dict.fromkeys(step.parameters, "quantizer" if step.rate == "quantizer" else "rest, no decay"))
+    for module in modules:
+        if isinstance(module, QueryAlignment):
+            groups.update(dict.fromkeys(module.parameters(), "alignment"))
+    return groups
+
+
+def _group_of_own(parameter: nn.Parameter, is_backbone: bool) -> GroupName:
+    if is_backbone:
+        return "backbone, no decay" if parameter.ndim <= 1 else "backbone"
+    return "rest, no decay" if parameter.ndim <= 1 else "rest"
 
 
 def _rate(group: GroupName, spec: OptimizerSpec) -> float:

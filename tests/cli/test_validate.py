@@ -17,9 +17,10 @@ from rich.text import Text
 
 from qrecipe.cli import main
 from qrecipe.cli.excerpt import excerpt
-from qrecipe.cli.problems import as_data, located, pictured
+from qrecipe.cli.problems import pictured
 from qrecipe.errors import PlanError
 from qrecipe.recipe import Mark, load_recipe
+from qrecipe.recipe.problems import as_data, located
 from tests.recipe.examples import MINIMAL, write
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +166,7 @@ def test_problems_of_other_rooms_are_located_too(tmp_path: Path) -> None:
 def test_warnings_are_no_reason_to_stop(terminal: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     warnings = ("recipe.yaml:3:1: quantize.rules[0]: later rules undo it",)
     plan = SimpleNamespace(alignments=(), quantizers={"a": 1}, warnings=warnings)
-    monkeypatch.setattr("qrecipe.commands.bind.bind", lambda recipe, say: plan)
+    monkeypatch.setattr("qrecipe.commands.bind.bind", lambda recipe, **others: plan)
     write(terminal, MINIMAL)
     assert main(["validate", "--bind", "recipe.yaml"]) == 0
     out, err = capsys.readouterr()

@@ -11,21 +11,21 @@ from torch import fx
 from qrecipe.distill import QueryAlignment
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.program import Program
-from qrecipe.passes import PASSES, PassReport, run_passes
+from qrecipe.passes import PASSES, Pass, PassReport, run_passes
 from qrecipe.plan import Plan, build_plan
-from qrecipe.quantizers import FakeQuantizer
+from qrecipe.quantizers import QuantizedOperand, Quantizer
 from qrecipe.recipe import Recipe
 from qrecipe.structure.operands import SITES, operand_at
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
-from tests.toys import picture, rewritten
+from tests.toys import marked, picture, rewritten
 
 ADDITIONS = {"match": "op:add", "activation": {"bits": 8}}
 EVERYTHING = {**W4A4, "rules": [ADDITIONS, {"match": "op:cat", "activation": {"bits": 8}}]}
 
 
 def edited(specimen: Specimen, recipe: Recipe) -> tuple[Captured, Plan]:
-    captured = specimen.captured.copy()
-    plan = build_plan(captured, recipe, (64, 96))
+    captured, structure = marked(specimen.captured)
+    plan = build_plan(structure, recipe, (64, 96))
     run_passes(captured, plan)
     return captured, plan
 
@@ -56,7 +56,7 @@ def test_every_planned_operand_is_quantized_and_no_other(specimen: Specimen, qua
         assert len({(node.args[0], node.target) for node in inserted}) == len(inserted)
         reached |= {str(node.target).removeprefix("fake_quantizers.") for node in inserted}
     assert reached == set(plan.quantizers)
-    modules = [name for name, module in captured.root.named_modules() if isinstance(module, FakeQuantizer)]
+    modules = [name for name, module in captured.root.named_modules() if isinstance(module, Quantizer)]
     assert {name.removeprefix("fake_quantizers.") for name in modules} == set(plan.quantizers)
 
 
@@ -64,15 +64,23 @@ def test_quantizers_are_built_as_planned(specimen: Specimen) -> None:
     captured, plan = edited(specimen, a_recipe(W4A4))
     for name, site in plan.quantizers.items():
         module = captured.root.get_submodule(f"fake_quantizers.{name}")
-        assert (module.spec, module.axis, module.size, module.is_weight, module.batched, module.name) == (
-            site.spec,
-            site.axis,
-            site.size,
-            site.kind == "weight",
-            site.batched,
-            name,
+        assert (module.spec, module.name) == (site.spec, name)
+        assert module.operand == QuantizedOperand(
+            name, site.extents, site.axis, site.size, site.kind == "weight", site.batched
         )
         assert module.scale.dtype == torch.float64
+
+
+def test_a_weights_shape_is_planned_in_numbers_and_others_as_far_as_they_are(specimen: Specimen) -> None:
+    captured, plan = edited(specimen, a_recipe(W4A4))
+    parameters = dict(captured.root.named_parameters(remove_duplicate=False))
+    weights = [site for site in plan.sites.values() if site.kind == "weight" and site.name in parameters]
+    assert len(weights) > 10
+    for site in weights:
+        assert site.extents == tuple(parameters[site.name].shape)
+    shapes = {site.extents for site in plan.sites.values() if site.kind != "weight"}
+    assert any(None in shape for shape in shapes)
+    assert any(isinstance(extent, int) for shape in shapes for extent in shape)
 
 
 def test_additions_are_really_quantized(toy: Specimen) -> None:
@@ -170,15 +178,16 @@ _count = _Counting()
 
 
 def test_a_pass_that_does_not_do_what_is_planned_is_a_fault(toy: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:
-    captured = toy.captured.copy()
-    plan = build_plan(captured, a_recipe(W4A4), (16, 24))
-    monkeypatch.setattr("qrecipe.passes.PASSES", (lambda captured, plan: PassReport("mine", 1, 2, "things done"),))
+    captured, structure = marked(toy.captured)
+    plan = build_plan(structure, a_recipe(W4A4), (16, 24))
+    mine = Pass(lambda captured, plan: PassReport("mine", 1, 2, "things done"))
+    monkeypatch.setattr("qrecipe.passes.pipeline.PASSES", (mine,))
     with pytest.raises(AssertionError, match="mine: 1 things done, the plan expects 2"):
         run_passes(captured, plan)
 
 
 def test_the_order_of_the_passes() -> None:
-    assert [one.__name__ for one in PASSES] == [
+    assert [one.name for one in PASSES] == [
         "decompose_attention",
         "fold_batch_norm",
         "insert_alignment",

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from qrecipe.cli.problems import as_data, pictured
+from qrecipe.cli.problems import pictured
 from qrecipe.errors import QRecipeError, RecipeErrors
 from qrecipe.recipe import LocatedError, Recipe, dump, load_recipe, recipe_from_mapping
+from qrecipe.recipe.problems import as_data
 
 ROOT = Path(__file__).parents[2]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted((ROOT / "recipes").rglob("*.yaml"))}

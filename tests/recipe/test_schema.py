@@ -11,11 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 from jsonschema import Draft202012Validator
 
-from qrecipe.distill.losses import LOSSES
-from qrecipe.distill.matching import MATCHERS
-from qrecipe.models.families import FAMILIES, FAMILY_OF_TYPE
-from qrecipe.quantizers.calibration.ranges import INITIALISERS
-from qrecipe.quantizers.kinds import QUANTIZERS
+from qrecipe.distill import LOSSES, MATCHERS
+from qrecipe.models.families import FAMILIES, architectures
+from qrecipe.quantizers import QUANTIZERS
 from qrecipe.recipe import OptimizerSpec, QuantizerSpec, Recipe, Rule, definition, schema
 from qrecipe.recipe import names as recipe_names
 from qrecipe.train.schedule import SHAPES
@@ -191,23 +189,25 @@ def test_names_are_those_of_the_schema_and_of_the_tables() -> None:
     target = schema()["$defs"]["target"]["properties"]
     schedule = schema()["properties"]["train"]["properties"]["schedule"]["properties"]
     model = schema()["$defs"]["model"]["properties"]
-    for offered, named, table in (
-        (quantizer["quantizer"]["enum"], recipe_names.QUANTIZERS, QUANTIZERS),
-        (quantizer["init"]["enum"], (*recipe_names.INITIALISERS, None), (*INITIALISERS, None)),
-        (target["loss"]["enum"], recipe_names.LOSSES, LOSSES),
-        (target["match"]["properties"]["kind"]["enum"], recipe_names.MATCHERS, MATCHERS),
-        (schedule["name"]["enum"], recipe_names.SCHEDULES, SHAPES),
-    ):
-        assert list(offered) == list(named) == list(table)
+    assert target["loss"]["enum"] == list(LOSSES)
+    assert target["match"]["properties"]["kind"]["enum"] == list(MATCHERS)
+    assert schedule["name"]["enum"] == list(recipe_names.SCHEDULES) == list(SHAPES)
+    for row in MATCHERS.values():
+        assert set(row.reads) <= set(target["match"]["properties"]) - {"kind"}
     assert target["at"]["enum"] == list(TAPS)
     assert schema()["$defs"]["align"]["properties"]["at"]["enum"] == list(ALIGNABLE)
     assert list(model["roles"]["properties"]) == list(OVERRIDABLE)
     assert set(ALIGNABLE) < set(TAPS)
     assert set(model["family"]["examples"]) <= set(FAMILIES)
-    assert set(model["architecture"]["examples"]) <= {"demo", *FAMILY_OF_TYPE}
+    assert set(model["architecture"]["examples"]) <= {"demo", *architectures()}
     assert {word for words in recipe_names.GRANULARITIES.values() for word in words} == set(quantizer["per"]["enum"])
     assert set(recipe_names.GRANULARITIES) == set(OPERAND_KINDS)
-    assert set(recipe_names.OFFSET_QUANTIZERS) < set(recipe_names.QUANTIZERS)
+    for row in QUANTIZERS.values():
+        assert set(row.offsets) <= set(OPERAND_KINDS)
+        assert {offset for offsets in row.offsets.values() for offset in offsets} <= set(quantizer["offset"]["enum"])
+        # What the description of offset says.
+        assert {offsets[0] for offsets in row.offsets.values()} <= {"none", "integer"}
+        assert row.offsets.get("weight", ("none",))[0] == "none"
     assert schema()["properties"]["version"]["enum"] == [recipe_names.VERSION]
     kinds = schema()["properties"]["train"]["properties"]["optimizer"]["properties"]["name"]["enum"]
     assert OptimizerSpec().name in kinds

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qrecipe.data.batch import Batch
 from qrecipe.errors import CalibrationError
-from qrecipe.quantizers import FakeQuantizer, build
+from qrecipe.quantizers import QuantizedOperand, build
 from qrecipe.recipe.definition import QuantizerSpec
 from qrecipe.student import CalibrationReport, Student, calibrate
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
@@ -50,7 +50,7 @@ def test_ranges_are_those_of_the_real_valued_model(toy: Specimen) -> None:
     for path in (f"{LAYER}.q_proj", "backbone.3", "class_head"):
         site = f"{path}.input"
         own = student.quantizers[str(student.plan.sites[site].quantizer)]
-        again = build(own.spec, site, own.axis, own.size, own.is_weight, own.batched).double()
+        again = build(own.spec, own.operand).double()
         again.set_mode("observe")
         calls: list[Tensor] = []
         hook = model.get_submodule(path).register_forward_hook(lambda _, args, out, calls=calls: calls.append(args[0]))
@@ -171,9 +171,9 @@ def test_values_that_are_not_finite_are_an_error(toy: Specimen, kind: str) -> No
 
 def test_a_site_that_saw_no_data_is_an_error_with_its_name(toy: Specimen) -> None:
     student = compiled(toy)
-    lonely = build(QuantizerSpec(4, "lsq+", "tensor", "integer"), "nowhere.input", None, 1, False, True)
+    operand = QuantizedOperand("nowhere.input", (), None, 1, is_weight=False, batched=True)
+    lonely = build(QuantizerSpec(4, "lsq+", "tensor", "integer"), operand)
     student.get_submodule("fake_quantizers").add_module("nowhere", lonely)
-    assert isinstance(lonely, FakeQuantizer)
     with pytest.raises(CalibrationError, match="1 sites saw no data: nowhere"):
         calibrate(student, [toy.batch()])
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qrecipe.recipe.names import GRANULARITIES, OFFSET_QUANTIZERS, QUANTIZERS
+from qrecipe.quantizers import QUANTIZERS
+from qrecipe.recipe.names import GRANULARITIES
 from qrecipe.structure.operands import SITES
 from qrecipe.student import calibrate
 from tests.specimens import ALIGN, Specimen, a_recipe
@@ -17,10 +18,10 @@ MATCHES = ("role:backbone", "role:head", "op:add", "op:linear", "decoder.0", "re
 
 
 def specs(operand: str) -> st.SearchStrategy[dict[str, Any]]:
-    names = QUANTIZERS if operand != "weight" else ("lsq", "minmax", "mse")
+    names = tuple(QUANTIZERS) if operand != "weight" else ("lsq", "minmax", "mse")
 
     def with_offset(spec: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-        if operand == "weight" or spec["quantizer"] not in OFFSET_QUANTIZERS:
+        if operand == "weight" or QUANTIZERS[spec["quantizer"]].offsets["activation"] == ("none",):
             return st.just(spec)
         return st.sampled_from(["integer", "real"]).map(lambda offset: {**spec, "offset": offset})
 

@@ -13,13 +13,13 @@ from torch import nn
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec, ModelSpec
-from ..families import FAMILIES, Family, build_family
+from ..families import Family, build_family, known_family
 from ..located import ErrorAt, Place, did_you_mean, error_at_model
 from .factories import call_factory
 from .label_mapping import classes_needed, map_labels
 from .pretrained import load_pretrained
 from .state_dicts import check_keys, fill, reinitialised
-from .weight_files import read_state, state_file
+from .weight_files import read_weights
 
 Categories = Sequence[tuple[int, str]]
 
@@ -62,9 +62,11 @@ def build_model(
     """
     place = Place(error)
     loss = loss_spec or LossSpec()
-    if spec.family is not None and spec.family not in FAMILIES:
-        hint = did_you_mean(spec.family, FAMILIES)
-        raise place.error(("family",), f'no family "{spec.family}"', f"{hint}families are {', '.join(FAMILIES)}")
+    if spec.family is not None:
+        try:
+            known_family(spec.family)
+        except ModelError as problem:
+            raise place.relocated(("family",), problem) from problem
     if spec.factory is not None:
         return _from_factory(spec, categories, loss, random_weights, place, label_map)
     if spec.architecture == "demo":
@@ -172,12 +174,12 @@ def _check_source(spec: ModelSpec, place: Place) -> None:
 def _fill(model: nn.Module, family: Family, spec: ModelSpec, random_weights: bool, place: Place) -> tuple[str, ...]:
     if spec.weights is None or random_weights:
         return ()
-    state = read_state(state_file(spec.weights, place), place)
+    weights = read_weights(spec.weights, place)
     try:
-        differing = fill(model, state, family.is_head)
+        differing = fill(model, weights.state, family.is_head)
     except ModelError as problem:
         raise place.relocated(("weights",), problem) from problem
-    return (reinitialised(differing),) if differing else ()
+    return (*weights.messages, *([reinitialised(differing)] if differing else []))
 
 
 def _family(model: nn.Module, spec: ModelSpec, loss: LossSpec, classes: int | None, place: Place) -> Family:

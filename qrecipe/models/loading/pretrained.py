@@ -13,14 +13,14 @@ from torch import nn
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import KeyPath, ModelSpec
-from ..families import FAMILY_OF_TYPE, family_of_type
+from ..families import architectures, family_of_type, prompted, resnets
 from ..located import Place, did_you_mean
-from ..resnets import DEFAULT, own_names, resnet_values, thaw_resnet, without_timm
+from ..resnets import own_names, resnet_values, thaw_resnet, without_timm
 from .label_mapping import classes_needed, map_labels, names_of_classes
-from .prompt import PROMPTED, set_prompt
+from .prompt import set_prompt
 from .quiet import quiet_transformers
 from .state_dicts import Mismatch, restore_tied
-from .weight_files import model_folder, read_state, state_file
+from .weight_files import model_folder, read_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def load_pretrained(
 
     detectors: Mapping[str, str] = {
         **modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,
-        **{kind: modeling_auto.MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES[kind] for kind in PROMPTED},
+        **{kind: modeling_auto.MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES[kind] for kind in prompted()},
     }
     with quiet_transformers():
         folder = None
@@ -70,27 +70,35 @@ def load_pretrained(
         stored = None if folder is None else stored_config(folder, place)
         config = _config(spec, detectors, place) if spec.architecture is not None else _overridden(stored, spec, place)
         check_type(config, spec, detectors, place)
-        if config.model_type in PROMPTED:
+        if config.model_type in prompted():
             label_map, messages = set_prompt(config, folder, spec, categories, place, known)
         else:
             label_map, messages = _fit_head(config, stored, spec, categories, place, known)
         model_class = getattr(transformers, detectors[config.model_type])
         filled = spec.weights is not None and not random_weights
         try:
-            model, loading = _fill(model_class, config, folder, spec, place) if filled else (model_class(config), {})
+            if filled:
+                model, loading, said = _fill(model_class, config, folder, spec, place)
+            else:
+                model, loading, said = model_class(config), {}, ()
         except (ImportError, OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
             path = ("weights",) if filled else ("config",)
             raise place.error(path, f"{model_class.__name__} cannot be built: {error}") from error
-        if config.model_type in DEFAULT and config.backbone_config.model_type == "resnet":
+        if config.model_type in resnets() and config.backbone_config.model_type == "resnet":
             thaw_resnet(model)
-        return Loaded(model, label_map, loading, messages)
+        return Loaded(model, label_map, loading, (*said, *messages))
 
 
-def _fill(model_class: Any, config: Any, folder: Path | None, spec: ModelSpec, place: Place) -> tuple[nn.Module, Any]:
-    """The model with stored weights, and transformers' account of the keys. It renames keys of older versions."""
+def _fill(
+    model_class: Any, config: Any, folder: Path | None, spec: ModelSpec, place: Place
+) -> tuple[nn.Module, Any, tuple[str, ...]]:
+    """The model with stored weights, transformers' account of the keys, and what is to be said of the files.
+
+    transformers renames keys of older versions.
+    """
     assert spec.weights is not None
-    files = [state_file(spec.weights, place)] if folder is None else sorted(folder.glob("model*.safetensors"))
-    state = own_names({key: value for file in files for key, value in read_state(file, place).items()})
+    weights = read_weights(spec.weights, place, folder)
+    state = own_names(weights.state)
     model, loading = model_class.from_pretrained(
         None,
         config=config,
@@ -100,7 +108,7 @@ def _fill(model_class: Any, config: Any, folder: Path | None, spec: ModelSpec, p
         dtype=torch.float32,
     )
     restore_tied(model, state)
-    return model, loading
+    return model, loading, weights.messages
 
 
 def check_type(config: Any, spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> None:
@@ -133,7 +141,7 @@ def _config(spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> Any:
 
     assert spec.architecture is not None
     if spec.architecture not in detectors or spec.architecture not in CONFIG_MAPPING:
-        known = ["demo", *FAMILY_OF_TYPE]
+        known = ["demo", *architectures()]
         hint = did_you_mean(spec.architecture, known)
         raise place.error(
             ("architecture",),
@@ -141,8 +149,8 @@ def _config(spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> Any:
             f"{hint}architectures are {', '.join(known)}; set model.factory for a detector of your own",
         )
     values = dict(spec.config)
-    if spec.architecture in DEFAULT:
-        values = resnet_values(spec.architecture, values, place)
+    if spec.architecture in resnets():
+        values = resnet_values(spec.architecture, resnets()[spec.architecture], values, place)
     config_class = CONFIG_MAPPING[spec.architecture]
     _check_keys(config_class, values, ("config",), place)
     try:
@@ -168,7 +176,7 @@ def _check_keys(config_class: type, values: Mapping[str, Any], path: KeyPath, pl
     allowed = {field.name.removeprefix("_") for field in dataclasses.fields(config_class)}
     allowed |= {"num_labels", *config_class.attribute_map}  # type: ignore[attr-defined]
     allowed -= {"transformers_version", "architectures", "return_dict", "output_hidden_states", "problem_type", "dtype"}
-    if path == ("config",) and getattr(config_class, "model_type", None) in PROMPTED:
+    if path == ("config",) and getattr(config_class, "model_type", None) in prompted():
         allowed |= {"prompt_ids"}
     if path != ("config",):
         allowed |= {"model_type", "out_features", "out_indices"}

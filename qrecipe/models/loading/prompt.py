@@ -13,8 +13,6 @@ from ..located import Place
 from .label_mapping import map_labels
 from .weight_files import TOKENIZER, model_folder
 
-PROMPTED = ("grounding-dino",)
-"""Types of transformers' configurations that hold a prompt, under ``prompt_ids``."""
 START, END, STOP = 101, 102, 1012
 """[CLS], [SEP] and the full stop of the BERT vocabulary."""
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...recipe.definition import ModelSpec, WeightsSource
+from ..families import prompted
 from ..located import Place
 from ..resnets import without_timm
 from .pretrained import check_type, stored_config
-from .prompt import PROMPTED
 from .quiet import quiet_transformers
 from .weight_files import model_folder
 
@@ -33,7 +33,7 @@ def stored_architecture(weights: WeightsSource, place: Place) -> tuple[str, dict
 
     with quiet_transformers():
         config = stored_config(model_folder(weights, place), place)
-        if config.model_type in PROMPTED:
+        if config.model_type in prompted():
             raise place.error(
                 ("weights",),
                 f"a {config.model_type} reads a text prompt, which no configuration holds",

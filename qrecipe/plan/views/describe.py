@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..plan import Plan
+from ..plan import Plan, Site
 from .breakdown import Part, by_module, by_role, real_macs, unquantized, whole
 
 DEPTH = 2
@@ -33,10 +33,16 @@ def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
         "notes": list(plan.notes),
         "alignments": [dataclasses.asdict(one) for one in plan.alignments],
         "taps": [dataclasses.asdict(one) for one in plan.taps],
-        "sites": [dataclasses.asdict(site) for site in plan.sites.values()],
+        "sites": [_site(site) for site in plan.sites.values()],
         "operations": [dataclasses.asdict(operation) for operation in plan.operations],
         "parameters": dict(plan.parameters),
     }
+
+
+def _site(site: Site) -> dict[str, Any]:
+    data = dataclasses.asdict(site)
+    del data["extents"]
+    return data
 
 
 def _part(part: Part, macs: int, key: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""First scales and offsets from what calibration saw: a table of initialisers.
+"""First scales and offsets from what calibration saw: the initialisers, each a row of ``INITIALISERS``.
 
 Whatever the data, the result is defined: a row of zeros (a dead output channel) takes the median of the other rows'
 scales, or 1 / Q_p where all are zero; other constants are covered. Nothing below SMALLEST_SCALE is returned.
@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ...errors import CalibrationError, RecipeError
-from ..affine import SMALLEST_SCALE
+from ...named_code import load
+from ...recipe.names import Offset
+from ...recipe.quantizer_table import INITIALISERS
+from ..kernels.affine import SMALLEST_SCALE
 from ..kernels.grid import Grid
 from .observer import Observed
 from .search import least_squares_affine, least_squares_symmetric
-
-OffsetKind = Literal["none", "integer", "real"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Target:
     """What the range is for."""
 
     grid: Grid
-    offset: OffsetKind
+    offset: Offset
     is_weight: bool
 
 
@@ -94,16 +94,8 @@ def mse(seen: Observed, target: Target) -> Range:
     )
 
 
-INITIALISERS: dict[str, Initialiser] = {
-    "lsq": lsq,
-    "lsq+": lsq_plus,
-    "minmax": minmax,
-    "mse": mse,
-}
-
-
 @torch.no_grad()
-def initialise(init: str, seen: Observed, target: Target, name: str) -> Range:
+def first_range(init: str, seen: Observed, target: Target, name: str) -> Range:
     """Scale (> 0) and offset of one site, (size,) each, by a row of INITIALISERS.
 
     Raises:
@@ -114,7 +106,8 @@ def initialise(init: str, seen: Observed, target: Target, name: str) -> Range:
         raise RecipeError(
             f'there is no initialiser "{init}"', where=name, remedy=f"take one of {', '.join(INITIALISERS)}"
         )
-    scale, offset = INITIALISERS[init](seen, target)
+    chosen: Initialiser = load(INITIALISERS[init])
+    scale, offset = chosen(seen, target)
     if not bool((torch.isfinite(scale) & torch.isfinite(offset)).all()):
         raise CalibrationError(
             "the values are infinite, NaN or too large for a range",

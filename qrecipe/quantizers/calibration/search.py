@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..affine import HIGHEST_ZERO_POINT, LOWEST_ZERO_POINT
+from ..kernels.affine import HIGHEST_ZERO_POINT, LOWEST_ZERO_POINT
 from ..kernels.grid import Grid
 from ..kernels.reference import quantize
 from .sampling import spread_sample

@@ -91,14 +91,6 @@ class TestFolder:
         with pytest.raises(ModelError, match='did you mean "dropout"'):
             build_model(folder_spec(tmp_path, config={"dropuot": 0.5}), PETS)
 
-    def test_pickles_are_refused(self, tmp_path: Path) -> None:
-        saved(tiny_detr(), tmp_path)
-        (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-        with pytest.raises(ModelError, match=r"pytorch_model\.bin") as caught:
-            build_model(folder_spec(tmp_path), PETS)
-        assert "a pickle can run code" in str(caught.value)
-        assert caught.value.where == "model.weights.folder"
-
     def test_missing_files(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=r"no config\.json"):
             build_model(folder_spec(tmp_path / "nowhere"), PETS)

@@ -14,22 +14,23 @@ from torch import Tensor
 from qrecipe.errors import CalibrationError, RecipeError
 from qrecipe.quantizers import INITIALISERS, Grid
 from qrecipe.quantizers.calibration.observer import Observer
-from qrecipe.quantizers.calibration.ranges import OffsetKind, Target, initialise
+from qrecipe.quantizers.calibration.ranges import Target, first_range
 from qrecipe.quantizers.kernels.reference import fake_quantize
+from qrecipe.recipe.names import Offset
 
-OFFSETS: tuple[OffsetKind, ...] = ("none", "integer", "real")
+OFFSETS: tuple[Offset, ...] = ("none", "integer", "real")
 
 
 def ranges(
-    init: str, x: Tensor, bits: int = 4, offset: OffsetKind = "none", is_weight: bool = False
+    init: str, x: Tensor, bits: int = 4, offset: Offset = "none", is_weight: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Scale and offset for x (size, values)."""
     observer = Observer("site", x.shape[0], 0, keep_all=is_weight)
     observer.update(x, 1)
-    return initialise(init, observer.result(), Target(Grid(bits), offset, is_weight), "site")
+    return first_range(init, observer.result(), Target(Grid(bits), offset, is_weight), "site")
 
 
-def restored(x: Tensor, scale: Tensor, offset: Tensor, bits: int, offset_kind: OffsetKind) -> Tensor:
+def restored(x: Tensor, scale: Tensor, offset: Tensor, bits: int, offset_kind: Offset) -> Tensor:
     scale, offset = scale[:, None], offset[:, None]
     zero_point = -offset / scale
     integer = offset_kind != "real"
@@ -37,7 +38,7 @@ def restored(x: Tensor, scale: Tensor, offset: Tensor, bits: int, offset_kind: O
     return fake_quantize(x, scale, zero_point, Grid(bits), integer)
 
 
-def error(x: Tensor, scale: Tensor, offset: Tensor, bits: int, offset_kind: OffsetKind) -> float:
+def error(x: Tensor, scale: Tensor, offset: Tensor, bits: int, offset_kind: Offset) -> float:
     return float((restored(x, scale, offset, bits, offset_kind) - x).square().mean())
 
 
@@ -81,7 +82,7 @@ def test_lsq_plus_takes_least_squares_for_activations() -> None:
 
 @settings(deadline=None)
 @given(values, st.integers(2, 8), st.sampled_from(OFFSETS))
-def test_minmax_clips_nothing(data: list[float], bits: int, offset_kind: OffsetKind) -> None:
+def test_minmax_clips_nothing(data: list[float], bits: int, offset_kind: Offset) -> None:
     x = torch.tensor([data])
     scale, offset = ranges("minmax", x, bits, offset_kind)
     worst = (restored(x, scale, offset, bits, offset_kind) - x).abs().max().item()
@@ -98,9 +99,7 @@ def test_minmax_clips_nothing(data: list[float], bits: int, offset_kind: OffsetK
     st.sampled_from(OFFSETS),
     st.sampled_from(["normal", "relu", "heavy", "shifted"]),
 )
-def test_least_squares_is_near_the_best_of_a_brute_force(
-    seed: int, bits: int, offset_kind: OffsetKind, shape: str
-) -> None:
+def test_least_squares_is_near_the_best_of_a_brute_force(seed: int, bits: int, offset_kind: Offset, shape: str) -> None:
     x = torch.randn(1, 300, generator=torch.Generator().manual_seed(seed))
     x = {"normal": x, "relu": x.relu(), "heavy": x**3, "shifted": x + 5}[shape]
     found = error(x, *ranges("mse", x, bits, offset_kind), bits, offset_kind)
@@ -117,7 +116,7 @@ def test_least_squares_is_near_the_best_of_a_brute_force(
 
 
 @pytest.mark.parametrize("offset_kind", OFFSETS)
-def test_least_squares_beats_minmax_on_every_row_and_repeats_itself(offset_kind: OffsetKind) -> None:
+def test_least_squares_beats_minmax_on_every_row_and_repeats_itself(offset_kind: Offset) -> None:
     x = torch.randn(6, 4000) * torch.logspace(-6, 6, 6)[:, None]
     found = ranges("mse", x, 4, offset_kind)
     again = ranges("mse", x, 4, offset_kind)
@@ -134,9 +133,7 @@ def test_least_squares_beats_minmax_on_every_row_and_repeats_itself(offset_kind:
 @pytest.mark.parametrize("offset_kind", OFFSETS)
 @pytest.mark.parametrize("is_weight", [True, False])
 @pytest.mark.parametrize("bits", [2, 8])
-def test_constants_and_single_values_have_a_range(
-    init: str, offset_kind: OffsetKind, is_weight: bool, bits: int
-) -> None:
+def test_constants_and_single_values_have_a_range(init: str, offset_kind: Offset, is_weight: bool, bits: int) -> None:
     for constant in (0.0, 1.0, -3.0, 1e-20, -1e-6, 1e20, -1e30):
         for number in (1, 7):
             x = torch.full((1, number), constant)
@@ -151,7 +148,7 @@ def test_constants_and_single_values_have_a_range(
 
 @pytest.mark.parametrize("init", INITIALISERS)
 @pytest.mark.parametrize("offset_kind", OFFSETS)
-def test_a_dead_channel_takes_the_median_scale(init: str, offset_kind: OffsetKind) -> None:
+def test_a_dead_channel_takes_the_median_scale(init: str, offset_kind: Offset) -> None:
     x = torch.randn(4, 50) * torch.tensor([1.0, 0.0, 10.0, 100.0])[:, None]
     scale, offset = ranges(init, x, 4, offset_kind, is_weight=True)
     assert scale[1] == scale[[0, 2, 3]].median()

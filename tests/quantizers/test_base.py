@@ -12,23 +12,32 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from qrecipe.errors import CalibrationError, RecipeError
-from qrecipe.quantizers import INITIALISERS, QUANTIZERS, FakeQuantizer, build
-from qrecipe.quantizers.calibration.ranges import OffsetKind
+from qrecipe.quantizers import INITIALISERS, QUANTIZERS, QuantizedOperand, Quantizer, build, quantizer_class
+from qrecipe.quantizers.affine import AffineQuantizer
 from qrecipe.recipe.definition import QuantizerSpec
+from qrecipe.recipe.names import Offset
 
 
 def activation(
-    quantizer: str = "lsq+", bits: int = 4, offset: OffsetKind = "integer", heads: int = 0, init: str | None = None
-) -> FakeQuantizer:
+    quantizer: str = "lsq+", bits: int = 4, offset: Offset = "integer", heads: int = 0, init: str | None = None
+) -> AffineQuantizer:
     spec = QuantizerSpec(bits, quantizer, "head" if heads else "tensor", offset, init)
-    return build(spec, "decoder.attention:query", 1 if heads else None, max(heads, 1), is_weight=False, batched=True)
+    axis, shape = (1, (None, heads, None, None)) if heads else (None, (None, None, None))
+    return affine(spec, QuantizedOperand("decoder.attention:query", shape, axis, max(heads, 1), False, batched=True))
 
 
-def weight(quantizer: str = "lsq", bits: int = 4, channels: int = 6) -> FakeQuantizer:
-    return build(QuantizerSpec(bits, quantizer, "channel"), "fc1:weight", 0, channels, is_weight=True, batched=False)
+def weight(quantizer: str = "lsq", bits: int = 4, channels: int = 6) -> AffineQuantizer:
+    operand = QuantizedOperand("fc1:weight", (channels, 3, 5, 5), 0, channels, is_weight=True, batched=False)
+    return affine(QuantizerSpec(bits, quantizer, "channel"), operand)
 
 
-def calibrate(quantizer: FakeQuantizer, *batches: Tensor) -> FakeQuantizer:
+def affine(spec: QuantizerSpec, operand: QuantizedOperand) -> AffineQuantizer:
+    quantizer = build(spec, operand)
+    assert isinstance(quantizer, AffineQuantizer)
+    return quantizer
+
+
+def calibrate(quantizer: AffineQuantizer, *batches: Tensor) -> AffineQuantizer:
     quantizer.set_mode("observe")
     for batch in batches:
         assert quantizer(batch) is batch
@@ -40,20 +49,21 @@ def calibrate(quantizer: FakeQuantizer, *batches: Tensor) -> FakeQuantizer:
 def test_every_row_of_the_table_builds_and_runs() -> None:
     x = torch.randn(2, 3, 40)
     assert QUANTIZERS
-    for name, kind in QUANTIZERS.items():
-        assert kind.weight in INITIALISERS
-        assert kind.activation in INITIALISERS
+    for name, row in QUANTIZERS.items():
+        assert issubclass(quantizer_class(name), Quantizer)
+        assert quantizer_class(name).__final__  # type: ignore[attr-defined]
         for offset in ("none", "integer", "real"):
             quantizer = calibrate(activation(name, 8, offset), x)  # type: ignore[arg-type]
+            assert quantizer.own_initialiser() in INITIALISERS
             assert (quantizer(x) - x).abs().mean() < 0.1
-            assert quantizer.scale.requires_grad == kind.learned
-            if quantizer.offset is not None:
-                assert quantizer.offset.requires_grad == kind.learned
+            learned = [parameter for parameter in quantizer.parameters() if parameter.requires_grad]
+            assert learned == [parameter for step in quantizer.steps() for parameter in step.parameters]
+            assert len(learned) == (0 if not row.trained else 1 if offset == "none" else 2)
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("offset", ["none", "integer", "real"])
-def test_no_more_values_than_the_grid_has(bits: int, offset: OffsetKind) -> None:
+def test_no_more_values_than_the_grid_has(bits: int, offset: Offset) -> None:
     x = torch.randn(4, 5000)
     quantizer = calibrate(activation("lsq+", bits, offset), x)
     assert quantizer(x).unique().numel() <= 2**bits
@@ -63,6 +73,13 @@ def test_no_more_values_than_the_grid_has(bits: int, offset: OffsetKind) -> None
     assert integers.max() <= quantizer.grid.hi
     scale, zero_point = quantizer.scale_and_zero_point()
     torch.testing.assert_close(scale * (integers - zero_point), quantizer(x))
+    encoding = quantizer.encoding()
+    assert torch.equal(encoding.restore(integers), quantizer(x))
+    assert encoding.integer == (offset != "real")
+    assert encoding.zero_point.dtype == (torch.float32 if offset == "real" else torch.int32)
+    assert (encoding.grid, encoding.axis, encoding.scale.requires_grad) == (quantizer.grid, None, False)
+    if quantizer.offset is not None:  # a whole zero point rounds it, by less than a level
+        assert (encoding.offset - quantizer.offset).abs() <= (0.51 if encoding.integer else 1e-5) * scale
 
 
 def test_off_and_observe_are_the_identity() -> None:
@@ -109,7 +126,7 @@ def test_count_with_folded_batch_and_without_one() -> None:
     quantizer.sample_count = 2  # (batch * heads, tokens, channels)
     assert calibrate(quantizer, torch.randn(16, 10, 6)).count.item() == 8 * 60
     spec = QuantizerSpec(4, "lsq+", "tensor", "integer")
-    unbatched = build(spec, "queries", None, 1, is_weight=False, batched=False)
+    unbatched = affine(spec, QuantizedOperand("queries", (100, 64), None, 1, is_weight=False, batched=False))
     unbatched.sample_count = 2
     assert calibrate(unbatched, torch.randn(100, 64)).count.item() == 6400
 
@@ -120,7 +137,7 @@ def test_count_of_weights_is_per_channel() -> None:
 
 @given(st.integers(0, 1000), st.sampled_from(["none", "integer", "real"]))
 @settings(max_examples=30, deadline=None)
-def test_gradients_of_scale_and_offset_are_lsqs(seed: int, offset: OffsetKind) -> None:
+def test_gradients_of_scale_and_offset_are_lsqs(seed: int, offset: Offset) -> None:
     draw = torch.Generator().manual_seed(seed)
     batches = torch.randn(2, 5, 7, generator=draw) + 0.3
     quantizer = calibrate(activation("lsq+", 3, offset, init="minmax"), batches)
@@ -165,6 +182,7 @@ def test_heads_do_not_mix() -> None:
     x = torch.randn(2, 4, 9, 8) * torch.tensor([0.1, 1.0, 10.0, 100.0]).view(1, 4, 1, 1)
     together = calibrate(activation(heads=4), x)
     result = together(x)
+    assert torch.equal(together.encoding().restore(together.integers(x)), result)
     for head in range(4):
         alone = calibrate(activation(heads=1), x[:, head : head + 1])
         torch.testing.assert_close(alone(x[:, head : head + 1]), result[:, head : head + 1])
@@ -174,7 +192,7 @@ def test_heads_do_not_mix() -> None:
 
 @pytest.mark.parametrize("offset", ["none", "integer", "real"])
 @pytest.mark.parametrize("step", [-1.0, 1e3, -1e3, 1e20, 1.0])
-def test_scales_stay_positive_after_bad_steps(offset: OffsetKind, step: float) -> None:
+def test_scales_stay_positive_after_bad_steps(offset: Offset, step: float) -> None:
     x = torch.randn(2, 50)
     quantizer = calibrate(activation("lsq+", 4, offset), x)
     with torch.no_grad():

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qrecipe.quantizers.affine import SMALLEST_SCALE, affine, affine_plain
-from qrecipe.quantizers.scale_gradient import lsq_factor, scale_gradient
+from qrecipe.quantizers.kernels.affine import SMALLEST_SCALE, affine, affine_plain
+from qrecipe.quantizers.kernels.scale_gradient import lsq_factor, scale_gradient
 
 numbers = st.floats(-5, 5, width=32)
 pairs = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=8)

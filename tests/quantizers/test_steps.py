@@ -1,4 +1,4 @@
-"""Steps of scales and offsets are shares of the scale."""
+"""How quantizers' parameters step: scales by shares of themselves, zero points by shares of a level, others plainly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from qrecipe.train.relative import make_relative
+from qrecipe.quantizers import PlainStep, RelativeStep, step_in_coordinates
 
 
 def adam(value: float, gradients: list[float], lr: float, unit: float | None) -> float:
@@ -26,7 +26,7 @@ def test_updates_equal_a_written_out_adam() -> None:
     scale = nn.Parameter(torch.tensor([0.001, 3.0], dtype=torch.float64))
     other = nn.Parameter(torch.tensor([0.5], dtype=torch.float64))
     optimizer = torch.optim.AdamW([scale, other], lr=0.1, weight_decay=0.0)
-    make_relative(optimizer, [("a.scale", scale)])
+    step_in_coordinates(optimizer, [RelativeStep(scale), PlainStep(other)])
     gradients = [2.0, -1.0, 0.5, 4.0]
     for gradient in gradients:
         scale.grad = torch.full((2,), gradient, dtype=torch.float64)
@@ -41,7 +41,7 @@ def test_an_offset_moves_with_its_scale_and_by_shares_of_a_level() -> None:
     """Against Adam on log scale and zero point themselves, one step: the first step of Adam is lr times the sign."""
     scale, offset = nn.Parameter(torch.tensor([0.01])), nn.Parameter(torch.tensor([0.07]))
     optimizer = torch.optim.AdamW([scale, offset], lr=0.1, weight_decay=0.0)
-    make_relative(optimizer, [("a.scale", scale), ("a.offset", offset)])
+    step_in_coordinates(optimizer, [RelativeStep(scale, offset)])
     # d/d(scale) at a fixed offset / scale of 7 is 1 - 7 * 0.5 < 0, though d/d(scale) at a fixed offset is positive.
     scale.grad, offset.grad = torch.tensor([1.0]), torch.tensor([-0.5])
     optimizer.step()
@@ -61,7 +61,7 @@ def test_the_turned_gradient_is_the_derivative_at_a_fixed_zero_point() -> None:
     moved = scale.detach().clone().requires_grad_()
     loss(moved, level * moved).backward()
     optimizer = torch.optim.SGD([scale, offset], lr=0.0)
-    make_relative(optimizer, [("a.scale", scale), ("a.offset", offset)])
+    step_in_coordinates(optimizer, [RelativeStep(scale, offset)])
     optimizer.step()
     assert scale.grad is not None
     assert moved.grad is not None
@@ -71,7 +71,7 @@ def test_the_turned_gradient_is_the_derivative_at_a_fixed_zero_point() -> None:
 def test_scales_stay_positive_whatever_the_gradient() -> None:
     scale = nn.Parameter(torch.tensor([1e-6, 1.0]))
     optimizer = torch.optim.AdamW([scale], lr=0.05, weight_decay=0.0)
-    make_relative(optimizer, [("a.scale", scale)])
+    step_in_coordinates(optimizer, [RelativeStep(scale)])
     for _ in range(200):
         scale.grad = torch.tensor([1e6, 1e-6])
         optimizer.step()
@@ -81,5 +81,5 @@ def test_scales_stay_positive_whatever_the_gradient() -> None:
 def test_nothing_to_do_is_no_hook() -> None:
     other = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.AdamW([other], lr=0.1)
-    make_relative(optimizer, [])
+    step_in_coordinates(optimizer, [])
     assert not optimizer._optimizer_step_pre_hooks

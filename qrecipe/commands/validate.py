@@ -1,0 +1,74 @@
+"""``qrecipe validate``: everything that is wrong with a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import QRecipeError
+from ..recipe.definition import Recipe
+from ..recipe.given import read_recipe
+from ..recipe.problems import as_data, located, problems_of
+
+if TYPE_CHECKING:  # a recipe alone is validated without torch
+    from ..experiment.events import Listener
+    from ..plan import Plan
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is wrong with a recipe. file: what was validated. plan: the student's, where it was bound and fits."""
+
+    file: str
+    problems: tuple[QRecipeError, ...] = ()
+    plan: Plan | None = None
+
+    @property
+    def valid(self) -> bool:
+        return not self.problems
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return () if self.plan is None else self.plan.warnings
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.file,
+            "valid": self.valid,
+            "problems": [as_data(problem, self.file) for problem in self.problems],
+            "warnings": list(self.warnings),
+        }
+
+
+def validate(
+    recipe: Recipe | Path | str,
+    *,
+    bind: bool = False,
+    overrides: Sequence[str] = (),
+    random_weights: bool = False,
+    listener: Listener | None = None,
+) -> Validation:
+    """Everything that is wrong with a recipe, at once; nothing is raised.
+
+    Args:
+        recipe: a file, or what ``load_recipe`` gives.
+        bind: build and capture the model too, and hold the recipe to it, as ``qrecipe.bind`` does.
+        overrides: such as ``train.epochs=1``. random_weights: leave the recipe's weights out.
+    """
+    file = recipe.name if isinstance(recipe, Recipe) else str(recipe)
+    try:
+        read = read_recipe(recipe, overrides, random_weights)
+    except QRecipeError as error:
+        return Validation(file, problems_of(error))
+    if not bind:
+        return Validation(file)
+    from ..experiment.events import nobody
+    from .bind import bind as bound
+
+    try:
+        plan = bound(read, listener=listener or nobody)
+    except QRecipeError as error:
+        return Validation(file, tuple(located(problem, read) for problem in problems_of(error)))
+    return Validation(file, plan=plan)
