@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "run",
     },
     "evaluate": {"detection", "data"},
-    "train": {"recipe", "quantizers", "detection", "distill", "data", "models", "plan", "run", "student"},
+    "train": {"recipe", "quantizers", "detection", "distill", "data", "plan", "run", "student"},
     "experiment": {"recipe", "detection", "data", "models", "plan", "run", "student", "evaluate", "train"},
     "report": {"data", "plan", "run", "evaluate", "train", "experiment"},
     "commands": {"recipe", "data", "models", "plan", "run", "student", "evaluate", "train", "report", "experiment"},
