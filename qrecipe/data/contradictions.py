@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..recipe.consistency import MULTISCALE
 from ..recipe.definition import InputSpec, KeyPath, TransformSpec
 from .coco import CocoIndex
-from .transforms import shortest_longest
+from .transforms import fitted_size
 
 Finding = tuple[KeyPath, str, str]
 """The key to point at, what is wrong, and the remedy."""
@@ -17,8 +17,8 @@ INPUT: KeyPath = ("model", "input")
 
 def input_findings(inputs: InputSpec) -> Iterator[Finding]:
     """Whether the size of inputs is settled."""
-    if inputs.size is None and inputs.shortest is None:
-        yield INPUT, "the input has neither size nor shortest", "give one of the two"
+    if inputs.size is None and inputs.shortest is None and inputs.within is None:
+        yield INPUT, "the input has neither size nor shortest nor within", "give one of the three"
 
 
 def transform_findings(spec: TransformSpec, inputs: InputSpec) -> Iterator[Finding]:
@@ -41,17 +41,17 @@ def batch_findings(
         transforms: training's, whose order is random; without them batches are made in the order of the index.
         batches: only so many of them.
     """
-    if inputs.mask or inputs.size is not None or inputs.shortest is None or batch_size == 1 or len(index) < 2:
+    if inputs.mask or any(input_findings(inputs)) or batch_size == 1 or len(index) < 2:
         return
     what = "images of one batch differ in size and the model takes no mask"
     remedy = "give the input a fixed size, or mask: true where the model reads a pixel mask, or train.batch_size: 1"
-    if transforms is not None:
+    if transforms is not None and inputs.size is None:
         for key, drawn in (("multiscale", len(set(transforms.multiscale)) > 1), ("crop", transforms.crop)):
             if drawn:
                 drawing = f"{key} draws a size for each image: {what}"
                 yield ("data", "transforms", key), drawing, f"leave it out; or {remedy}"
                 return
-    sizes = [shortest_longest(one.height, one.width, inputs.shortest, inputs.longest) for one in index.images]
+    sizes = [fitted_size(one.height, one.width, inputs) for one in index.images]
     step = len(sizes) if transforms is not None else batch_size
     for start in range(0, len(sizes), step)[:batches]:
         other = _differing(sizes[start : start + step])

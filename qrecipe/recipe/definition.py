@@ -55,6 +55,8 @@ class InputSpec:
 
     size: (height, width) in pixels, every image resized to exactly that; or None with shortest/longest.
     shortest, longest: DETR's resize: the shorter side to ``shortest``, unless the longer would pass ``longest``.
+    within: (height, width) that an image is made as large as possible for, its aspect kept.
+    multiple: of how many pixels both sides are, cut down after such a resize that keeps the aspect.
     mean, std: per RGB channel, of values in 0..1. mask: whether a ``pixel_mask`` is given and batches are padded.
     grey_range: values of grey of more than 8 bits that become black and white; None is all of 16 bits.
     """
@@ -62,6 +64,8 @@ class InputSpec:
     size: tuple[int, int] | None = None
     shortest: int | None = None
     longest: int | None = None
+    within: tuple[int, int] | None = None
+    multiple: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     mask: bool | None = None
