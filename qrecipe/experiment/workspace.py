@@ -33,6 +33,7 @@ class Workspace:
     splits: Sequence[str]
     listener: Listener = nobody
     placeholder: bool = False
+    _made_up: bool = dataclasses.field(default=False, init=False)
 
     @cached_property
     def data(self) -> dict[str, CocoIndex]:
@@ -69,6 +70,7 @@ class Workspace:
             text = f"planned as if it had {count} categories; only the class heads depend on their number"
             self.listener(Noted("data", f"not read: {reason}"))
             self.listener(Noted("data", text))
+            self._made_up = True
             return [(number, f"category {number}") for number in range(count)]
         return [(category.id, category.name) for category in index.categories]
 
@@ -93,10 +95,13 @@ class Workspace:
         def located(path: KeyPath, what: str, remedy: str | None = None) -> QRecipeError:
             return self.recipe.error((part, *path), what, remedy)
 
+        categories = self.categories
+        if self._made_up and spec.labels == "auto":  # names that were made up say nothing
+            spec = dataclasses.replace(spec, labels="contiguous")
         with torch.random.fork_rng(devices=[]):
             # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
             torch.manual_seed(self.recipe.seed)
-            built = build_model(spec, self.categories, self.recipe.train.loss, error=located)
+            built = build_model(spec, categories, self.recipe.train.loss, error=located)
         notes = (*built.messages, *built.family.notes)
         self.listener(ModelBuilt(part, type(built.model).__name__, notes))
         return built

@@ -112,9 +112,10 @@ def _check_input(data: Any) -> Iterator[Finding]:
     for path, model in _models(data):
         spec = _mapping(model, "input")
         place = (*path, "input")
-        if _given(spec, "size"):
-            for key in _given(spec, "shortest", "longest"):
-                yield (*place, key), f"size and {key} exclude each other", "keep one, or set the other to null"
+        excluded = {"size": ("shortest", "longest", "within", "multiple"), "within": ("shortest", "longest")}
+        for one, others in excluded.items():
+            for key in _given(spec, *others) if _given(spec, one) else ():
+                yield (*place, key), f"{one} and {key} exclude each other", "keep one, or set the other to null"
         shortest, longest = spec.get("shortest"), spec.get("longest")
         if isinstance(shortest, int) and isinstance(longest, int) and longest < shortest:
             yield (
