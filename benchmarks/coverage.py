@@ -30,9 +30,8 @@ from torch.utils import _pytree as pytree
 
 from qrecipe.data.batch import Batch
 from qrecipe.errors import QRecipeError
-from qrecipe.models.families import Family
+from qrecipe.models.families import Family, prompted
 from qrecipe.models.loading.build import Built, build_model
-from qrecipe.models.loading.prompt import PROMPTED
 from qrecipe.plan import Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
@@ -394,7 +393,7 @@ def one(path: Path) -> Row:
 def build(recipe: Recipe, classes: int = CLASSES) -> Built:
     """A recipe's model with random weights; of one that reads a prompt, any word for each class."""
     spec = recipe.model
-    if spec.architecture in PROMPTED:
+    if spec.architecture in prompted():
         words = [token for number in range(classes) for token in (2000 + number, 1012)]
         spec = replace(spec, config={**spec.config, "prompt_ids": [101, *words, 102]})
     torch.manual_seed(0)

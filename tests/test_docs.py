@@ -7,12 +7,16 @@ import contextlib
 import io
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+import qrecipe
 from qrecipe.cli import main, parser
+from qrecipe.experiment.events import Event
+from qrecipe.experiment.phases import PHASES
 from qrecipe.quantizers import INITIALISERS, QUANTIZERS, QuantizedOperand, build
 from qrecipe.recipe import QuantizerSpec, default_offset, load_recipe
 from qrecipe.recipe.key_tables import reference
@@ -142,6 +146,19 @@ def test_the_tables_of_the_recipe_document_are_those_of_the_code() -> None:
         (init,) = {quantizer.own_initialiser() for quantizer in made}
         state = "trained" if row.trained else "as calibrated"
         assert f"| `{name}` | {made[0].title} | {state} | {zero} | `{init}` |" in text
+
+
+def test_the_tables_of_the_python_document_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    events, phases = text.partition("## Events")[2].split("## Phases")
+    kinds = {kind.__name__: [field.name for field in fields(kind)] for kind in get_args(Event)}
+    rows = dict(re.findall(r"^\| `([A-Z]\w+)` \| (.*) \|$", events, re.MULTILINE))
+    assert list(rows) == list(kinds)
+    for name, names in kinds.items():
+        assert [word for word in re.findall(r"`(\w+)`", rows[name]) if word in names] == names
+    assert re.findall(r"^\| `(\w+)` \|", phases, re.MULTILINE) == [phase.name for phase in PHASES]
+    functions = re.findall(r"^\| `(\w+)\(", text, re.MULTILINE)
+    assert set(functions) == {name for name, home in qrecipe._HOMES.items() if home == f"commands.{name}"}
 
 
 def test_links_of_documents_lead_somewhere() -> None:

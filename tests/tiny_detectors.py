@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+from qrecipe.models.demo import DemoDetector
 
 RESNET = {
     "model_type": "resnet",
@@ -309,6 +313,30 @@ def tiny_grounding_dino(**changes: object) -> nn.Module:
 
     torch.manual_seed(0)
     return GroundingDinoForObjectDetection(GroundingDinoConfig(**{**GROUNDING_DINO, "prompt_ids": PROMPT, **changes}))
+
+
+def tiny_demo(labels: int = 3, **changes: object) -> nn.Module:
+    torch.manual_seed(0)
+    return DemoDetector(labels, **{"width": 8, "queries": 4, "heads": 2, **changes})
+
+
+TINY: dict[str, Callable[..., nn.Module]] = {
+    "detr": tiny_detr,
+    "conditional_detr": tiny_conditional_detr,
+    "dab-detr": tiny_dab_detr,
+    "table-transformer": tiny_table_transformer,
+    "deformable_detr": tiny_deformable_detr,
+    "yolos": tiny_yolos,
+    "rt_detr": tiny_rt_detr,
+    "rt_detr_v2": tiny_rt_detr_v2,
+    "d_fine": tiny_d_fine,
+    "deimv2": tiny_deimv2,
+    "lw_detr": tiny_lw_detr,
+    "rf_detr": tiny_rf_detr,
+    "grounding-dino": tiny_grounding_dino,
+    "demo": tiny_demo,
+}
+"""A detector for every row of the table of families but the generic one; tests of all families run over it."""
 
 
 def some_labels(counts: tuple[int, ...], classes: int = 3, seed: int = 1) -> list[dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from qrecipe.capture import capture
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.passes import PassReport, run_passes
-from qrecipe.plan import Plan, build_plan
+from qrecipe.plan import Plan, WhichModel, build_plan, check
 from qrecipe.recipe import Recipe
+from qrecipe.structure import Structure, analyse, mark
 
 
 def call(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
@@ -34,10 +36,30 @@ def running(captured: Captured) -> GraphModel:
     return GraphModel(copied.root, copied.programs)
 
 
+def plan_of(
+    captured: Captured,
+    recipe: Recipe,
+    size: tuple[int, int] = (16, 24),
+    roles: Mapping[str, str] | None = None,
+    notes: tuple[str, ...] = (),
+    part: WhichModel = "model",
+) -> Plan:
+    """Checked, analysed and planned, as ``make_plan`` does it with a source."""
+    check(captured, recipe, roles or {}, part)
+    return build_plan(analyse(captured, roles), recipe, size, notes=notes, part=part)
+
+
+def marked(captured: Captured, roles: Mapping[str, str] | None = None) -> tuple[Captured, Structure]:
+    """A copy that passes may edit, and the structure that is marked on it."""
+    copied, structure = captured.copy(), analyse(captured, roles)
+    mark(copied, structure)
+    return copied, structure
+
+
 def rewritten(captured: Captured, recipe: Recipe) -> tuple[GraphModel, Plan, dict[str, PassReport]]:
     """Planned and through every pass; the quantizers are off."""
-    copied = captured.copy()
-    plan = build_plan(copied, recipe, (16, 24), recipe.model.roles)
+    copied, structure = marked(captured, recipe.model.roles)
+    plan = build_plan(structure, recipe, (16, 24))
     reports = {report.name: report for report in run_passes(copied, plan)}
     model = GraphModel(copied.root, copied.programs)
     model.edited = copied  # type: ignore[assignment]

@@ -8,13 +8,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..user_line import Line
 from .diagnosis import FailureKind, Finding, diagnose
-from .export import Call, Way, export
+from .export import Way, export
+from .refusal import refuse
 from .value_reads import Watch
+from .wrapper import Call
 
 WAYS: tuple[Way, ...] = ("non-strict", "strict")
-SURE: frozenset[FailureKind] = frozenset({"operator"})
+SURE: frozenset[FailureKind] = frozenset({"operator", "autocast", "transform"})
 """Kinds of failure at which Dynamo cannot but fail as well."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """One that succeeded. left_off: the line that switched gradients off for good, where the model does so."""
+
+    program: torch.export.ExportedProgram
+    left_off: Line | None
 
 
 @dataclass(frozen=True)
@@ -23,14 +34,14 @@ class Attempt:
 
     training: bool
     way: Way
-    error: Exception | None
+    error: BaseException | None
     finding: Finding
 
 
 def attempt(
     root: nn.Module, again: Callable[[], nn.Module], call: Call, example: Mapping[str, Tensor]
-) -> tuple[torch.export.ExportedProgram | None, list[Attempt]]:
-    """The program, or None, and the attempts that failed.
+) -> tuple[Export | None, list[Attempt]]:
+    """The export, or None, and the attempts that failed.
 
     Args:
         root: a copy of the model, in the mode to capture. again: makes another one: a failed export leaves traces
@@ -43,7 +54,11 @@ def attempt(
             continue
         watch = Watch(again() if failed else root)
         try:
-            return export(call, example, way, watch), failed
-        except Exception as error:  # whatever the model's own code raises
+            program = export(call, example, way, watch)
+            refuse(program.graph_module, watch.root)
+            return Export(program, watch.left_off), failed
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the model's own code raises, SystemExit too
             failed.append(Attempt(root.training, way, error, diagnose(error, watch)))
     return None, failed

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import CaptureError
 from ..graph.captured import Captured
+from ..graph.module_copy import module_copy
 from ..graph.program import MODES, GraphMode, Program
 from ..vocabulary import ADDED
-from .attempt import Attempt, attempt
+from .attempt import Attempt, Export, attempt
 from .cleaning.clean import clean
-from .export import Call
-from .failure import CaptureFailure, evaluation_only, tried_lines
+from .failure import CaptureFailure, evaluation_only, gradients_left_off, tried_lines
+from .wrapper import Call
 
-Exports = dict[GraphMode, torch.export.ExportedProgram]
+Exports = dict[GraphMode, Export]
 
 
 def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Captured:
@@ -45,10 +44,10 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
             remedy="rename them in the model",
         )
     exports, warnings = _exported(model, call, example)
-    root = copy.deepcopy(model)
+    root = module_copy(model)
     programs: dict[GraphMode, Program] = {}
     for mode in MODES:
-        module = exports.get(mode, exports["eval"]).module()
+        module = exports.get(mode, exports["eval"]).program.module()
         codegen: Any = module.graph._codegen
         spec = codegen.pytree_info.out_spec
         for node, name in zip(
@@ -64,13 +63,13 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
 
 def _exported(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> tuple[Exports, tuple[str, ...]]:
     """The exported programs of both modes, or of the evaluation mode alone, with a warning."""
-    root = copy.deepcopy(model)
+    root = module_copy(model)
     exports: Exports = {}
     failed: list[Attempt] = []
     for mode in MODES:
 
         def again(training: bool = mode == "train") -> nn.Module:
-            return copy.deepcopy(model).train(training)
+            return module_copy(model).train(training)
 
         first = again() if failed else root.train(mode == "train")
         exported, others = attempt(first, again, call, example)
@@ -80,6 +79,6 @@ def _exported(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> tu
         elif mode == "eval":
             told = others if "train" in exports else failed
             raise CaptureFailure(type(model).__name__, told[0].finding, tried_lines(told)) from told[0].error
-    if "train" not in exports:
-        return exports, (evaluation_only(type(model).__name__, failed[0].finding),)
-    return exports, ()
+    name = type(model).__name__
+    warnings = [] if "train" in exports else [evaluation_only(name, failed[0].finding)]
+    return exports, (*warnings, *gradients_left_off(name, {mode: one.left_off for mode, one in exports.items()}))

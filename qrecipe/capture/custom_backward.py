@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .user_line import Line, deepest_line, steps_from
+from ..user_line import Line, deepest_line, steps_from
 
 _OWN = ("forward", "setup_context")
 

@@ -6,10 +6,23 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from .user_line import Line, deepest_line, steps_of
+from ..user_line import Line, deepest_line, steps_of
 from .value_reads import Watch
 
-FailureKind = Literal["branch", "item", "tolist", "varying", "numpy", "function", "operator", "size", "other"]
+FailureKind = Literal[
+    "branch",
+    "item",
+    "tolist",
+    "varying",
+    "numpy",
+    "function",
+    "operator",
+    "size",
+    "autocast",
+    "subgraph",
+    "transform",
+    "other",
+]
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 _OPERATOR = re.compile(
@@ -27,10 +40,22 @@ class Finding:
     frozen: tuple[str, ...] = ()
 
 
-def diagnose(error: Exception, watch: Watch) -> Finding:
+class Refused(Exception):  # noqa: N818 - raised in a model's forward, and told as a finding
+    """What a capture must not leave in a graph. line: of the model's code, where it is known."""
+
+    def __init__(self, kind: FailureKind, line: Line | None) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.line = line
+
+
+def diagnose(error: BaseException, watch: Watch) -> Finding:
     """What an export failed at, and where, by its error and what was seen until then."""
     root = watch.root
     chain = _chain(error)
+    refused = next((one for one in chain if isinstance(one, Refused)), None)
+    if refused is not None:
+        return Finding(refused.kind, refused.line)
     text = "\n".join(f"{type(one).__name__}: {one}" for one in chain)
     steps = [step for one in chain for step in steps_of(one.__traceback__)]
     line = deepest_line(steps_of(error.__traceback__), root)
@@ -39,6 +64,8 @@ def diagnose(error: Exception, watch: Watch) -> Finding:
         return Finding("operator", line)
     if "numpy" in text or (kind == "numpy" and read == line):
         return Finding("numpy", line or read)
+    if any("torch/_higher_order_ops/" in _slashed(frame.f_code.co_filename) for frame, _ in steps):
+        return Finding("subgraph", line)
     if any(frame.f_code.co_name == "apply" and _is_autograd(frame.f_code.co_filename) for frame, _ in steps):
         return Finding("function", line)
     if "ConstraintViolation" in text or "Constraints violated" in text:
@@ -57,7 +84,11 @@ def _kind(name: str) -> FailureKind:
 
 
 def _is_autograd(file: str) -> bool:
-    return file.replace("\\", "/").endswith("torch/autograd/function.py")
+    return _slashed(file).endswith("torch/autograd/function.py")
+
+
+def _slashed(file: str) -> str:
+    return file.replace("\\", "/")
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -6,33 +6,19 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..graph.inputs import dynamic_dims
-from .cleaning.clean import WRAPPER
 from .shims import symbolic_sizes
+from .switches import followed_switches
 from .value_reads import Watch
-
-Call = Callable[[nn.Module, dict[str, Tensor]], tuple[Any, dict[str, Tensor]]]
-"""Calls a detector: ``(outputs as the model gives them, extra training outputs)``."""
+from .wrapper import Call, Wrapper
 
 Way = Literal["non-strict", "strict"]
-
-
-class _Wrapper(nn.Module):
-    """The model as one function of a dict. Dynamo follows it too, so that it does nothing else."""
-
-    def __init__(self, model: nn.Module, call: Call) -> None:
-        super().__init__()
-        self.add_module(WRAPPER, model)
-        self._call = call
-
-    def forward(self, inputs: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
-        return self._call(self.get_submodule(WRAPPER), inputs)
 
 
 def export(call: Call, example: Mapping[str, Tensor], way: Way, watch: Watch) -> torch.export.ExportedProgram:
@@ -46,14 +32,16 @@ def export(call: Call, example: Mapping[str, Tensor], way: Way, watch: Watch) ->
 
     def watched(model: nn.Module, given: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         watch.follow(given)
-        return call(model, given)
+        result = call(model, given)
+        watch.note_end()
+        return result
 
     with _quiet():
         if way == "strict":  # Dynamo reads the code instead of running it: no stand-ins, and nothing to watch
-            return torch.export.export(_Wrapper(watch.root, call), (inputs,), dynamic_shapes=(dims,), strict=True)
+            return torch.export.export(Wrapper(watch.root, call), (inputs,), dynamic_shapes=(dims,), strict=True)
         # The stand-ins come first: what they keep symbolic is not seen by the watch.
-        with watch, symbolic_sizes(watch.root):
-            wrapper = _Wrapper(watch.root, watched)
+        with watch, symbolic_sizes(watch.root), followed_switches(watch.root):
+            wrapper = Wrapper(watch.root, watched)
             return torch.export.export(wrapper, (inputs,), dynamic_shapes=(dims,), strict=False)
 
 

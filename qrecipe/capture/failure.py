@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from ..errors import CaptureError
+from ..graph.program import GraphMode
+from ..user_line import Line
 from .attempt import Attempt
-from .diagnosis import FailureKind, Finding
+from .diagnosis import FailureKind, Finding, Refused
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,30 @@ ADVICE: dict[FailureKind, Advice] = {
             "sizes that a setting fixes can come from __init__",
         ),
     ),
+    "autocast": Advice(
+        "mixed precision that is switched on",
+        "a graph computes in the type of its tensors: without the region its numbers would be others",
+        (
+            "remove the region or the decorator, or switch it off: torch.autocast(device_type, enabled=False)",
+            "where a part needs another type, write that there: x.to(torch.float32)",
+        ),
+    ),
+    "subgraph": Advice(
+        "a part that torch keeps as a graph of its own",
+        "torch.cond, while_loop, scan and the like hold graphs inside the graph, in which nothing could be quantized",
+        (
+            "compute both sides and choose: torch.where(condition, one, other)",
+            "a Python loop with a fixed number of steps in place of while_loop, scan and map",
+        ),
+    ),
+    "transform": Advice(
+        "a function mapped or differentiated by torch.func",
+        "vmap, grad and the like run a function in a way of their own, which a graph does not repeat",
+        (
+            "write it for the whole batch: matmul and broadcasting in place of torch.vmap",
+            "write out a derivative that the forward needs",
+        ),
+    ),
     "other": Advice(
         "torch.export does not get through",
         "its own reason stands below",
@@ -117,6 +143,8 @@ class CaptureFailure(CaptureError):  # noqa: N818 - the screen, which every othe
 
 def brief(error: BaseException) -> str:
     """An error's type and first line."""
+    if isinstance(error, Refused):
+        return "stopped, as a graph cannot keep it"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     for noise in _NOISE:
         first = first.partition(noise)[0]
@@ -160,3 +188,19 @@ def evaluation_only(model: str, finding: Finding) -> str:
         "used in training too. What it does only while training is lost: auxiliary outputs, and dropout except that "
         "of nn.Dropout parts"
     )
+
+
+_MODES: dict[GraphMode, str] = {"train": "training", "eval": "evaluation"}
+
+
+def gradients_left_off(model: str, lines: Mapping[GraphMode, Line | None]) -> list[str]:
+    """The warning where a forward switches gradients off and not on again, by the line of each mode."""
+    places: dict[str, list[str]] = {}
+    for mode, line in lines.items():
+        if line is not None:
+            places.setdefault(line.place, []).append(_MODES[mode])
+    return [
+        f"{model} leaves gradients switched off in {' and '.join(modes)}, at {place}: every forward of a student "
+        "starts with them on; put what needs none into a block: with torch.no_grad()"
+        for place, modes in places.items()
+    ]

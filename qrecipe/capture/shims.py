@@ -23,6 +23,8 @@ dynamo: Any = importlib.import_module("torch._dynamo.config")
 FAKE_TENSOR_CACHE = False
 """Looking up fake tensors of symbolic shapes takes torch longer than making them anew: benchmarks/capture.py."""
 _MISSING = object()
+_DATA: Any = vars(torch._C.TensorBase)["data"].__get__
+"""``tensor.data``, which torch.export's tracer takes for a constant; a graph has ``detach`` in its place."""
 
 
 class SymbolicSizes(TorchFunctionMode):
@@ -44,6 +46,8 @@ class SymbolicSizes(TorchFunctionMode):
             ends = {**dict(zip(("start", "end", "steps"), args, strict=False)), **options}
             if isinstance(ends.get("steps"), torch.SymInt):
                 return _symbolic_linspace(**ends)
+        if func == _DATA:  # made anew at each access
+            return args[0].detach()
         if func is Tensor.__bool__ and id(args[0]) in self._verdict:
             return self._verdict[id(args[0])][1]
         result = func(*args, **options)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..graph.inputs import like_images
-from .user_line import Line, deepest_line, steps_from
+from ..user_line import Line, deepest_line, steps_from
 
 READS: dict[Any, str] = {
     Tensor.__bool__: "branch",
@@ -37,7 +37,8 @@ READS: dict[Any, str] = {
 
 
 class Watch(TorchFunctionMode):
-    """Remembers the last such call, and the first line at which each dynamic size was a plain number.
+    """Remembers the last such call, the first line at which each dynamic size was a plain number, and where gradients
+    were switched off for good.
 
     Args:
         root: the model, to name its parts.
@@ -48,6 +49,8 @@ class Watch(TorchFunctionMode):
         self.root = root
         self.last_read: tuple[str, Line] | None = None
         self.frozen: dict[str, tuple[str, Line | None]] = {}
+        self.left_off: Line | None = None
+        self._switch: Line | None = None
         self._sizes: dict[str, Any] = {}
 
     def follow(self, inputs: Mapping[str, Tensor]) -> None:
@@ -58,12 +61,18 @@ class Watch(TorchFunctionMode):
                 if isinstance(extent, torch.SymInt):
                     self._sizes.setdefault(size, (name, extent))
 
+    def note_end(self) -> None:
+        """The model's forward is over: whether it leaves gradients switched off, and since which line."""
+        self.left_off = None if torch.is_grad_enabled() else self._switch
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kind = READS.get(func)
         if kind is not None and (func is not Tensor.__getitem__ or _by_mask(args)):
             self._note(kind, self._line())
+        if func is torch._C._set_grad_enabled:
+            self._switch = self._line()
         result = func(*args, **(kwargs or {}))
         for size, (_, extent) in self._sizes.items():
             if size not in self.frozen and extent.node.expr.is_number:

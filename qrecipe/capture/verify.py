@@ -15,11 +15,12 @@ from ..errors import CaptureError
 from ..graph.captured import Captured
 from ..graph.graph_model import GraphModel
 from ..graph.inputs import image_shape
+from ..graph.module_copy import module_copy
 from ..graph.program import MODES, GraphMode
 from .custom_backward import custom_function_line
 from .diagnosis import Finding
-from .export import Call
 from .failure import CaptureFailure
+from .wrapper import Call
 
 ATTEMPTS = 3
 JITTER = 0.05
@@ -61,7 +62,7 @@ def verify(
     """
     copied = captured.copy()
     graph = GraphModel(copied.root, copied.programs)
-    eager = copy.deepcopy(model)
+    eager = module_copy(model)
     found: list[Agreement] = []
     # Where only the evaluation mode could be captured there is nothing to hold the training graph to.
     modes: tuple[GraphMode, ...] = MODES if captured.training else ("eval",)
@@ -137,7 +138,7 @@ def _elsewhere(
     At some weights rounding alone decides: freshly initialised heads give every query the same score, so that a top-k
     picks at will, and gradients grow to 1e17. A graph that computes something else does so at other weights as well.
     """
-    graph, eager = copy.deepcopy(graph), copy.deepcopy(eager)
+    graph, eager = copy.deepcopy(graph), module_copy(eager)
     for seed in range(ATTEMPTS):
         generator = torch.Generator().manual_seed(seed)
         ours = dict(graph.named_parameters())
@@ -168,7 +169,9 @@ def _compare(
     # One after the other, each with its backward pass: the activations of both at once fill a small machine.
     try:
         theirs = _tensors(_seeded(lambda: call(eager, dict(inputs))))
-    except Exception:  # the model itself refuses this size, in whatever way: nothing to compare
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the model itself refuses this size, in whatever way: nothing to compare
         _level(eager, graph)
         return None
     theirs = _gone_back(theirs, gradients)
@@ -219,7 +222,7 @@ def _probe(value: Tensor) -> Tensor:
 
 def _seeded(run: Callable[[], Any]) -> Any:
     """Run with the same dropout each time, and leave the caller's random numbers as they were."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.enable_grad():  # a model may leave gradients switched off
         torch.manual_seed(0)
         return run()
 

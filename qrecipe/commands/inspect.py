@@ -12,7 +12,7 @@ from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
 from ..plan import Anatomy, anatomy
 from ..recipe.definition import Recipe
-from ..student import make_plan, plan_size, real_valued
+from ..student import make_plan, real_valued
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def inspect(
     recipe = real_valued(find_target(target, "real", overrides, random_weights, data=False).recipe)
     workspace = Workspace(recipe, ("train",), listener, placeholder=True)
     source, built = workspace.source, workspace.built
-    captured = source.captured.copy()
-    plan = make_plan(source, recipe, captured, image_size or plan_size(source.input))
+    structure = source.structure(recipe.model.roles)
+    plan = make_plan(source, recipe, image_size)
     return Inspection(
         name=recipe.name,
         model=type(built.model).__name__,
@@ -68,6 +68,6 @@ def inspect(
         input=asdict(source.input),
         classes=source.family.classes,
         scores=source.family.scores,
-        anatomy=anatomy(captured, plan),
+        anatomy=anatomy(source.captured.root, structure, plan),
         notes=(*built.messages, *source.family.notes),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..processes import global_divisor, global_mean
+from ..recipe.distill_table import LOSSES, MATCHERS
 from .alignment import AlignmentMode, QueryAlignment
 from .features import TapLayout, query_features
-from .losses import LOSSES, distill_loss
-from .matching import MATCHERS, Match, all_match, foreground_match, match_queries
+from .losses import distill_loss
+from .matching import Match, all_match, foreground_match, match_queries
 from .widths import check_widths
 
 __all__ = [

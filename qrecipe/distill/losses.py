@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from ..named_code import load
+from ..recipe.distill_table import LOSSES
 from .matching import Match
 
 
@@ -16,12 +16,6 @@ def l2(student: Tensor, teacher: Tensor) -> Tensor:
     zero = square == 0
     # The root of 1 in place of 0 keeps sqrt's infinite slope out of the backward pass; NaN still comes through.
     return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l2": l2,
-}
-"""Name in a recipe to the distance of a pair: (..., width) twice to (...), with finite gradients everywhere."""
 
 
 def distill_loss(student: Tensor, teacher: Tensor, match: Match, loss: str = "l2") -> tuple[Tensor, Tensor]:
@@ -45,5 +39,5 @@ def distill_loss(student: Tensor, teacher: Tensor, match: Match, loss: str = "l2
     chosen = teacher.detach().to(student).gather(1, match.teacher_index[..., None].expand(-1, -1, width))
     # Masked before the distance, not after it: a query that is not kept sends back zero even where it is not finite.
     kept = match.keep[..., None]
-    distance = LOSSES[loss](torch.where(kept, student, 0.0), torch.where(kept, chosen, 0.0))
+    distance = load(LOSSES[loss].code)(torch.where(kept, student, 0.0), torch.where(kept, chosen, 0.0))
     return torch.where(match.keep, distance, 0.0).sum(), match.keep.sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..detection.boxes import cxcywh_to_xyxy, pairwise_giou
+from ..named_code import load
 from ..recipe.definition import MatchSpec
+from ..recipe.distill_table import MATCHERS
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,18 @@ def all_match(student_boxes: Tensor, teacher_boxes: Tensor, giou_weight: float =
 
 def match_queries(spec: MatchSpec, student_boxes: Tensor, teacher_boxes: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
     """The match that a recipe asks for; shapes and errors as in :func:`foreground_match`."""
-    return MATCHERS[spec.kind](spec, student_boxes, teacher_boxes, gt_boxes)
+    found: Match = load(MATCHERS[spec.kind].code)(spec, student_boxes, teacher_boxes, gt_boxes)
+    return found
 
 
-def _foreground(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+def foreground(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+    """The row ``foreground`` of the matchers."""
     return foreground_match(student, teacher, gt_boxes, spec.tau, spec.giou, spec.l1)
 
 
-def _all(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+def every(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+    """The row ``all`` of the matchers."""
     return all_match(student, teacher, spec.giou, spec.l1)
-
-
-MATCHERS: dict[str, Callable[[MatchSpec, Tensor, Tensor, Sequence[Tensor]], Match]] = {
-    "foreground": _foreground,
-    "all": _all,
-}
 
 
 def _nearest_teacher(student: Tensor, teacher: Tensor, giou_weight: float, l1_weight: float) -> Tensor:

@@ -13,7 +13,7 @@ from ..data.labels import LabelMap
 from ..detection.prediction import Scores
 from ..errors import EvaluateError
 from .coco import Evaluation, evaluate_results
-from .detections import TOP_K, Outputs, Result, detections
+from .detections import Outputs, Result, detections
 
 
 class Batches(Protocol):
@@ -31,7 +31,6 @@ def evaluate_model(
     scores: Scores,
     annotations: Path,
     progress: Callable[[int, int], None] | None = None,
-    top_k: int = TOP_K,
 ) -> tuple[Evaluation, list[Result]]:
     """Predict every batch without gradients and score the images that the loader gave.
 
@@ -56,7 +55,6 @@ def evaluate_model(
                 sizes=batch.sizes,
                 label_map=label_map,
                 scores=scores,
-                top_k=top_k,
             )
             if progress is not None:
                 progress(done, total)

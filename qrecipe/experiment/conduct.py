@@ -10,6 +10,7 @@ from ..run.folder import RunFolder
 from ..run.layout import is_finished
 from ..run.summary import Summary
 from ..train.denormals import flushed_denormals
+from .as_made import as_made
 from .events import Listener, RunEnded, RunStarted, nobody
 from .experiment import Draw, Experiment
 from .phases import run_phases
@@ -39,6 +40,7 @@ def conduct(
         return summary
     if resume:
         RunFolder.check_resumable(folder, source)
+        recipe = as_made(recipe, folder)
     else:
         RunFolder.check_free(folder)
     workspace = Workspace(recipe, _splits(recipe), listener)

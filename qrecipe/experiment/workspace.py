@@ -14,20 +14,11 @@ from ..data.labels import LabelMap
 from ..data.loader import BatchLoader, build_loader
 from ..data.splits import resolve_splits
 from ..errors import DataError, QRecipeError
+from ..models.families import published_classes
 from ..models.loading.build import Built, build_model
 from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
 from ..student import Source, capture_source
 from .events import CaptureEnded, CaptureStarted, DataRead, Listener, ModelBuilt, Noted, nobody
-
-CLASSES: dict[str, int] = {
-    "detr": 91,
-    "conditional_detr": 91,
-    "dab-detr": 91,
-    "deformable_detr": 91,
-    "yolos": 91,
-    "table-transformer": 2,
-}
-"""Classes of an architecture's published weights, where they are not COCO's 80."""
 
 
 @dataclasses.dataclass
@@ -42,6 +33,7 @@ class Workspace:
     splits: Sequence[str]
     listener: Listener = nobody
     placeholder: bool = False
+    _made_up: bool = dataclasses.field(default=False, init=False)
 
     @cached_property
     def data(self) -> dict[str, CocoIndex]:
@@ -72,12 +64,13 @@ class Workspace:
             if not self.placeholder:
                 raise
             spec = self.recipe.model
-            count = int(spec.config.get("num_labels", CLASSES.get(spec.architecture or "", 80)))
+            count = int(spec.config.get("num_labels", published_classes(spec.architecture)))
             unset = "$" in str(problem.where).replace("$$", "")
             reason = "its paths name an environment variable that is not set" if unset else str(problem).splitlines()[0]
             text = f"planned as if it had {count} categories; only the class heads depend on their number"
             self.listener(Noted("data", f"not read: {reason}"))
             self.listener(Noted("data", text))
+            self._made_up = True
             return [(number, f"category {number}") for number in range(count)]
         return [(category.id, category.name) for category in index.categories]
 
@@ -102,10 +95,13 @@ class Workspace:
         def located(path: KeyPath, what: str, remedy: str | None = None) -> QRecipeError:
             return self.recipe.error((part, *path), what, remedy)
 
+        categories = self.categories
+        if self._made_up and spec.labels == "auto":  # names that were made up say nothing
+            spec = dataclasses.replace(spec, labels="contiguous")
         with torch.random.fork_rng(devices=[]):
             # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
             torch.manual_seed(self.recipe.seed)
-            built = build_model(spec, self.categories, self.recipe.train.loss, error=located)
+            built = build_model(spec, categories, self.recipe.train.loss, error=located)
         notes = (*built.messages, *built.family.notes)
         self.listener(ModelBuilt(part, type(built.model).__name__, notes))
         return built

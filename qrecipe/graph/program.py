@@ -12,37 +12,26 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from .points import QueryPoint, TapPoint
+
 GraphMode = Literal["train", "eval"]
 _NUMBERS = itertools.count()
 MODES: tuple[GraphMode, GraphMode] = ("train", "eval")
-
-
-@dataclass(frozen=True)
-class QueryPoint:
-    """A decoder layer's cross-attention query: the node, and the operand slots that read it as the query.
-
-    layout: ``bhld`` (batch, heads, queries, head_dim) or ``bld`` (batch, queries, heads * head_dim).
-    """
-
-    node: fx.Node
-    users: tuple[tuple[fx.Node, int], ...]
-    layout: Literal["bhld", "bld"]
-    heads: int
-    head_dim: int
 
 
 @dataclass
 class Program:
     """A graph that passes edit in place. ``outputs`` of its output node are flat; ``out_spec`` restores their form.
 
-    taps: role and layer to the node whose value it names, such as ``("decoder.cross_attention.output", 0)``.
+    taps: role and layer to the value that it names, such as ``("decoder.cross_attention.output", 0)``; and
+    queries: by decoder layer; both are empty until they are marked from the model's structure.
     exposed: the taps that became graph outputs, in their order behind the flat outputs.
     """
 
     mode: GraphMode
     graph: fx.Graph
     out_spec: pytree.TreeSpec
-    taps: dict[tuple[str, int], fx.Node] = field(default_factory=dict)
+    taps: dict[tuple[str, int], TapPoint] = field(default_factory=dict)
     queries: dict[int, QueryPoint] = field(default_factory=dict)
     exposed: tuple[str, ...] = ()
 
@@ -50,6 +39,13 @@ class Program:
     def output(self) -> fx.Node:
         node: fx.Node = next(node for node in reversed(self.graph.nodes) if node.op == "output")
         return node
+
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """What the graph gives: the model's own outputs, flat, and the taps that are exposed."""
+        flat = self.output.args[0]
+        assert isinstance(flat, list | tuple)
+        return tuple(flat)
 
     def copy(self) -> Program:
         """The same over a graph of its own."""
@@ -61,19 +57,19 @@ class Program:
             self.mode,
             graph,
             self.out_spec,
-            {key: mapped[node] for key, node in self.taps.items()},
-            {
-                layer: QueryPoint(
-                    mapped[point.node],
-                    tuple((mapped[user], slot) for user, slot in point.users),
-                    point.layout,
-                    point.heads,
-                    point.head_dim,
-                )
-                for layer, point in self.queries.items()
-            },
+            {key: point.moved(mapped) for key, point in self.taps.items()},
+            {layer: point.moved(mapped) for layer, point in self.queries.items()},
             self.exposed,
         )
+
+    def without_taps(self) -> Program:
+        """A copy whose outputs leave the taps out, and from which what only they needed is gone."""
+        graph = fx.Graph()
+        flat = graph.graph_copy(self.graph, {})
+        assert isinstance(flat, tuple)
+        graph.output(flat[: self.out_spec.num_leaves])
+        erase_dead(graph)
+        return Program(self.mode, graph, self.out_spec)
 
     def lint(self, root: nn.Module) -> None:
         """Check the graph's form, and that every target is there in ``root``. A failure is a fault of ours."""
@@ -88,9 +84,7 @@ class Program:
     def replace(self, old: fx.Node, new: fx.Node) -> None:
         """Hand every use of ``old`` to ``new``, taps included, and erase it."""
         old.replace_all_uses_with(new)
-        for key, node in self.taps.items():
-            if node is old:
-                self.taps[key] = new
+        self.taps = {key: point.moved({old: new}) for key, point in self.taps.items()}
         self.graph.erase_node(old)
 
 
@@ -103,13 +97,17 @@ class GraphOutputs(NamedTuple):
 
 
 class CompiledProgram:
-    """A program turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes."""
+    """A program turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes.
+
+    untapped: the program of the one without.
+    """
 
     def __init__(self, program: Program) -> None:
         self.graph = program.graph
         self.out_spec = program.out_spec
         self.exposed = program.exposed
-        self._plain = _function(_without_taps(program), program.mode)
+        self.untapped = program.without_taps()
+        self._plain = _function(self.untapped.graph, program.mode)
         self._tapped = _function(program.graph, f"{program.mode} with taps") if program.exposed else self._plain
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledProgram:
@@ -120,16 +118,6 @@ class CompiledProgram:
         count = self.out_spec.num_leaves
         outputs, extras = pytree.tree_unflatten(flat[:count], self.out_spec)
         return GraphOutputs(outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {})
-
-
-def _without_taps(program: Program) -> fx.Graph:
-    """A copy of the graph whose output leaves the taps out, and from which what only they needed is gone."""
-    graph = fx.Graph()
-    flat = graph.graph_copy(program.graph, {})
-    assert isinstance(flat, tuple)
-    graph.output(flat[: program.out_spec.num_leaves])
-    erase_dead(graph)
-    return graph
 
 
 def erase_dead(graph: fx.Graph) -> int:

@@ -20,14 +20,6 @@ RESNETS: dict[str, dict[str, Any]] = {
     "resnet50": {"depths": [3, 4, 6, 3]},
     "resnet101": {"depths": [3, 4, 23, 3]},
 }
-DEFAULT: dict[str, str] = {
-    "detr": "resnet50",
-    "conditional_detr": "resnet50",
-    "dab-detr": "resnet50",
-    "table-transformer": "resnet18",
-    "deformable_detr": "resnet50",
-}
-"""The backbone of an architecture's smallest published model."""
 
 TIMM = re.compile(r"(?P<before>.*\bbackbone\.(?:conv_encoder\.)?model\.)(?P<own>(?:conv1|bn1|layer[1-4]\.\d+)\..+)")
 BACKBONE = re.compile(r"\bbackbone\.(?:conv_encoder\.)?model\.(?P<own>.+)")
@@ -36,8 +28,11 @@ PART = re.compile(r"layer(?P<stage>\d)\.(?P<block>\d+)\.(?P<kind>conv|bn)(?P<num
 SHORTCUT = re.compile(r"layer(?P<stage>\d)\.(?P<block>\d+)\.downsample\.(?P<number>[01])\.(?P<rest>.+)")
 
 
-def resnet_values(architecture: str, values: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def resnet_values(architecture: str, default: str, values: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """A recipe's ``model.config`` with ``backbone: resnet50`` spelled out as a ``backbone_config`` of transformers.
+
+    Args:
+        default: the backbone where the recipe names none.
 
     Raises:
         ModelError: there is no such backbone, or dilation is asked for, which only timm's have.
@@ -48,7 +43,7 @@ def resnet_values(architecture: str, values: Mapping[str, Any], place: Place) ->
             ("config", "dilation"), "dilation needs a backbone of timm, which is not used", "leave it out"
         )
     if filled.get("backbone_config") is None:
-        name = filled.pop("backbone", DEFAULT[architecture])
+        name = filled.pop("backbone", default)
         if name not in RESNETS:
             hint = did_you_mean(str(name), RESNETS)
             raise place.error(("config", "backbone"), f'no backbone "{name}"', f"{hint}there are {', '.join(RESNETS)}")

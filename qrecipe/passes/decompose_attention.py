@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,11 +10,13 @@ from torch import Tensor, fx
 from ..errors import CaptureError
 from ..graph.captured import Captured
 from ..graph.dropout import add_dropout
+from ..graph.points import TapPoint
 from ..graph.program import Program
 from ..plan.plan import Plan
 from ..structure.operands import SITES
-from ..vocabulary import KEY, LOGITS
-from .report import PassReport
+from ..vocabulary import LOGITS
+from .conditions import NOTHING_QUANTIZED, OPERANDS_ARE_ARGUMENTS
+from .rewrite import Pass, PassReport
 
 aten = torch.ops.aten
 _ATTENTION = aten.scaled_dot_product_attention.default
@@ -59,6 +60,9 @@ def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
                 _decompose(captured, program, node, options)
         left += sum(node.target is _ATTENTION for node in program.graph.nodes)
     return PassReport("decompose_attention", before - left, wanted, "attentions decomposed")
+
+
+DECOMPOSE_ATTENTION = Pass(decompose_attention, requires=(NOTHING_QUANTIZED,), ensures=(OPERANDS_ARE_ARGUMENTS,))
 
 
 def _options(node: fx.Node) -> dict[str, Any]:
@@ -109,11 +113,9 @@ def _decompose(captured: Captured, program: Program, node: fx.Node, options: dic
     ):
         new.meta[SITES] = {slot: site for slot, site in slots.items() if site is not None}
     for layer, point in list(program.queries.items()):
-        users = tuple((product, 0) if user is node else (user, slot) for user, slot in point.users)
-        program.queries[layer] = replace(point, users=users)
-    for key_, tap in list(program.taps.items()):
-        if key_[0] == KEY and tap is key:
-            program.taps[LOGITS, key_[1]] = scores
+        if (node, 0) in point.users:
+            program.queries[layer] = point.moved({node: product})
+            program.taps[LOGITS, layer] = TapPoint(scores)
     program.replace(node, output)
 
 

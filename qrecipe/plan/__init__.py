@@ -2,7 +2,8 @@
 
 from .build import WhichModel, build_plan
 from .cost import Cost, cost_of
-from .plan import Decision, Plan, PlannedAlignment, PlannedOperation, PlannedTap, Product, Site
+from .plan import CHOSEN, Decision, Plan, PlannedAlignment, PlannedOperation, PlannedTap, Product, Site
+from .problems import check
 from .views.anatomy import Anatomy, LayerQuery, ModuleNode, RoleShare, TapPoint, anatomy
 from .views.breakdown import Part, Unquantized, by_module, by_role, real_macs, unquantized, whole
 from .views.collapse import Repeated, at_depth, collapse, ranges
@@ -10,6 +11,7 @@ from .views.compare import Comparison, KeyChange, SiteChange, Total
 from .views.describe import DEPTH, describe
 
 __all__ = [
+    "CHOSEN",
     "DEPTH",
     "Anatomy",
     "Comparison",
@@ -37,6 +39,7 @@ __all__ = [
     "build_plan",
     "by_module",
     "by_role",
+    "check",
     "collapse",
     "cost_of",
     "describe",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..graph.shapes import Extent, Symbols, shape_of
-from ..structure.operations import Operation
+from ..graph.shapes import Extent
+from ..structure import Structure
 from .plan import Plan, PlannedOperation, Product, Site
 
 
@@ -64,40 +65,22 @@ def _packed(plan: Plan, parameter: str, count: int) -> int:
     return -(-count * plan.bits(parameter) // 8)
 
 
-def products_of(operation: Operation, symbols: Symbols, height: int, width: int) -> tuple[Product, ...]:
-    """The multiply-accumulates of one operation for one image."""
-    sites = {operand.name: operand.site for operand in operation.operands}
-    node = operation.node
-
-    def extents(value: object) -> tuple[int, ...]:
-        return symbols.at(shape_of(value) or (), 1, height, width)
-
-    if operation.operator in ("linear", "conv"):
-        weight = extents(node.args[1])
-        return (Product(_count(extents(node)) * _count(weight[1:]), sites["input"], sites["weight"]),)
-    if operation.operator == "conv_transpose":
-        weight = extents(node.args[1])
-        return (Product(_count(extents(node.args[0])) * _count(weight[1:]), sites["input"], sites["weight"]),)
-    if operation.operator == "attention":
-        query, key, value = extents(node.args[0]), extents(node.args[1]), extents(node.args[2])
-        scores = _count(query[:-1]) * key[-2]
-        return (
-            Product(scores * query[-1], sites["query"], sites["key"]),
-            Product(scores * value[-1], sites["probabilities"], sites["value"]),
-        )
-    left, right = (operand.site for operand in operation.operands[:2])
-    if operation.operator == "matmul":
-        slot = operation.operands[0].slot
-        assert isinstance(slot, int)
-        inner = extents(node.args[slot])[-1]
-        return (Product(_count(extents(node)) * inner, left, right),)
-    if operation.operator == "weighted_sum":
-        return (Product(_count(extents(node)), left, right),)
-    return ()
+def operations_at(structure: Structure, height: int, width: int) -> tuple[PlannedOperation, ...]:
+    """The evaluation program's operations with their multiply-accumulates for one image of a size. Counted once."""
+    return structure.once(("operations at", height, width), lambda: tuple(_operations(structure, height, width)))
 
 
-def _count(shape: Iterable[Extent]) -> int:
-    total = 1
-    for extent in shape:
-        total *= int(extent)
-    return total
+def _operations(structure: Structure, height: int, width: int) -> Iterator[PlannedOperation]:
+    program = structure.programs["eval"]
+    sizes: dict[Extent, int] = {}
+
+    def count(factors: Iterable[Extent]) -> int:
+        for extent in factors:
+            if extent not in sizes:
+                (sizes[extent],) = program.symbols.at((extent,), 1, height, width)
+        return math.prod(sizes[extent] for extent in factors)
+
+    for operation in program.operations:
+        products = tuple(Product(count(one.factors), one.left, one.right) for one in operation.products)
+        place = operation.place
+        yield PlannedOperation(operation.name, place.module, place.operator, place.role, products)

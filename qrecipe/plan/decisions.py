@@ -2,50 +2,103 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..recipe.definition import OVERRIDE, KeyPath, Recipe, Rule, dotted
+from ..structure import Structure
 from ..vocabulary import OPERAND_KINDS, OperandKind
-from .plan import Decision
+from .plan import CHOSEN, Decision
 from .rules import PASSIVE_REASON, Verdict, default_reason, names_operator, rule_reason
 
-Judged = Iterable[tuple[OperandKind, Verdict]]
+
+@dataclass(frozen=True)
+class Judged:
+    """Operands of one kind of which the same is decided, and how many they are."""
+
+    kind: OperandKind
+    verdict: Verdict
+    count: int
 
 
-def decisions_of(recipe: Recipe, verdicts: Judged) -> tuple[Decision, ...]:
-    """The defaults in the order of the kinds, additions and concatenations, then the rules in their order."""
-    verdicts, quantize = list(verdicts), recipe.quantize
+def count_judged(structure: Structure, verdicts: Mapping[str, Verdict]) -> list[Judged]:
+    """The verdicts with their operands' kind and number, in the order of each one's first site.
+
+    Args:
+        verdicts: by site, one object for all sites of which the same is decided.
+    """
+    first: dict[int, str] = {}
+    for site, verdict in verdicts.items():
+        first.setdefault(id(verdict), site)
+    counts = Counter(map(id, verdicts.values()))
+    return [Judged(structure.sites[site].kind, verdicts[site], counts[key]) for key, site in first.items()]
+
+
+def decisions_of(recipe: Recipe, judged: Sequence[Judged]) -> tuple[Decision, ...]:
+    """The defaults by kind, additions and concatenations, the rules in their order, then what was chosen by site."""
+    quantize = recipe.quantize
     found = []
     for kind in OPERAND_KINDS:
         reason = default_reason(quantize, kind)
-        about = sum(own == kind and not verdict.passive for own, verdict in verdicts)
-        ours = sum(own == kind and verdict.reason == reason for own, verdict in verdicts)
+        about = sum(one.count for one in judged if one.kind == kind and not one.verdict.passive)
+        ours = sum(one.count for one in judged if one.kind == kind and one.verdict.reason == reason)
         place = place_of(recipe, ("quantize", kind)) if getattr(quantize, kind) is not None else ""
         found.append(Decision(reason, place, {kind: about}, {kind: ours}, {}))
-    passive = Counter(kind for kind, verdict in verdicts if verdict.reason == PASSIVE_REASON)
+    passive = _by_kind(one for one in judged if one.verdict.reason == PASSIVE_REASON)
     if passive:
         found.append(Decision(PASSIVE_REASON, "", dict(passive), dict(passive), {}))
-    for index, rule in enumerate(quantize.rules):
-        matched = Counter(kind for kind, verdict in verdicts if index in verdict.sets)
-        decided = Counter(kind for kind, verdict in verdicts if verdict.sets[-1:] == (index,))
-        kept = Counter(kind for kind, verdict in verdicts if index in verdict.kept and verdict.sets[-1] != index)
-        place = place_of(recipe, rule.path)
-        found.append(Decision(rule_reason(quantize, index), place, dict(matched), _like(matched, decided), dict(kept)))
+    found += _rules(recipe, judged)
+    chosen = _by_kind(one for one in judged if one.verdict.reason == CHOSEN)
+    if chosen:
+        found.append(Decision(CHOSEN, "", dict(chosen), dict(chosen), {}))
     return tuple(found)
 
 
-def rule_warnings(recipe: Recipe, verdicts: Judged) -> list[str]:
+def _rules(recipe: Recipe, judged: Sequence[Judged]) -> Iterator[Decision]:
+    matched, decided, kept = (defaultdict[int, list[Judged]](list) for _ in range(3))
+    for one in judged:
+        for index in one.verdict.sets:
+            matched[index].append(one)
+        for last in one.verdict.sets[-1:]:
+            decided[last].append(one)
+        for index in one.verdict.kept:
+            if index != one.verdict.sets[-1]:
+                kept[index].append(one)
+    for index, rule in enumerate(recipe.quantize.rules):
+        about, ours = _by_kind(matched[index]), _by_kind(decided[index])
+        yield Decision(
+            rule_reason(recipe.quantize, index),
+            place_of(recipe, rule.path),
+            about,
+            {kind: ours.get(kind, 0) for kind in about},
+            _by_kind(kept[index]),
+        )
+
+
+def _by_kind(judged: Iterable[Judged]) -> dict[OperandKind, int]:
+    counts: dict[OperandKind, int] = {}
+    for one in judged:
+        counts[one.kind] = counts.get(one.kind, 0) + one.count
+    return counts
+
+
+def rule_warnings(recipe: Recipe, judged: Sequence[Judged]) -> list[str]:
     """Rules, or parts of them, of which later rules leave nothing, and rules that match without setting anything."""
-    verdicts = list(verdicts)
+    matching, setting = (defaultdict[int, list[Judged]](list) for _ in range(2))
+    for one in judged:
+        for index in one.verdict.matched:
+            matching[index].append(one)
+        for index in one.verdict.sets:
+            setting[index].append(one)
     warnings = []
     for index, rule in enumerate(recipe.quantize.rules):
-        if not any(index in verdict.matched for _, verdict in verdicts):
+        if index not in matching:
             continue  # an error, which is said elsewhere
         shadowed: dict[OperandKind, set[int]] = {}
         alive = False
         for kind in OPERAND_KINDS:
-            mine = [verdict for own, verdict in verdicts if own == kind and index in verdict.sets]
+            mine = [one.verdict for one in setting[index] if one.kind == kind]
             if any(index in verdict.kept for verdict in mine):
                 alive = True
             elif mine:
@@ -76,10 +129,6 @@ def place_in_words(recipe: Recipe, path: KeyPath) -> str:
     if where.mark is not None and where.mark.file.startswith(OVERRIDE):
         return f"{place_of(recipe, path)}: {dotted(path)}"
     return where
-
-
-def _like(matched: Mapping[OperandKind, int], decided: Mapping[OperandKind, int]) -> dict[OperandKind, int]:
-    return {kind: decided.get(kind, 0) for kind in matched}
 
 
 def _quoted(rule: Rule) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..errors import PlanError
 from ..recipe.definition import Recipe
-from ..structure.operations import Operation
+from ..structure import Place, Structure
 from ..structure.roles import role_matches
-from .rules import pattern_matches, pattern_path
+from .rules import pattern_path, places_matched
 from .views.collapse import collapse
 
 COUNT = 3
@@ -23,46 +23,41 @@ def nearest(name: str, known: Iterable[str], count: int = COUNT) -> list[str]:
     return difflib.get_close_matches(name, sorted(known), n=count, cutoff=0.4)
 
 
-def unmatched_problems(
-    recipe: Recipe, matched: set[int], operations: Iterable[Operation], roles: dict[str, str]
-) -> list[PlanError]:
+def unmatched_problems(recipe: Recipe, matched: set[int], structure: Structure) -> list[PlanError]:
     """Rules that matched nothing, each at the pattern that matches nothing alone, if there is one.
 
     Args:
-        matched: indices of the rules that matched. roles: by operation name.
+        matched: indices of the rules that matched.
     """
-    operations = list(operations)
     problems = []
     for index, rule in enumerate(recipe.quantize.rules):
         if index in matched:
             continue
-        alone = [
-            not any(pattern_matches(pattern, one.module, one.operator, roles[one.name]) for one in operations)
-            for pattern in rule.match
-        ]
+        alone = [not places_matched(structure, pattern) for pattern in rule.match]
         if not any(alone):
             what = f"no operation matches all of {', '.join(map(repr, rule.match))}, though each matches some"
             problems.append(
                 PlanError(what, where=recipe.where((*rule.path, "match")), remedy="mend or remove the rule")
             )
-        for place, pattern in enumerate(rule.match):
-            if alone[place]:
-                near = _near(pattern, operations, set(roles.values()))
+        for number, pattern in enumerate(rule.match):
+            if alone[number]:
+                near = _near(pattern, structure.places)
                 what = f"{pattern!r} matches nothing in the model"
                 remedy = f"the closest are {', '.join(near)}" if near else "mend or remove the rule"
-                problems.append(PlanError(what, where=recipe.where(pattern_path(recipe, rule, place)), remedy=remedy))
+                problems.append(PlanError(what, where=recipe.where(pattern_path(recipe, rule, number)), remedy=remedy))
     return problems
 
 
-def _near(pattern: str, operations: list[Operation], roles: set[str]) -> list[str]:
+def _near(pattern: str, places: Sequence[Place]) -> list[str]:
     """Names of the pattern's own kind, repeated modules as one."""
+    roles = {one.role for one in places}
     kind, colon, rest = pattern.partition(":")
     if colon and kind == "role":
         parts = {role.partition(".")[0] for role in roles}
         return [f"role:{role}" for role in nearest(rest, roles | parts)]
     if colon and kind == "op":
-        return [f"op:{name}" for name in nearest(rest, {one.operator for one in operations})]
-    names = {one.module for one in operations if one.module}
+        return [f"op:{name}" for name in nearest(rest, {one.operator for one in places})]
+    names = {one.module for one in places if one.module}
     names |= {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 1)}
     words = rest if colon and kind == "re" else pattern
     close = difflib.get_close_matches(words, sorted(names), n=4 * COUNT, cutoff=0.4)

@@ -10,6 +10,9 @@ from ..recipe.definition import QuantizerSpec
 from ..structure.operands import PASSIVE, Slot
 from ..vocabulary import OperandKind
 
+CHOSEN = "chosen site by site"
+"""The reason of quantizers that no recipe decides, but what made the plan."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -147,6 +150,11 @@ class Plan:
             if site.quantizer is not None:
                 found.setdefault(site.quantizer, site)
         return found
+
+    @property
+    def chosen(self) -> dict[str, QuantizerSpec | None]:
+        """The quantizers that no recipe decided, by site."""
+        return {name: site.spec for name, site in self.sites.items() if site.reason == CHOSEN}
 
     def bits(self, site: str) -> int:
         """Bits of a site's operand; 32 where it is real-valued or no site."""

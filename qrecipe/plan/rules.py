@@ -12,9 +12,9 @@ from typing import Any
 from ..errors import PlanError
 from ..recipe import default_offset
 from ..recipe.definition import KeyPath, QuantizerSpec, QuantizeSpec, Recipe, Rule
-from ..structure.operands import PASSIVE, Operand
-from ..structure.operations import Operation
+from ..structure import Place, Structure
 from ..structure.roles import role_matches
+from ..vocabulary import OperandKind
 
 PASSIVE_REASON = "additions and concatenations stay real-valued unless a rule names op:add or op:cat"
 
@@ -39,22 +39,24 @@ class Verdict:
     problem: tuple[int, str] | None = None
 
 
-def decide(quantize: QuantizeSpec, operation: Operation, operand: Operand, role: str) -> Verdict:
-    """The quantizer of one operand, and why."""
-    default: QuantizerSpec | None = getattr(quantize, operand.kind)
-    spec, reason = default, default_reason(quantize, operand.kind)
-    passive = operation.operator in PASSIVE
+def decide(quantize: QuantizeSpec, kind: OperandKind, passive: bool, matched: tuple[int, ...]) -> Verdict:
+    """The quantizer of operands of one kind, and why.
+
+    Args:
+        passive: whether their operation is an addition or a concatenation.
+        matched: the indices of the rules that match it, in order.
+    """
+    default: QuantizerSpec | None = getattr(quantize, kind)
+    spec, reason = default, default_reason(quantize, kind)
     if passive:
         spec, reason = None, PASSIVE_REASON
-    matched, sets, problem = [], [], None
+    sets, problem = [], None
     writers: dict[str, int] = {}
-    for index, rule in enumerate(quantize.rules):
-        if not matches(rule, operation, role):
-            continue
-        matched.append(index)
+    for index in matched:
+        rule = quantize.rules[index]
         if passive and not names_operator(rule):
             continue
-        change: Mapping[str, Any] | str | None = "float" if rule.keep == "float" else getattr(rule, operand.kind)
+        change: Mapping[str, Any] | str | None = "float" if rule.keep == "float" else getattr(rule, kind)
         if change is None:
             continue
         sets.append(index)
@@ -67,9 +69,28 @@ def decide(quantize: QuantizeSpec, operation: Operation, operand: Operand, role:
             problem = problem or (index, " and ".join(sorted(missing)))
             continue
         writers.pop("float", None)
-        spec, keys = _changed(spec or default, change, operand)
+        spec, keys = _changed(spec or default, change, kind)
         writers.update(dict.fromkeys(keys, index))
-    return Verdict(spec, reason, tuple(matched), tuple(sets), frozenset(writers.values()), passive, problem)
+    return Verdict(spec, reason, matched, tuple(sets), frozenset(writers.values()), passive, problem)
+
+
+def rules_by_place(structure: Structure, quantize: QuantizeSpec) -> dict[Place, tuple[int, ...]]:
+    """Where the rules match: the indices of those that do, in order. Places that none matches are left out."""
+    found: dict[Place, list[int]] = {}
+    for index, rule in enumerate(quantize.rules):
+        matching = [places_matched(structure, pattern) for pattern in rule.match]
+        for place in frozenset.intersection(*matching) if matching else structure.places:
+            found.setdefault(place, []).append(index)
+    return {place: tuple(indices) for place, indices in found.items()}
+
+
+def places_matched(structure: Structure, pattern: str) -> frozenset[Place]:
+    """The places that one pattern matches. A pattern is held against a structure once."""
+
+    def match() -> frozenset[Place]:
+        return frozenset(place for place in structure.places if pattern_matches(pattern, place))
+
+    return structure.once(("places matched", pattern), match)
 
 
 def default_reason(quantize: QuantizeSpec, kind: str) -> str:
@@ -85,31 +106,28 @@ def names_operator(rule: Rule) -> bool:
     return any(pattern.startswith("op:") for pattern in rule.match)
 
 
-def _changed(base: QuantizerSpec | None, change: Mapping[str, Any], operand: Operand) -> tuple[QuantizerSpec, set[str]]:
+def _changed(
+    base: QuantizerSpec | None, change: Mapping[str, Any], kind: OperandKind
+) -> tuple[QuantizerSpec, set[str]]:
     """The quantizer after a rule, and the keys that are the rule's."""
     if "quantizer" in change and "offset" not in change:
-        change = {**change, "offset": default_offset(operand.kind, str(change["quantizer"]))}
+        change = {**change, "offset": default_offset(kind, str(change["quantizer"]))}
     if base is not None:
         return dataclasses.replace(base, **change), set(change)
-    per = "channel" if operand.kind == "weight" else "tensor"
+    per = "channel" if kind == "weight" else "tensor"
     return QuantizerSpec(**{"per": per, **change}), set(change)
 
 
-def matches(rule: Rule, operation: Operation, role: str) -> bool:
-    """Whether all of a rule's patterns match an operation."""
-    return all(pattern_matches(pattern, operation.module, operation.operator, role) for pattern in rule.match)
-
-
-def pattern_matches(pattern: str, module: str, operator: str, role: str) -> bool:
+def pattern_matches(pattern: str, place: Place) -> bool:
     """One pattern: ``role:GLOB``, ``op:GLOB``, ``re:REGEX`` or a GLOB over the module's path or a path above it."""
     kind, colon, rest = pattern.partition(":")
     if colon and kind == "role":
-        return role_matches(rest, role)
+        return role_matches(rest, place.role)
     if colon and kind == "op":
-        return fnmatch.fnmatchcase(operator, rest)
+        return fnmatch.fnmatchcase(place.operator, rest)
     if colon and kind == "re":
-        return re.search(rest, module) is not None
-    parts = module.split(".")
+        return re.search(rest, place.module) is not None
+    parts = place.module.split(".")
     return any(fnmatch.fnmatchcase(".".join(parts[:length]), pattern) for length in range(1, len(parts) + 1))
 
 

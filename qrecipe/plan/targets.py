@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from ..errors import PlanError
-from ..graph.captured import Captured
-from ..graph.program import QueryPoint
-from ..graph.shapes import is_number, shape_of
+from ..graph.shapes import is_number
 from ..recipe.definition import Recipe
-from ..structure.operands import SITES
+from ..structure import QueryFacts, Structure
 from ..vocabulary import ALIGNABLE, KEY, LOGITS, QUERY, TAPS
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
@@ -15,11 +13,11 @@ from .plan import Plan, PlannedAlignment, PlannedTap
 _NAME_THEM = "name the modules under {part}.roles: {{decoder.cross_attention: GLOB}}"
 
 
-def plan_alignments(captured: Captured, recipe: Recipe, part: str) -> tuple[list[PlannedAlignment], list[PlanError]]:
+def plan_alignments(structure: Structure, recipe: Recipe, part: str) -> tuple[list[PlannedAlignment], list[PlanError]]:
     """One alignment per decoder layer with a query, and what is wrong. part: ``model`` or ``teacher``."""
     found: list[PlannedAlignment] = []
     problems = []
-    queries = captured.programs["train"].queries
+    queries = structure.programs["train"].queries
     for index, spec in enumerate(recipe.distill.align):
         place = recipe.where(("distill", "align", index, "at"))
         if spec.at not in ALIGNABLE:
@@ -35,17 +33,17 @@ def plan_alignments(captured: Captured, recipe: Recipe, part: str) -> tuple[list
     return found, problems
 
 
-def plan_taps(captured: Captured, recipe: Recipe, part: str) -> tuple[list[PlannedTap], list[PlanError]]:
+def plan_taps(structure: Structure, recipe: Recipe, part: str) -> tuple[list[PlannedTap], list[PlanError]]:
     """The taps that the recipe's distillation targets name, those that an alignment's report reads, and what is wrong.
 
     part: ``model`` or ``teacher``.
     """
-    program = captured.programs["train"]
+    training = structure.programs["train"]
     found: dict[str, PlannedTap] = {}
     problems = []
     for index, target in enumerate(recipe.distill.targets):
         place = recipe.where(("distill", "targets", index, "at"))
-        layers = tapped_layers(captured, target.at)
+        layers = tapped_layers(structure, target.at)
         if target.at not in TAPS:
             what, remedy = f"{target.at!r} cannot be tapped", f"one of {', '.join(TAPS)}"
             problems.append(PlanError(what, where=place, remedy=remedy))
@@ -55,36 +53,36 @@ def plan_taps(captured: Captured, recipe: Recipe, part: str) -> tuple[list[Plann
             problems.append(PlanError(what, where=place, remedy=_NAME_THEM.format(part=part)))
             continue
         for layer in layers[-1:] if target.layers == "last" else layers:
-            tap = tap_at(captured, target.at, layer)
+            tap = tap_at(structure, target.at, layer)
             found[tap.name] = tap
     if recipe.distill.align:  # what calibration reports of an alignment: how far it moves the attention logits
-        for layer in program.queries:
-            found.setdefault(f"{LOGITS}.{layer}", tap_at(captured, LOGITS, layer))
+        for layer in training.queries:
+            found.setdefault(f"{LOGITS}.{layer}", tap_at(structure, LOGITS, layer))
     return sorted(found.values(), key=lambda tap: (tap.role, tap.layer)), problems
 
 
-def tapped_layers(captured: Captured, role: str) -> list[int]:
+def tapped_layers(structure: Structure, role: str) -> list[int]:
     """The decoder layers that have a tap, in order. Logits are there where they can be computed."""
     names = (LOGITS, KEY) if role == LOGITS else (role,)
-    return sorted({layer for own, layer in captured.programs["train"].taps if own in names})
+    return sorted({layer for own, layer in structure.programs["train"].taps if own in names})
 
 
-def tap_at(captured: Captured, role: str, layer: int) -> PlannedTap:
+def tap_at(structure: Structure, role: str, layer: int) -> PlannedTap:
     """One of the training graph's taps."""
-    program = captured.programs["train"]
-    name, point = f"{role}.{layer}", program.queries.get(layer)
-    node = program.taps.get((role, layer))
-    shape = shape_of(node) or ()
-    if node is None or len(shape) == 4:
+    training = structure.programs["train"]
+    name, point = f"{role}.{layer}", training.queries.get(layer)
+    tap = training.taps.get((role, layer))
+    shape = tap.shape if tap is not None else ()
+    if tap is None or len(shape) == 4:
         folded = point is not None and point.layout == "bld"
         width = int(shape[1 if not folded else 2]) * int(shape[3]) if shape and is_number(shape[3]) else 0
         return PlannedTap(name, role, layer, width, "bqhc" if folded else "bhqc")
     return PlannedTap(name, role, layer, int(shape[-1]) if shape and is_number(shape[-1]) else 0)
 
 
-def alignment_warnings(captured: Captured, recipe: Recipe, plan: Plan) -> list[str]:
+def alignment_warnings(structure: Structure, recipe: Recipe, plan: Plan) -> list[str]:
     """Alignments that rectify a query which stays real-valued."""
-    queries = captured.programs["train"].queries
+    queries = structure.programs["train"].queries
     real = [layer for layer, point in sorted(queries.items()) if not _is_quantized(point, plan)]
     if not real or not recipe.distill.align:
         return []
@@ -93,6 +91,5 @@ def alignment_warnings(captured: Captured, recipe: Recipe, plan: Plan) -> list[s
     return [f"{where}: the query that is aligned stays real-valued in {layers}, so that there is nothing to rectify"]
 
 
-def _is_quantized(point: QueryPoint, plan: Plan) -> bool:
-    sites = [node.meta.get(SITES, {}).get(slot) for node, slot in point.users]
-    return any(plan.sites[site].spec is not None for site in sites if site in plan.sites)
+def _is_quantized(point: QueryFacts, plan: Plan) -> bool:
+    return any(plan.sites[site].spec is not None for site in point.sites)

@@ -7,14 +7,14 @@ ranges is a function and a row of ``INITIALISERS``. Both tables are in :mod:`qre
 from __future__ import annotations
 
 from ..errors import RecipeError
+from ..named_code import load
 from ..recipe.definition import QuantizerSpec
 from ..recipe.quantizer_table import INITIALISERS, QUANTIZERS
 from .base import Mode, QuantizedOperand, Quantizer
 from .calibration.observer import Observed
 from .encoding import Encoding
 from .kernels.grid import Grid
-from .load import load
-from .steps import PlainStep, RelativeStep, Step
+from .steps import PlainStep, RelativeStep, Step, step_in_coordinates
 
 __all__ = [
     "INITIALISERS",
@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "build",
     "quantizer_class",
+    "step_in_coordinates",
 ]
 
 

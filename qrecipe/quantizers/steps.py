@@ -13,10 +13,12 @@ the zero point stays; and it moves the zero point by the share r of one level.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, final
+from collections.abc import Sequence
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 Rate = Literal["quantizer", "model"]
 """Learning rates by what a recipe calls them: ``train.optimizer.lr_quantizer``, and ``train.optimizer.lr``."""
@@ -25,7 +27,7 @@ Rate = Literal["quantizer", "model"]
 class Step(ABC):
     """Some parameters of one quantizer that an optimizer moves together. None of them is decayed.
 
-    Whoever steps calls :meth:`before` and :meth:`after` around the optimizer's step.
+    :func:`step_in_coordinates` calls :meth:`before` and :meth:`after` around the optimizer's step.
 
     Attributes:
         parameters: all of them require gradients.
@@ -90,3 +92,19 @@ class RelativeStep(Step):
         scale.copy_(old_scale + (scale - old_scale) * old_scale.abs())
         if offset is not None and old_offset is not None:
             offset.copy_((old_offset / old_scale + (offset - old_offset)) * scale)
+
+
+def step_in_coordinates(optimizer: Optimizer, steps: Sequence[Step]) -> None:
+    """From now on ``optimizer`` moves the parameters of ``steps`` in their coordinates."""
+
+    def before(*_: Any) -> None:
+        for step in steps:
+            step.before()
+
+    def after(*_: Any) -> None:
+        for step in steps:
+            step.after()
+
+    if steps:
+        optimizer.register_step_pre_hook(before)
+        optimizer.register_step_post_hook(after)

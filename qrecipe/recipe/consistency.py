@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from ..vocabulary import OPERAND_KINDS, OperandKind
 from .definition import SPLITS, KeyPath, dotted
+from .distill_table import MATCHERS
 from .document import Document, LocatedError, shown
 from .names import GRANULARITIES, Offset
 from .quantizer_table import QUANTIZERS, default_offset, quantizers_of
@@ -111,9 +112,10 @@ def _check_input(data: Any) -> Iterator[Finding]:
     for path, model in _models(data):
         spec = _mapping(model, "input")
         place = (*path, "input")
-        if _given(spec, "size"):
-            for key in _given(spec, "shortest", "longest"):
-                yield (*place, key), f"size and {key} exclude each other", "keep one, or set the other to null"
+        excluded = {"size": ("shortest", "longest", "within", "multiple"), "within": ("shortest", "longest")}
+        for one, others in excluded.items():
+            for key in _given(spec, *others) if _given(spec, one) else ():
+                yield (*place, key), f"{one} and {key} exclude each other", "keep one, or set the other to null"
         shortest, longest = spec.get("shortest"), spec.get("longest")
         if isinstance(shortest, int) and isinstance(longest, int) and longest < shortest:
             yield (
@@ -142,13 +144,10 @@ def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> 
     allowed = QUANTIZERS[kind].offsets.get(operand)
     if allowed is None:
         takes = " and ".join(PLURALS[one] for one in QUANTIZERS[kind].offsets)
-        yield (
-            (*path, "quantizer"),
-            f"{kind} is only for {takes}",
-            f"for {operand} take {_either(quantizers_of(operand))}",
-        )
+        remedy = f"for {operand} take {_either(quantizers_of(operand))}"
+        yield (*path, "quantizer"), f"{kind} is only for {takes}", remedy
     elif isinstance(offset, str) and offset not in allowed:
-        what = "is symmetric and has no offset" if allowed == ("none",) else f"has no offset of the kind {offset}"
+        what = "is symmetric and has no offset" if allowed == ("none",) else f"has offset: {_either(allowed)}"
         others = quantizers_of(operand, cast("Offset", offset))
         remedy = f"set offset: {default_offset(operand, kind)}" + (f", or take {', '.join(others)}" if others else "")
         yield (*path, "offset"), f"{kind} {what}", remedy
@@ -172,8 +171,11 @@ def _check_rules(data: Any) -> Iterator[Finding]:
 def _check_match(data: Any) -> Iterator[Finding]:
     for path, target in _each(data, "distill", "targets"):
         match = _mapping(target, "match")
-        if match.get("kind") == "all" and "tau" in match:
-            yield (*path, "match", "tau"), "tau is only for kind: foreground", "remove it"
+        kind = match.get("kind")
+        for key in sorted(set(match) - {"kind"}) if isinstance(kind, str) and kind in MATCHERS else ():
+            readers = [name for name, row in MATCHERS.items() if key in row.reads]
+            if readers and kind not in readers:
+                yield (*path, "match", key), f"{key} is only for kind: {_either(readers)}", "remove it"
 
 
 def _check_train(data: Any) -> Iterator[Finding]:

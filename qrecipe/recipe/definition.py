@@ -55,6 +55,8 @@ class InputSpec:
 
     size: (height, width) in pixels, every image resized to exactly that; or None with shortest/longest.
     shortest, longest: DETR's resize: the shorter side to ``shortest``, unless the longer would pass ``longest``.
+    within: (height, width) that an image is made as large as possible for, its aspect kept.
+    multiple: of how many pixels both sides are, cut down after such a resize that keeps the aspect.
     mean, std: per RGB channel, of values in 0..1.
     mask: whether the model is given a ``pixel_mask`` and batches are padded.
     """
@@ -62,6 +64,8 @@ class InputSpec:
     size: tuple[int, int] | None = None
     shortest: int | None = None
     longest: int | None = None
+    within: tuple[int, int] | None = None
+    multiple: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     mask: bool | None = None
@@ -148,9 +152,10 @@ class AlignSpec:
 
 @dataclass(frozen=True)
 class MatchSpec:
-    """Which student queries learn from which teacher queries (Q-DETR 2.33-2.35). tau only for ``foreground``."""
+    """Which student queries learn from which teacher queries (Q-DETR 2.33-2.35). kind: a row of the matchers; which of
+    the others it reads stands there."""
 
-    kind: Literal["foreground", "all"] = "foreground"
+    kind: str = "foreground"
     tau: float = 0.6
     giou: float = 2.0
     l1: float = 5.0

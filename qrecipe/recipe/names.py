@@ -9,10 +9,7 @@ from ..vocabulary import OperandKind
 Offset = Literal["none", "integer", "real"]
 
 VERSION = 1
-LOSSES = ("l2",)
 SCHEDULES = ("constant", "step", "cosine", "one_cycle")
-
-MATCHERS = ("foreground", "all")
 
 #: What may share a scale, per operand.
 GRANULARITIES: dict[OperandKind, tuple[str, ...]] = {

@@ -12,6 +12,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
 from .definition import KeyPath, dotted
+from .distill_table import LOSSES, MATCHERS
 from .document import Document, LocatedError, shown
 from .quantizer_table import INITIALISERS, QUANTIZERS
 from .schema_file import schema
@@ -75,7 +76,7 @@ def close_match(word: object, words: Sequence[str]) -> str | None:
 
 
 def _validator() -> Validator:
-    return _validator_of(tuple(QUANTIZERS), tuple(INITIALISERS))
+    return _validator_of(tuple(QUANTIZERS), tuple(INITIALISERS), tuple(LOSSES), tuple(MATCHERS))
 
 
 @cache

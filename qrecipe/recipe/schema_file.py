@@ -1,11 +1,13 @@
-"""The JSON Schema of recipes: the file in the package, with the quantizers and initialisers that the tables have."""
+"""The JSON Schema of recipes: the file in the package, with the names and words that the tables of rows have."""
 
 from __future__ import annotations
 
 import json
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from .distill_table import LOSSES, MATCHERS
 from .quantizer_table import INITIALISERS, QUANTIZERS, quantizers_of
 
 
@@ -19,27 +21,36 @@ def schema_text() -> str:
     """The schema as it stands in the package, where that says what the tables say; ``make schema`` writes it."""
     text = Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
     stored = json.loads(text)["$defs"]
-    for (definition, key, word), value in _from_tables().items():
-        text = text.replace(json.dumps(stored[definition]["properties"][key][word]), json.dumps(value))
+    for path, value in _from_tables().items():
+        old = reduce(lambda part, key: part[key], path.split("/"), stored)
+        text = text.replace(json.dumps(old), json.dumps(value))
     return text
 
 
-def _from_tables() -> dict[tuple[str, str, str], Any]:
-    """What the schema says of quantizers, by definition, key and word."""
+def _from_tables() -> dict[str, Any]:
+    """What the schema says of the rows of tables, by path below its definitions."""
     trained = [name for name, row in QUANTIZERS.items() if row.trained]
     fixed = [name for name, row in QUANTIZERS.items() if not row.trained]
     without = [name for name in quantizers_of("activation") if QUANTIZERS[name].offsets["activation"][0] == "none"]
+    distances = "; ".join(f"{name} is {row.what}" for name, row in LOSSES.items())
+    matchers = "; ".join(f"{name}: {row.what}" for name, row in MATCHERS.items())
     return {
-        ("quantizer", "quantizer", "enum"): list(QUANTIZERS),
-        ("quantizer", "quantizer", "description"): (
+        "quantizer/properties/quantizer/enum": list(QUANTIZERS),
+        "quantizer/properties/quantizer/description": (
             f"Kind of quantizer: {_listed(trained)} train their scales, {_listed(fixed)} keep them as calibrated."
         ),
-        ("quantizer", "offset", "description"): (
+        "quantizer/properties/offset/description": (
             "none is symmetric; integer has an integer zero point; real is LSQ+ as published. "
             f"Where absent: none for weights and for {_listed(without)}, integer otherwise."
         ),
-        ("quantizer", "init", "enum"): [*INITIALISERS, None],
-        ("override", "init", "enum"): [*INITIALISERS, None],
+        "quantizer/properties/init/enum": [*INITIALISERS, None],
+        "override/properties/init/enum": [*INITIALISERS, None],
+        "target/properties/loss/enum": list(LOSSES),
+        "target/properties/loss/description": (
+            f"How features of a pair of queries are compared: {distances}. Default: l2."
+        ),
+        "target/properties/match/properties/kind/enum": list(MATCHERS),
+        "target/properties/match/properties/kind/description": f"{matchers}. Default: foreground.",
     }
 
 

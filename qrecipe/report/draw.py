@@ -18,9 +18,7 @@ SMALLEST_TEXT = 11
 """Pixels: below it letters cannot be told apart."""
 
 
-def draw_detections(
-    image: Image.Image, results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, text: int | None = None
-) -> Image.Image:
+def draw_detections(image: Image.Image, results: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> Image.Image:
     """A copy of the image in RGB with a box and a label per result.
 
     Labels stand above their box, else below it, else inside, always within the image and where they cover no other
@@ -29,10 +27,9 @@ def draw_detections(
     Args:
         results: COCO results, ``bbox`` = [x, y, width, height] in pixels; without ``score`` they are ground truth.
         names: category id to name; an id that lacks one is shown as a number.
-        text: height of the text in pixels; by default a fortieth of the image's longer side.
     """
     picture = image.convert("RGB").copy()
-    size = text or max(SMALLEST_TEXT, round(max(picture.size) / 40))
+    size = max(SMALLEST_TEXT, round(max(picture.size) / 40))
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size)
     line = max(1, round(size / 6))

@@ -11,34 +11,30 @@ from ..data.images import read_rgb
 from ..run.files import writing
 from .sheet import Panel, contact_sheet
 
+IMAGES = 12
+THRESHOLD = 0.5
+"""Detections with a lower score are not drawn."""
 
-def save_detections(
-    index: CocoIndex,
-    results: Sequence[Mapping[str, Any]],
-    path: Path,
-    *,
-    images: int = 12,
-    threshold: float = 0.5,
-    columns: int = 2,
-) -> Path:
+
+def save_detections(index: CocoIndex, results: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """Write a sheet of the split's first images, ground truth left, detections right; returns ``path``.
 
     Args:
-        results: COCO results of the whole split; those below ``threshold`` are left out.
+        results: COCO results of the whole split.
 
     Raises:
         RunError: the picture cannot be written. DataError: an image cannot be read.
     """
-    shown: dict[int, list[Mapping[str, Any]]] = {record.id: [] for record in index.images[:images]}
+    shown: dict[int, list[Mapping[str, Any]]] = {record.id: [] for record in index.images[:IMAGES]}
     for result in results:
-        if result["image_id"] in shown and result["score"] >= threshold:
+        if result["image_id"] in shown and result["score"] >= THRESHOLD:
             shown[result["image_id"]].append(result)
     panels = [
         Panel(read_rgb(record.path), shown[record.id], [_truth(box) for box in boxes], record.file_name)
-        for record, boxes in zip(index.images[:images], index.boxes, strict=False)
+        for record, boxes in zip(index.images[:IMAGES], index.boxes, strict=False)
     ]
     names = {category.id: category.name for category in index.categories}
-    sheet = contact_sheet(panels, names, columns=columns)
+    sheet = contact_sheet(panels, names, columns=2)
     with writing(path):
         sheet.save(path)
     return path

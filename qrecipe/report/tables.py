@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
@@ -57,19 +57,16 @@ def summary_tables(summary: Summary) -> Iterator[Table | str]:
     yield OPERATIONS + control
 
 
-def comparison_tables(summary: Summary) -> Iterator[Table]:
-    """The twelve numbers, and AP per class, a column per model."""
-    rows = _ordered(summary)
-    heads = [summary.title(row) for row in rows]
-    yield _numbers(heads, [row.scores for row in rows])
-    yield _classes(heads, [row.per_class for row in rows])
-
-
 def evaluation_tables(evaluation: Evaluation, title: str) -> Iterator[Table]:
     """The twelve numbers, and AP per class, of one evaluation. title: what was evaluated."""
-    scores = {name: getattr(evaluation, name) for name in NUMBERS}
-    yield _numbers(["value"], [scores], title)
-    yield _classes(["AP"], [evaluation.per_class])
+    numbers = compact(title, "number", "over", figures=("value",))
+    for name in NUMBERS:
+        numbers.add_row(name, WHAT[name], _score(getattr(evaluation, name)))
+    yield numbers
+    classes = compact("AP per class", "class", figures=("AP",))
+    for name, value in evaluation.per_class.items():
+        classes.add_row(short(name), _score(value))
+    yield classes
 
 
 def group_table(groups: Sequence[ParameterGroup]) -> Table:
@@ -91,22 +88,6 @@ def _ordered(summary: Summary) -> list[SummaryRow]:
 def _share(summary: Summary, row: SummaryRow, of: str) -> str:
     share = None if row.model == of else summary.share(row, of)
     return ABSENT if share is None else f"{share:.1%}"
-
-
-def _numbers(
-    heads: Sequence[str], columns: Sequence[Mapping[str, float]], title: str = "COCO's twelve numbers"
-) -> Table:
-    table = compact(title, "number", "over", figures=tuple(heads))
-    for name in NUMBERS:
-        table.add_row(name, WHAT[name], *(_score(column.get(name)) for column in columns))
-    return table
-
-
-def _classes(heads: Sequence[str], columns: Sequence[Mapping[str, float]]) -> Table:
-    table = compact("AP per class", "class", figures=tuple(heads))
-    for name in dict.fromkeys(name for column in columns for name in column):
-        table.add_row(short(name), *(_score(column.get(name)) for column in columns))
-    return table
 
 
 def _score(value: float | None) -> str:

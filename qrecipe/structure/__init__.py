@@ -1,1 +1,27 @@
-"""What a captured model is made of: operations, operands, parameters, roles, cross-attention."""
+"""What a captured model is made of: operations, operands, parameters, roles, cross-attention; analysed once."""
+
+from .analyse import analyse
+from .mark import mark
+from .structure import (
+    OperationFacts,
+    Place,
+    ProductFacts,
+    ProgramFacts,
+    QueryFacts,
+    SiteFacts,
+    Structure,
+    TapFacts,
+)
+
+__all__ = [
+    "OperationFacts",
+    "Place",
+    "ProductFacts",
+    "ProgramFacts",
+    "QueryFacts",
+    "SiteFacts",
+    "Structure",
+    "TapFacts",
+    "analyse",
+    "mark",
+]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
+from dataclasses import dataclass, field
 
 import torch
 from torch import fx
 
-from ..graph.calls import call_like
 from ..graph.flow import exits_of, region_of, within
-from ..graph.program import Program, QueryPoint
+from ..graph.points import QueryPoint, TapPoint, viewed
+from ..graph.program import Program
 from ..graph.shapes import Extent, Symbols, is_float, is_number, shape_of
 from ..graph.softmax import leads_to_softmax
 from ..vocabulary import FEATURE, KEY, LAYER_OUTPUT, LOGITS, QUERY
@@ -63,46 +63,60 @@ def _crosses(region: list[fx.Node], symbols: Symbols) -> bool:
     return mixes and holds_linear and reads_image and bool(features) and not returns_image
 
 
-def tap_layer(program: Program, layer: int, path: str, layer_path: str) -> None:
-    """Set ``taps`` and ``queries`` of one decoder layer. ``path`` is its cross-attention's, ``layer_path`` its own."""
+@dataclass
+class LayerPoints:
+    """What one decoder layer's cross-attention has in one program: its query, if one was found, and taps by role."""
+
+    query: QueryPoint | None = None
+    taps: dict[str, TapPoint] = field(default_factory=dict)
+
+
+def points_of_layer(program: Program, path: str, layer_path: str) -> LayerPoints:
+    """The query and the taps of one decoder layer. ``path`` is its cross-attention's, ``layer_path`` its own."""
+    symbols, found = Symbols.of(program.graph), LayerPoints()
     region = region_of(program.graph, path)
     shaped = [node for node in exits_of(region) if len(shape_of(node) or ()) == 3]
     if not shaped:
-        return
-    point, output = _dot_product(program, layer, region) or _deformable(program, layer, region) or (None, None)
-    if point is not None:
-        program.queries[layer] = point
-        program.taps[QUERY, layer] = point.node
-    if output is None or not _is_per_query(output, Symbols.of(program.graph)):
-        output = shaped[-1]
-    program.taps[FEATURE, layer] = _batch_first(program, output)
+        return found
+    output = _dot_product(found, region)
+    if found.query is None:
+        output = _deformable(found, region, symbols)
+    if found.query is not None:
+        found.taps[QUERY] = TapPoint(found.query.node)
+    if output is None or not _is_per_query(output, symbols):
+        output = TapPoint(shaped[-1])
+    found.taps[FEATURE] = _batch_first(output, symbols)
     ends = [node for node in exits_of(region_of(program.graph, layer_path)) if len(shape_of(node) or ()) == 3]
     if ends:
-        program.taps[LAYER_OUTPUT, layer] = _batch_first(program, ends[-1])
+        found.taps[LAYER_OUTPUT] = _batch_first(TapPoint(ends[-1]), symbols)
+    return found
 
 
-def _is_per_query(node: fx.Node, symbols: Symbols) -> bool:
+def shape_at(point: TapPoint) -> tuple[Extent, ...]:
+    """The shape of what is tapped; () where that is unknown."""
+    shape = shape_of(point.node)
+    return () if shape is None else viewed(shape, point.views)
+
+
+def _is_per_query(point: TapPoint, symbols: Symbols) -> bool:
     """Whether a value is (batch, queries, channels) or (queries, batch, channels), without the image's extent."""
-    shape = shape_of(node) or ()
+    shape = shape_at(point)
     return len(shape) == 3 and symbols.batch in shape[:2] and not symbols.spatial(shape)
 
 
-def _batch_first(program: Program, node: fx.Node) -> fx.Node:
+def _batch_first(point: TapPoint, symbols: Symbols) -> TapPoint:
     """(queries, batch, channels), as ``nn.MultiheadAttention`` has it by default, as (batch, queries, channels)."""
-    symbols, shape = Symbols.of(program.graph), shape_of(node) or ()
+    shape = shape_at(point)
     if len(shape) != 3 or shape[1] != symbols.batch or shape[0] == symbols.batch:
-        return node
-    return _computed(program.graph, node, aten.transpose.int, (node, 0, 1))
+        return point
+    return TapPoint(point.node, (*point.views, ("transpose", 0, 1)))
 
 
-def _computed(graph: fx.Graph, after: fx.Node, target: Any, args: tuple[Any, ...]) -> fx.Node:
-    """A new node behind another one, for a tap: what is never exposed is erased as dead."""
-    with graph.inserting_after(after):
-        return call_like(graph, after, target, args)
+def _dot_product(found: LayerPoints, region: list[fx.Node]) -> TapPoint | None:
+    """Query, key and co-attended feature of softmax(q k^T) v: what the output projection reads (2.26).
 
-
-def _dot_product(program: Program, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
-    """Query, key and co-attended feature of softmax(q k^T) v: what the output projection reads (2.26)."""
+    Notes the query, and the logits, or the key where the attention is one operation; returns the feature.
+    """
     for node in region:
         if node.target is aten.scaled_dot_product_attention.default:
             last = node
@@ -115,11 +129,11 @@ def _dot_product(program: Program, layer: int, region: list[fx.Node]) -> tuple[Q
         if not isinstance(query, fx.Node) or shape is None or len(shape) != 4:
             return None
         if isinstance(key, fx.Node) and node.target is aten.scaled_dot_product_attention.default:
-            program.taps[KEY, layer] = key
+            found.taps[KEY] = TapPoint(key)
         elif isinstance(key, fx.Node):
-            program.taps[LOGITS, layer] = node
-        merged = _projection_input(last) or _merged_heads(program, last)
-        return QueryPoint(query, ((node, 0),), "bhld", int(shape[1]), int(shape[3])), merged
+            found.taps[LOGITS] = TapPoint(node)
+        found.query = QueryPoint(query, ((node, 0),), "bhld", int(shape[1]), int(shape[3]))
+        return _projection_input(last) or _merged_heads(last)
     return None
 
 
@@ -143,7 +157,7 @@ def _heads_of(weights: tuple[Extent, ...], query: tuple[Extent, ...], symbols: S
 
 def _projection_input(
     last: fx.Node, sums: Collection[fx.Node] = (), region: Collection[fx.Node] = ()
-) -> fx.Node | None:
+) -> TapPoint | None:
     """Follow the heads' merge to its end: the tensor that the output projection reads, where there is one.
 
     sums: a deformable attention's weighted sums in its region. It may sample one feature level after the other and add
@@ -155,7 +169,7 @@ def _projection_input(
         if following.target not in _MERGES and not levels:
             break
         current = following
-    return current if len(shape_of(current) or ()) == 3 else None
+    return TapPoint(current) if len(shape_of(current) or ()) == 3 else None
 
 
 def _of_sums(node: fx.Node, sums: Collection[fx.Node]) -> bool:
@@ -171,16 +185,18 @@ def _of_sums(node: fx.Node, sums: Collection[fx.Node]) -> bool:
     return True
 
 
-def _merged_heads(program: Program, value: fx.Node) -> fx.Node | None:
+def _merged_heads(value: fx.Node) -> TapPoint | None:
     """(batch, heads, queries, head_dim) as (batch, queries, channels), for models that merge heads in another order."""
     if len(shape_of(value) or ()) != 4:
         return None
-    turned = _computed(program.graph, value, aten.transpose.int, (value, 1, 2))
-    return _computed(program.graph, turned, aten.flatten.using_ints, (turned, 2, 3))
+    return TapPoint(value, (("transpose", 1, 2), ("flatten", 2, 3)))
 
 
-def _deformable(program: Program, layer: int, region: list[fx.Node]) -> tuple[QueryPoint, fx.Node | None] | None:
-    """The query is what sampling offsets and attention weights are computed from; the feature, the weighted sum."""
+def _deformable(found: LayerPoints, region: list[fx.Node], symbols: Symbols) -> TapPoint | None:
+    """The query is what sampling offsets and attention weights are computed from; the feature, the weighted sum.
+
+    Notes the query and the logits; returns the feature.
+    """
     softmax = next((node for node in region if node.target is aten.softmax.int), None)
     if softmax is None or not any(node.target is aten.grid_sampler.default for node in region):
         return None
@@ -198,9 +214,8 @@ def _deformable(program: Program, layer: int, region: list[fx.Node]) -> tuple[Qu
     width, weights = shape_of(query), shape_of(softmax)
     assert width is not None
     assert weights is not None
-    heads = _heads_of(weights, width, Symbols.of(program.graph))
-    program.taps[LOGITS, layer] = logits
+    heads = _heads_of(weights, width, symbols)
+    found.taps[LOGITS] = TapPoint(logits)
+    found.query = QueryPoint(query, users, "bld", heads, int(width[-1]) // heads)
     sums = [node for node in region if node.target in _SUMS]
-    merged = _projection_input(sums[-1], set(sums), set(region)) if sums else None
-    layout: Literal["bld"] = "bld"
-    return QueryPoint(query, users, layout, heads, int(width[-1]) // heads), merged
+    return _projection_input(sums[-1], set(sums), set(region)) if sums else None

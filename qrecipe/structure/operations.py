@@ -15,7 +15,6 @@ from ..graph.shapes import shape_of
 from .operands import (
     OPERATORS,
     PASSIVE,
-    SITES,
     WEIGHTED,
     Operand,
     is_feature_join,
@@ -39,7 +38,7 @@ class Operation:
 
 
 def find_operations(captured: Captured) -> dict[GraphMode, list[Operation]]:
-    """Every operation with quantizable operands, in graph order, for both programs; notes the sites on the nodes.
+    """Every operation with quantizable operands, in graph order, for both programs.
 
     A name is the module's path, the operator where it is no module of its own, and ``@k`` for the k-th call. Where the
     training graph calls a module more often than the evaluation graph, calls are told apart by what they compute.
@@ -70,8 +69,6 @@ def find_operations(captured: Captured) -> dict[GraphMode, list[Operation]]:
     for mode, program in captured.programs.items():
         order = {node: position for position, node in enumerate(program.graph.nodes)}
         found[mode].sort(key=lambda operation: order[operation.node])
-        for operation in found[mode]:
-            operation.node.meta[SITES] = {operand.slot: operand.site for operand in operation.operands}
     return found
 
 

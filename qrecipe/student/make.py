@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from ..errors import PlanError
-from ..graph.captured import Captured
 from ..passes import run_passes
-from ..plan import Plan, WhichModel, build_plan
-from ..recipe.definition import DistillSpec, InputSpec, QuantizeSpec, Recipe
+from ..plan import Plan, WhichModel, build_plan, check
+from ..recipe.definition import DistillSpec, InputSpec, ModelSpec, QuantizerSpec, QuantizeSpec, Recipe
+from ..structure import mark
 from .source import Source
 from .student import Student
 
@@ -17,17 +19,29 @@ def make_student(source: Source, recipe: Recipe, plan: Plan | None = None, *, pa
     """Rewrite a copy of a captured source as a plan says.
 
     Args:
-        plan: of this source and recipe, where a search or another tool has made one; by default ``make_plan``'s.
+        plan: of this source and recipe, with quantizers of its own for some sites (``specs`` of ``make_plan``); by
+            default the recipe's.
         part: which of the recipe's models the source is; its own ``roles`` are read.
 
     Raises:
-        PlanError: the recipe does not fit the model.
+        PlanError: the recipe does not fit the model, or the plan is none of this recipe and model.
     """
+    own = make_plan(source, recipe, part=part, specs=plan.chosen if plan is not None else {})
+    if plan is None:
+        plan = own
+    elif (plan.sites, plan.alignments, plan.taps, plan.batch_norm) != (
+        own.sites,
+        own.alignments,
+        own.taps,
+        own.batch_norm,
+    ):
+        raise PlanError("the plan was made of another recipe or model than this one", remedy="make_plan makes one")
     captured = source.captured.copy()
-    own = make_plan(source, recipe, captured, part=part)
-    plan = own if plan is None else plan
-    run_passes(captured, plan)
-    student = Student(captured.root, captured.programs, recipe, plan, source.family, source.input, source.label_map)
+    mark(captured, source.structure(_spec(recipe, part).roles))
+    reports = run_passes(captured, plan)
+    student = Student(
+        captured.root, captured.programs, recipe, plan, source.family, source.input, source.label_map, reports
+    )
     for planned in plan.alignments:
         student.query_alignments[planned.layer].mode = "on"
     student.set_stage(None)
@@ -37,11 +51,21 @@ def make_student(source: Source, recipe: Recipe, plan: Plan | None = None, *, pa
 def make_plan(
     source: Source,
     recipe: Recipe,
-    captured: Captured | None = None,
     image_size: tuple[int, int] | None = None,
+    *,
     part: WhichModel = "model",
+    specs: Mapping[str, QuantizerSpec | None] = MappingProxyType({}),
 ) -> Plan:
-    """The plan alone, on a copy of the source unless one is given; costs are counted at ``image_size``."""
+    """The plan alone.
+
+    Args:
+        image_size: (height, width) at which costs are counted; by default that of the source's input.
+        part: which of the recipe's models the source is; its own ``roles`` are read.
+        specs: by site, quantizers that are chosen whatever the recipe says; None for real-valued.
+
+    Raises:
+        PlanError: the recipe does not fit the model.
+    """
     if recipe.teacher is None:
         part = "model"  # the model is its own teacher
     if recipe.train.loss.denoising and part == "model" and not source.family.denoising:
@@ -50,22 +74,26 @@ def make_plan(
             where=recipe.where(("train", "loss", "denoising")),
             remedy="remove it, or set it to null",
         )
-    spec = recipe.teacher if part == "teacher" else recipe.model
-    assert spec is not None
+    roles = _spec(recipe, part).roles
+    check(source.captured, recipe, roles, part)
+    notes = (*source.family.notes, *source.captured.warnings)
     return build_plan(
-        captured or source.captured.copy(),
-        recipe,
-        image_size or plan_size(source.input),
-        spec.roles,
-        (*source.family.notes, *source.captured.warnings),
-        part,
+        source.structure(roles), recipe, image_size or plan_size(source.input), notes=notes, part=part, specs=specs
     )
+
+
+def _spec(recipe: Recipe, part: WhichModel) -> ModelSpec:
+    """The model, or the teacher; the model is its own teacher where the recipe names no other."""
+    return recipe.teacher if part == "teacher" and recipe.teacher is not None else recipe.model
 
 
 def plan_size(image_input: InputSpec) -> tuple[int, int]:
     """The (height, width) at which costs are counted: the fixed size, or a 4:3 image after DETR's resize."""
     if image_input.size is not None:
         return image_input.size
+    if image_input.within is not None:
+        height, width = image_input.within
+        return min(height, max(round(width * 3 / 4), 1)), min(width, max(round(height * 4 / 3), 1))
     shortest = image_input.shortest or 800
     return shortest, min(round(shortest * 4 / 3), image_input.longest or round(shortest * 4 / 3))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from ..capture import capture, verify
+from ..capture import capture, settled_switches, verify
 from ..data.labels import LabelMap
 from ..errors import CaptureError
 from ..graph.captured import Captured
@@ -16,6 +17,7 @@ from ..models.families import Family
 from ..models.open_windows import open_windows
 from ..placement import placement_of
 from ..recipe.definition import InputSpec
+from ..structure import Structure, analyse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,20 @@ class Source:
     family: Family
     input: InputSpec
     label_map: LabelMap | None = None
+    _structures: dict[tuple[tuple[str, str], ...], Structure] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def structure(self, roles: Mapping[str, str] | None = None) -> Structure:
+        """The model, analysed; once for all that ask with the same overrides of roles.
+
+        Raises:
+            PlanError: an override of no role, or one that matches no module.
+        """
+        key = tuple((roles or {}).items())
+        if key not in self._structures:
+            self._structures[key] = analyse(self.captured, roles)
+        return self._structures[key]
 
 
 def capture_source(
@@ -56,24 +72,25 @@ def capture_source(
         example = _unlike(example)
         height, width = int(example.shape[-2]), int(example.shape[-1])
         first = family.inputs(example, None)
-    with open_windows(model):  # the comparison below is with the model's own code
-        captured = capture(model, family.forward, first)
-    tried: list[dict[str, Tensor]] = []
-    for high, wide in _around(height, width):
-        others = [
-            images(1, _near(high, 32), _near(wide, -32)),
-            images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
-        ]
-        if verify(captured, model, family.forward, others):
-            break
-        tried += others
-    else:
-        raise CaptureError(
-            "the model itself runs at none of the sizes at which its capture was to be verified: "
-            + ", ".join(str(image_shape(inputs)) for inputs in tried),
-            where=type(model).__name__,
-            remedy="give example_inputs of a size that the model takes, with other sizes near it",
-        )
+    with settled_switches(placement.device):
+        with open_windows(model):  # the comparison below is with the model's own code
+            captured = capture(model, family.forward, first)
+        tried: list[dict[str, Tensor]] = []
+        for high, wide in _around(height, width):
+            others = [
+                images(1, _near(high, 32), _near(wide, -32)),
+                images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
+            ]
+            if verify(captured, model, family.forward, others):
+                break
+            tried += others
+        else:
+            raise CaptureError(
+                "the model itself runs at none of the sizes at which its capture was to be verified: "
+                + ", ".join(str(image_shape(inputs)) for inputs in tried),
+                where=type(model).__name__,
+                remedy="give example_inputs of a size that the model takes, with other sizes near it",
+            )
     return Source(captured, family, image_input, label_map)
 
 

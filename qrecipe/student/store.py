@@ -14,9 +14,9 @@ from ..errors import ModelError
 from ..models.families import build_family
 from ..models.loading.build import build_model
 from ..recipe import recipe_from_mapping
-from ..recipe.definition import InputSpec, Recipe
+from ..recipe.definition import InputSpec, QuantizerSpec, Recipe
 from ..run.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
-from .make import make_student, real_valued
+from .make import make_plan, make_student, real_valued
 from .source import Source, capture_source
 from .student import Student
 
@@ -32,13 +32,14 @@ def save(student: Student, folder: Path | str) -> None:
 
 def description(student: Student) -> dict[str, Any]:
     """What a checkpoint's manifest needs beside the weights, for ``load`` to rebuild a student. Plain data."""
-    label_map = student.label_map
+    label_map, chosen = student.label_map, student.plan.chosen
     return {
         "recipe": _rebuilding(student),
         "real_valued": not student.plan.quantizers and not student.plan.alignments,
         "quantized_roles": student.quantized_roles,
         "input": dataclasses.asdict(student.input),
         "label_map": None if label_map is None else _plain_map(label_map),
+        **({"specs": {site: spec and dataclasses.asdict(spec) for site, spec in chosen.items()}} if chosen else {}),
     }
 
 
@@ -70,19 +71,23 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Student:
     source = _source(recipe, label_map, model, folder, extra["input"])
     if extra["real_valued"]:
         recipe = real_valued(recipe, targets=True)
-    student = make_student(source, recipe)
+    specs = {site: spec and QuantizerSpec(**spec) for site, spec in extra.get("specs", {}).items()}
+    student = make_student(source, recipe, make_plan(source, recipe, specs=specs))
     load_weights(folder, student)
     student.set_stage(extra["quantized_roles"])
     return student.eval()
 
 
+def read_input(values: Mapping[str, Any]) -> InputSpec:
+    """How images are prepared, as a checkpoint's ``extra`` has it; of an older one too, which knew fewer keys."""
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return InputSpec(**plain)
+
+
 def _source(
     recipe: Recipe, label_map: LabelMap | None, model: nn.Module | None, folder: Path, image_input: dict[str, Any]
 ) -> Source:
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in image_input.items()
-    }
-    shown = InputSpec(**values)
+    shown = read_input(image_input)
     if model is not None:
         classes = None if label_map is None else label_map.classes
         family = build_family(model, recipe.train.loss, recipe.model.family, classes, recipe.model.input.size)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from ..distill import QueryAlignment
 from ..errors import TrainError
-from ..quantizers import Quantizer, Step
+from ..quantizers import Quantizer, Step, step_in_coordinates
 from ..recipe.definition import OptimizerSpec
 
 GroupName = Literal["backbone", "backbone, no decay", "rest", "rest, no decay", "alignment", "quantizer"]
@@ -88,22 +88,6 @@ def build_optimizer(
     optimizer = AdamW(groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
     step_in_coordinates(optimizer, steps)
     return optimizer, table
-
-
-def step_in_coordinates(optimizer: Optimizer, steps: Sequence[Step]) -> None:
-    """From now on ``optimizer`` moves the parameters of ``steps`` in their coordinates."""
-
-    def before(*_: Any) -> None:
-        for step in steps:
-            step.before()
-
-    def after(*_: Any) -> None:
-        for step in steps:
-            step.after()
-
-    if steps:
-        optimizer.register_step_pre_hook(before)
-        optimizer.register_step_post_hook(after)
 
 
 def _groups_of_added(modules: Iterable[nn.Module], steps: Iterable[Step]) -> dict[nn.Parameter, GroupName]:

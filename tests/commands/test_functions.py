@@ -94,3 +94,9 @@ def test_validate_raises_nothing(finished: Finished, tmp_path: Path) -> None:
     bound = qrecipe.validate(recipe, bind=True, overrides=[rule])
     assert [problem.where for problem in bound.problems] == [f"--set {rule}:1:25: quantize.rules[0].match"]
     assert qrecipe.validate(finished.recipe, bind=True).plan is not None
+
+
+def test_init_as_data(finished: Finished) -> None:
+    made = qrecipe.Started(Path("a.yaml"), None, "", qrecipe.plan(finished.recipe), (("qrecipe plan a.yaml", "look"),))
+    text = '{"recipe": "a.yaml", "tuning": null, "fresh": "", "next": [["qrecipe plan a.yaml", "look"]]}'
+    assert json.dumps(made.to_dict()) == text

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from qrecipe.models.families import resnets
 from qrecipe.models.loading.build import build_model
-from qrecipe.models.resnets import DEFAULT, RESNETS, own_names
-from qrecipe.recipe.definition import ModelSpec, WeightsSource
+from qrecipe.models.resnets import RESNETS, own_names
+from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
 from tests.tiny_detectors import (
     DAB_DETR,
     DEFORMABLE_DETR,
@@ -94,7 +95,14 @@ def test_published_weights_are_read(architecture: str, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     save_file(timms(load_file(file)), file, metadata={"format": "pt"})
     built = build_model(
-        ModelSpec(architecture=architecture, config=config, weights=WeightsSource(folder=tmp_path)), PETS
+        ModelSpec(
+            architecture=architecture,
+            config=config,
+            weights=WeightsSource(folder=tmp_path),
+            labels="contiguous",
+            input=InputSpec(shortest=64),
+        ),
+        PETS,
     )
     images = some_images(1)
     torch.testing.assert_close(built.model(images).logits, source(images).logits)
@@ -117,8 +125,8 @@ def test_a_stored_backbone_of_timm_becomes_transformers(architecture: str, tmp_p
 
 
 def test_default_backbones() -> None:
-    assert set(DEFAULT) == set(MODELS)
-    assert set(DEFAULT.values()) <= set(RESNETS)
+    assert set(resnets()) == set(MODELS)
+    assert set(resnets().values()) <= set(RESNETS)
     small = {key: value for key, value in DETR.items() if key != "backbone_config"}
     built = build_model(ModelSpec(architecture="table-transformer", config=small), PETS)
     assert built.model.config.backbone_config.depths == [2, 2, 2, 2]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from qrecipe.plan import Plan, build_plan, cost_of
+from qrecipe.plan import Plan, cost_of
 from qrecipe.recipe import Recipe
 from tests.specimens import W4A4, Specimen, a_recipe
-from tests.toys import captured_toy
+from tests.toys import captured_toy, plan_of
 
 SIZES = [(64, 96), (160, 96)]
 
@@ -55,7 +55,7 @@ def counted(specimen: Specimen, height: int, width: int) -> int:
 
 
 def planned(specimen: Specimen, size: tuple[int, int], quantize: dict[str, Any] | None = None) -> Plan:
-    return build_plan(specimen.captured.copy(), a_recipe(quantize or {}), size)
+    return plan_of(specimen.captured, a_recipe(quantize or {}), size)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -86,7 +86,7 @@ class TwoLayers(nn.Module):
 
 
 def two_layers(recipe: Recipe, size: tuple[int, int] = (10, 20)) -> Plan:
-    return build_plan(captured_toy(TwoLayers()), recipe, size)
+    return plan_of(captured_toy(TwoLayers()), recipe, size)
 
 
 CONV, LINEAR = 10 * 20 * 5 * 3 * 9, 10 * 20 * 5 * 7
@@ -139,7 +139,7 @@ class Transposed(nn.Module):
 
 
 def test_a_transposed_convolution_and_a_product() -> None:
-    cost = cost_of(build_plan(captured_toy(Transposed()), a_recipe({}), (4, 5)))
+    cost = cost_of(plan_of(captured_toy(Transposed()), a_recipe({}), (4, 5)))
     # Every input value meets each of its group's two 3x3 kernels; then 6 x 6 products over the 9 x 11 places.
     assert cost.macs == (3 * 4 * 5) * 2 * 9 + 6 * 6 * 9 * 11
 

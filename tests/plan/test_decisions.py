@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from qrecipe.errors import PlanError, PlanErrors, RecipeErrors
-from qrecipe.plan import Decision, Plan, build_plan
+from qrecipe.plan import Decision, Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import Spot
 from tests.specimens import ALIGN, W4A4, Specimen, a_recipe
+from tests.toys import plan_of
 
 
 def with_rules(specimen: Specimen, *rules: dict[str, Any], align: Any = (), **defaults: Any) -> Plan:
     recipe = a_recipe({**(defaults or W4A4), "rules": list(rules)}, align=align)
-    return build_plan(specimen.captured.copy(), recipe, (16, 24))
+    return plan_of(specimen.captured, recipe, (16, 24))
 
 
 def decision(plan: Plan, start: str) -> Decision:
@@ -130,7 +131,7 @@ def test_all_that_does_not_fit_at_once(toy: Specimen, tmp_path: Path) -> None:
     file = tmp_path / "wrong.yaml"
     file.write_text(WRONG)
     with pytest.raises(PlanErrors) as caught:
-        build_plan(toy.captured.copy(), load_recipe(file), (16, 24))
+        plan_of(toy.captured, load_recipe(file), (16, 24))
     assert isinstance(caught.value, PlanError)
     assert isinstance(caught.value, RecipeErrors)  # as the command line takes them apart
     places, texts = [], []
@@ -153,7 +154,7 @@ def test_roles_that_the_model_lacks(toy: Specimen) -> None:
     recipe = a_recipe(roles={"head.class": "clas_head", "decoder.cross_attention": "nowhere.*"})
     for part in ("model", "teacher"):
         with pytest.raises(PlanErrors) as caught:
-            build_plan(toy.captured.copy(), recipe, (16, 24), recipe.model.roles, part=part)
+            plan_of(toy.captured, recipe, (16, 24), recipe.model.roles, part=part)
         first, second = map(str, caught.value.problems)
         assert (
             first
@@ -167,4 +168,4 @@ def test_a_tap_that_no_model_has(toy: Specimen) -> None:
     targets = (replace(recipe.distill.targets[0], at="decoder.output"),)
     wrong = replace(recipe, distill=replace(recipe.distill, targets=targets))
     with pytest.raises(PlanError, match=r"'decoder.output' cannot be tapped \(one of decoder"):
-        build_plan(toy.captured.copy(), wrong, (16, 24))
+        plan_of(toy.captured, wrong, (16, 24))

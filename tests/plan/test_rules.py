@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from qrecipe.errors import PlanError
-from qrecipe.plan import Plan, build_plan
+from qrecipe.plan import Plan
 from qrecipe.plan.rules import pattern_matches
 from qrecipe.recipe import Recipe, load_recipe
+from qrecipe.structure import Place
 from tests.specimens import W4A4, Specimen, a_recipe
+from tests.toys import plan_of
 
 QUERY = "layers.1.cross_attention.attention.query"
 
 
 def planned(specimen: Specimen, recipe: Recipe) -> Plan:
-    return build_plan(specimen.captured.copy(), recipe, (16, 24), recipe.model.roles)
+    return plan_of(specimen.captured, recipe, (16, 24), recipe.model.roles)
 
 
 def with_rules(specimen: Specimen, *rules: dict[str, Any], **defaults: Any) -> Plan:
@@ -110,7 +112,8 @@ def test_operands_are_set_one_by_one(toy: Specimen) -> None:
     ],
 )
 def test_patterns(pattern: str, expected: bool) -> None:
-    found = pattern_matches(pattern, "layers.0.cross_attention.q_proj", "linear", "decoder.cross_attention")
+    place = Place("layers.0.cross_attention.q_proj", "linear", "decoder.cross_attention")
+    found = pattern_matches(pattern, place)
     assert found is expected
 
 

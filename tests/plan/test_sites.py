@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from qrecipe.errors import PlanError, RecipeErrors
-from qrecipe.plan import Plan, build_plan, describe
+from qrecipe.plan import Plan, describe
 from qrecipe.student import real_valued
 from qrecipe.vocabulary import TAPS
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
-from tests.toys import captured_toy
+from tests.toys import captured_toy, plan_of
 
 ATTENTION = "layers.1.cross_attention"
 
 
 def planned(specimen: Specimen, quantize: dict[str, Any] | None = None, **parts: Any) -> Plan:
     recipe = a_recipe(W4A4 if quantize is None else quantize, **parts)
-    return build_plan(specimen.captured.copy(), recipe, (16, 24), recipe.model.roles, specimen.family.notes)
+    return plan_of(specimen.captured, recipe, (16, 24), recipe.model.roles, specimen.family.notes)
 
 
 def quantizers(plan: Plan, *sites: str) -> list[str | None]:
@@ -86,7 +86,7 @@ class QueryIsKey(nn.Module):
 def test_an_aligned_query_is_another_tensor(align: bool) -> None:
     recipe = a_recipe(W4A4, align=ALIGN if align else ())
     captured = captured_toy(QueryIsKey())
-    plan = build_plan(captured, recipe, (16, 24))
+    plan = plan_of(captured, recipe, (16, 24))
     query, key, value = quantizers(
         plan, *(f"layers.0.attention.attention.{name}" for name in ("query", "key", "value"))
     )
@@ -125,7 +125,7 @@ class Upsamples(nn.Module):
 
 
 def test_channels_of_a_transposed_convolution_are_its_second_dimension() -> None:
-    plan = build_plan(captured_toy(Upsamples()), a_recipe(W4A4), (16, 24))
+    plan = plan_of(captured_toy(Upsamples()), a_recipe(W4A4), (16, 24))
     site = plan.sites["up.weight"]
     assert (site.shape, site.axis, site.size) == ("3x2x2x2", 1, 2)
 
@@ -183,7 +183,7 @@ def test_a_model_without_cross_attention_has_nothing_to_align_or_distil() -> Non
     captured = captured_toy(Upsamples())
     for parts in ({"align": ALIGN}, {"targets": TARGETS}):
         with pytest.raises(PlanError, match=r"name the modules under model\.roles"):
-            build_plan(captured, a_recipe(**parts), (16, 24))
+            plan_of(captured, a_recipe(**parts), (16, 24))
 
 
 def test_a_plan_is_plain_data(specimen: Specimen) -> None:
@@ -205,13 +205,13 @@ def test_parameters_are_counted_once(specimen: Specimen) -> None:
 def test_planning_changes_no_graph(toy: Specimen) -> None:
     captured = toy.captured.copy()
     before = {key: str(program.graph) for key, program in captured.programs.items()}
-    build_plan(captured, a_recipe(W4A4, align=ALIGN, targets=TARGETS), (16, 24))
+    plan_of(captured, a_recipe(W4A4, align=ALIGN, targets=TARGETS), (16, 24))
     assert {key: str(program.graph) for key, program in captured.programs.items()} == before
 
 
 def test_a_real_valued_recipe_quantizes_nothing(toy: Specimen) -> None:
     recipe = a_recipe({**W4A4, "batch_norm": "live"}, align=ALIGN, targets=TARGETS)
-    plan = build_plan(toy.captured.copy(), real_valued(recipe, targets=True), (16, 24))
+    plan = plan_of(toy.captured, real_valued(recipe, targets=True), (16, 24))
     assert not plan.quantizers
     assert not plan.alignments
     assert [tap.name for tap in plan.taps] == ["decoder.cross_attention.output.1"]

@@ -88,15 +88,17 @@ NUDGED = {"weight": {"bits": 3, "quantizer": "nudged", "per": "channel"}}
 def rows(monkeypatch: pytest.MonkeyPatch) -> None:
     row = QuantizerRow(f"{__name__}:Nudged", trained=True, offsets={"weight": ("none",)})
     monkeypatch.setitem(QUANTIZERS, "nudged", row)
+    shifted = QuantizerRow("qrecipe.quantizers.minmax:MinMax", trained=False, offsets={"activation": ("integer",)})
+    monkeypatch.setitem(QUANTIZERS, "shifted", shifted)
     monkeypatch.setitem(INITIALISERS, "half", f"{__name__}:half")
 
 
 def test_the_language_knows_the_row() -> None:
     keys = schema()["$defs"]["quantizer"]["properties"]
-    assert keys["quantizer"]["enum"][-1] == "nudged"
+    assert keys["quantizer"]["enum"][-2:] == ["nudged", "shifted"]
     assert keys["init"]["enum"][-2:] == ["half", None]
     assert "lsq, lsq+ and nudged train their scales" in schema_text()
-    assert "lsq, lsq+, minmax, mse or nudged" in reference()
+    assert "lsq, lsq+, minmax, mse, nudged or shifted" in reference()
     recipe = a_recipe({**NUDGED, "rules": [{"match": "role:head", "weight": {"init": "half"}}]})
     assert recipe.quantize.weight is not None
     assert recipe.quantize.weight.offset == "none"
@@ -107,7 +109,8 @@ def test_the_language_knows_the_row() -> None:
     [
         (
             {"activation": {"bits": 4, "quantizer": "nudged", "per": "tensor"}},
-            "quantize.activation.quantizer: nudged is only for weights (for activation take lsq, lsq+, minmax or mse)",
+            "quantize.activation.quantizer: nudged is only for weights "
+            "(for activation take lsq, lsq+, minmax, mse or shifted)",
         ),
         (
             {"weight": {**NUDGED["weight"], "offset": "integer"}},
@@ -115,8 +118,13 @@ def test_the_language_knows_the_row() -> None:
             "(set offset: none, or take lsq+, minmax, mse)",
         ),
         (
+            {"activation": {"bits": 4, "quantizer": "shifted", "per": "tensor", "offset": "none"}},
+            "quantize.activation.offset: shifted has offset: integer "
+            "(set offset: integer, or take lsq, lsq+, minmax, mse)",
+        ),
+        (
             {"weight": {**NUDGED["weight"], "quantizer": "nudge"}},
-            'quantize.weight.quantizer: must be lsq, lsq+, minmax, mse or nudged; found "nudge" '
+            'quantize.weight.quantizer: must be lsq, lsq+, minmax, mse, nudged or shifted; found "nudge" '
             '(did you mean "nudged"?)',
         ),
     ],

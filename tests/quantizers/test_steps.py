@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from qrecipe.quantizers import PlainStep, RelativeStep
-from qrecipe.train.optimizer import step_in_coordinates
+from qrecipe.quantizers import PlainStep, RelativeStep, step_in_coordinates
 
 
 def adam(value: float, gradients: list[float], lr: float, unit: float | None) -> float:

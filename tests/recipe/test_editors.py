@@ -13,8 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import qrecipe.recipe
-from qrecipe.distill.losses import LOSSES
-from qrecipe.distill.matching import MATCHERS
+from qrecipe.distill import LOSSES, MATCHERS
 from qrecipe.quantizers import INITIALISERS, QUANTIZERS
 from qrecipe.recipe import (
     AlignSpec,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from qrecipe.plan import Plan, anatomy, build_plan
+from qrecipe.plan import Anatomy, Plan, anatomy, build_plan
 from qrecipe.report.amounts import amount, bits_text, size, tight
 from qrecipe.report.anatomy import anatomy_tables, module_tree
 from qrecipe.report.plan import BY, By, plan_tables
+from qrecipe.structure import analyse
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
+from tests.toys import plan_of
 
 RULES = [
     {"match": "role:backbone.stem", "keep": "float"},
@@ -24,7 +27,7 @@ RULES = [
 
 def planned(specimen: Specimen, **parts: Any) -> Plan:
     recipe = a_recipe({**W4A4, "rules": RULES}, **parts)
-    return build_plan(specimen.captured.copy(), recipe, (64, 96))
+    return plan_of(specimen.captured, recipe, (64, 96))
 
 
 def shown(parts: Any, width: int) -> str:
@@ -85,14 +88,16 @@ def test_every_site(toy: Specimen) -> None:
     assert all(any(line.startswith(f"{name} ") for line in lines) for name in plan.sites)
 
 
+def described(specimen: Specimen, size: tuple[int, int]) -> Anatomy:
+    structure = analyse(specimen.captured)
+    return anatomy(specimen.captured.root, structure, build_plan(structure, a_recipe(), size))
+
+
 def test_the_anatomy(specimen: Specimen) -> None:
-    recipe = a_recipe()
-    captured = specimen.captured.copy()
-    plan = build_plan(captured, recipe, (64, 96))
-    found = anatomy(captured, plan)
+    found = described(specimen, (64, 96))
     assert sum(role.parameters for role in found.roles) == found.parameters == found.tree.parameters
     assert sum(role.macs for role in found.roles) == found.macs == found.tree.macs
-    assert found.nodes["train"] == len(captured.programs["train"].graph.nodes)
+    assert found.nodes["train"] == len(specimen.captured.programs["train"].graph.nodes)
     text = shown(anatomy_tables(found), 80)
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
     assert re.search(r"^decoder\.cross_attention\.output +0-1 +\d+ *$", text, re.MULTILINE)
@@ -102,8 +107,7 @@ def test_the_anatomy(specimen: Specimen) -> None:
 
 
 def test_a_tree_s_node_is_the_sum_of_those_below(detr: Specimen) -> None:
-    captured = detr.captured.copy()
-    found = anatomy(captured, build_plan(captured, a_recipe(), (64, 96)))
+    found = described(detr, (64, 96))
     own = {
         name: sum(p.numel() for p in module.parameters(recurse=False)) for name, module in detr.model.named_modules()
     }
@@ -122,10 +126,11 @@ def test_a_tree_s_node_is_the_sum_of_those_below(detr: Specimen) -> None:
 
 
 def test_a_model_without_decoder(toy: Specimen) -> None:
-    captured = toy.captured.copy()
-    plan = build_plan(captured, a_recipe(), (16, 24))
-    captured.programs["train"].taps.clear()
-    text = shown(anatomy_tables(anatomy(captured, plan)), 80)
+    structure = analyse(toy.captured)
+    programs = {mode: dataclasses.replace(program, taps={}) for mode, program in structure.programs.items()}
+    without = dataclasses.replace(structure, programs=programs)
+    found = anatomy(toy.captured.root, without, build_plan(without, a_recipe(), (16, 24)))
+    text = shown(anatomy_tables(found), 80)
     assert "Taps: none" in text
     assert "Queries: none" in text
 

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from qrecipe.errors import CaptureError
 from qrecipe.graph.captured import Captured
-from qrecipe.structure.operands import SITES
 from qrecipe.structure.operations import Operation, canonical_parameters, find_operations
 from tests.specimens import Specimen
 from tests.toys import Attention, ToyDetector, captured_toy
@@ -52,7 +51,6 @@ def test_the_same_name_is_the_same_operation(specimen: Specimen) -> None:
             other.operator,
             other.operands,
         )
-        assert operation.node.meta[SITES] == {operand.slot: operand.site for operand in operation.operands}
         assert _own_queries(operation.node.meta["val"].shape[1:]) == _own_queries(other.node.meta["val"].shape[1:])
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from qrecipe.capture import capture, verify
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.shapes import shape_of
+from qrecipe.structure import Structure, analyse
 from qrecipe.structure.attending import part_of_layer
 from qrecipe.structure.operations import Operation, find_operations
 from qrecipe.structure.parameters import parameter_sizes
-from qrecipe.structure.roles import Roles, discover_roles
 
 WIDTH, HEADS, QUERIES = 8, 2, 5
 
@@ -87,7 +87,7 @@ def inputs(batch: int, height: int, width: int) -> dict[str, Tensor]:
     return {"pixel_values": pixels, "pixel_mask": mask}
 
 
-Found = tuple[nn.Module, Captured, dict[Any, list[Operation]], Roles]
+Found = tuple[nn.Module, Captured, dict[Any, list[Operation]], Structure]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def own() -> Found:
     model = Own().double()
     captured = capture(model, call, inputs(2, 16, 24))
     operations = find_operations(captured)
-    return model, captured, operations, discover_roles(captured, operations, {})
+    return model, captured, operations, analyse(captured)
 
 
 def test_it_computes_the_same(own: Found) -> None:
@@ -117,7 +117,7 @@ def test_heads_have_a_dimension_of_their_own(own: Found) -> None:
 
 
 def test_roles(own: Found) -> None:
-    _, _, _, roles = own
+    roles = own[-1].roles
     assert roles.layers == ("decoder.0", "decoder.1")
     assert roles.cross_attention == ("decoder.0.multihead_attn", "decoder.1.multihead_attn")
     of = {name: role for name, role in roles.of.items() if ".add" not in name}
@@ -139,13 +139,10 @@ def test_roles(own: Found) -> None:
 
 
 def test_taps_are_batch_first(own: Found) -> None:
-    _, captured, _, _ = own
-    for program in captured.programs.values():
+    for program in own[-1].programs.values():
         for role in ("decoder.cross_attention.output", "decoder.layer.output"):
             for layer in (0, 1):
-                shape = shape_of(program.taps[role, layer])
-                assert shape is not None
-                assert shape[1:] == (QUERIES, WIDTH)
+                assert program.taps[role, layer].shape == (program.symbols.batch, QUERIES, WIDTH)
         assert {point.heads for point in program.queries.values()} == {HEADS}
         assert {point.layout for point in program.queries.values()} == {"bhld"}
 

@@ -13,13 +13,14 @@ from torch.nn import functional as F
 
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
-from qrecipe.graph.shapes import Symbols, shape_of
+from qrecipe.graph.shapes import Symbols
 from qrecipe.plan import Plan
+from qrecipe.structure import analyse
 from qrecipe.structure.cross_attention import _heads_of
 from qrecipe.structure.operations import find_operations
-from qrecipe.structure.roles import Roles, discover_roles
+from qrecipe.structure.roles import Roles
 from tests.specimens import ALIGN, W4A4, a_recipe
-from tests.toys import captured_toy, picture, rewritten, running
+from tests.toys import captured_toy, marked, picture, rewritten, running
 
 WIDTH, HEADS, QUERIES, POINTS, LEVELS = 8, 2, 5, 2, 2
 
@@ -141,8 +142,7 @@ def student(captured: Captured) -> tuple[GraphModel, Plan]:
 
 
 def roles_of(captured: Captured) -> Roles:
-    copied = captured.copy()
-    return discover_roles(copied, find_operations(copied), {})
+    return analyse(captured).roles
 
 
 def test_rewritten_it_computes_the_same(detector: tuple[nn.Module, Captured]) -> None:
@@ -186,11 +186,10 @@ def test_every_level_is_a_weighted_sum(detector: tuple[nn.Module, Captured]) -> 
 
 def feature_of(captured: Captured, layer: int) -> set[Any]:
     """What makes up the tapped feature: every operator from it back to the weighted sums."""
-    copied = captured.copy()
-    discover_roles(copied, find_operations(copied), {})
-    program = copied.programs["eval"]
-    tap = program.taps["decoder.cross_attention.output", layer]
-    assert shape_of(tap) == (Symbols.of(program.graph).batch, QUERIES, WIDTH)
+    copied, structure = marked(captured)
+    facts = structure.programs["eval"]
+    assert facts.taps["decoder.cross_attention.output", layer].shape == (facts.symbols.batch, QUERIES, WIDTH)
+    tap = copied.programs["eval"].taps["decoder.cross_attention.output", layer].node
     found, pending = [], [tap]
     while pending:
         node = pending.pop()

@@ -14,10 +14,11 @@ from torch.utils import _pytree as pytree
 
 from qrecipe.errors import PlanError
 from qrecipe.graph.captured import Captured
+from qrecipe.structure import Structure, analyse
 from qrecipe.structure.operands import PASSIVE
 from qrecipe.structure.operations import find_operations
 from qrecipe.structure.outputs import leaf_names
-from qrecipe.structure.roles import Roles, discover_roles, role_matches
+from qrecipe.structure.roles import Roles, role_matches
 from qrecipe.vocabulary import ROLES
 from tests.specimens import Specimen
 from tests.toys import ToyDetector, captured_toy
@@ -74,17 +75,16 @@ PLACES = {
 }
 
 
-def discovered(captured: Captured, overrides: dict[str, str] | None = None) -> tuple[Roles, Captured]:
-    copied = captured.copy()
-    return discover_roles(copied, find_operations(copied), overrides), copied
+def discovered(captured: Captured, overrides: dict[str, str] | None = None) -> tuple[Roles, Structure]:
+    structure = analyse(captured, overrides)
+    return structure.roles, structure
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))
 def test_roles_of_the_detectors(name: str, request: pytest.FixtureRequest) -> None:
     specimen: Specimen = request.getfixturevalue(name)
-    copied = specimen.captured.copy()
-    found = find_operations(copied)
-    roles = discover_roles(copied, found)
+    found = find_operations(specimen.captured)
+    roles = analyse(specimen.captured).roles
     unused = set(EXPECTED[name])
     for operation in (*found["train"], *found["eval"]):
         if operation.operator in PASSIVE:
@@ -102,16 +102,16 @@ def test_roles_of_the_detectors(name: str, request: pytest.FixtureRequest) -> No
 
 @pytest.mark.parametrize("eager", [False, True])
 def test_roles_of_a_toy(eager: bool) -> None:
-    roles, captured = discovered(captured_toy(ToyDetector(columns=4, eager=eager)))
+    roles, structure = discovered(captured_toy(ToyDetector(columns=4, eager=eager)))
     assert roles.cross_attention == ("layers.0.cross_attention", "layers.1.cross_attention")
     # Four class columns, as of three classes and no object, make no box head.
     assert {roles.of["class_head"], roles.of["class_head@1"]} == {"head.class"}
     assert {roles.of["box_head"], roles.of["box_head@1"]} == {"head.box"}
-    assert set(captured.programs["eval"].queries) == {0, 1}
+    assert set(structure.programs["eval"].queries) == {0, 1}
 
 
 def test_overrides_win(demo: Specimen) -> None:
-    roles, captured = discovered(
+    roles, structure = discovered(
         demo.captured,
         {
             "backbone": "backbone.stage?",
@@ -128,8 +128,8 @@ def test_overrides_win(demo: Specimen) -> None:
     assert len(stages) > 1
     assert roles.of["backbone.stem.conv"] == "encoder.convolution"
     # The taps follow: the key now is one of the queries', not of the image's tokens.
-    key = captured.programs["eval"].taps["decoder.cross_attention.key", 0]
-    assert key.meta["val"].shape[2] == 6
+    key = structure.programs["eval"].taps["decoder.cross_attention.key", 0]
+    assert key.shape[2] == 6
 
 
 def test_an_override_of_nested_modules_takes_the_outermost(demo: Specimen) -> None:
@@ -185,11 +185,11 @@ class Heads(nn.Module):
 
 
 def test_a_model_without_a_decoder() -> None:
-    roles, captured = discovered(captured_toy(Heads()))
+    roles, structure = discovered(captured_toy(Heads()))
     assert roles.layers == roles.cross_attention == ()
     assert roles.of == {"stem": "backbone.stem", "head": "head.box"}
-    assert not captured.programs["train"].taps
-    assert not captured.programs["train"].queries
+    assert not structure.programs["train"].taps
+    assert not structure.programs["train"].queries
 
 
 @pytest.mark.parametrize(
@@ -261,6 +261,6 @@ class Picking(nn.Module):
 
 def test_attention_that_chooses_is_no_head_and_learned_tokens_are_no_text() -> None:
     captured = captured_toy(Picking())
-    found = discover_roles(captured, find_operations(captured)).of
+    found = analyse(captured).roles.of
     assert found["matmul"] == found["matmul@1"] == "encoder.attention"
     assert not any(role in ("encoder.text", "decoder.text_attention") for role in found.values())

@@ -13,15 +13,15 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from ...graph.dropout import add_dropout
 from ...graph.program import GraphMode, erase_dead
 from ...vocabulary import CONSTANTS
+from ..wrapper import own_name
 from .assignments import unfold_assignments
 from .einsum import unfold_products
+from .gradients import stop_gradients
 from .heads import unfold_heads
+from .regions import inline_regions
 from .reshaping import unify_reshapes
 
 aten = torch.ops.aten
-WRAPPER = "detector"
-"""The attribute under which the capture wraps the model: its prefix is taken off every name."""
-
 _ASSERTS = {
     aten._assert_tensor_metadata.default,
     aten._assert_scalar.default,
@@ -48,11 +48,11 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> fx.
 
     In the evaluation mode dropout is gone. Reshaping is written in one way, einsum's products of matrices as
     products of matrices; attention products have their heads in a dimension of their own, and parts of tensors are
-    replaced rather than written into. Constants become non-persistent buffers of
+    replaced rather than written into. Regions without gradients or with another precision switched off are part of the
+    graph, with gradients stopped where the model stops them. Constants become non-persistent buffers of
     ``root.constants``.
     """
-    graph = fx.Graph()  # one that no GraphModule owns: its names are looked up in ``root``
-    graph.output(graph.graph_copy(graph_module.graph, {}))
+    graph = inline_regions(graph_module)  # that no GraphModule owns: its names are looked up in ``root``
     _strip_checks(graph)
     _name_modules(graph, root)
     _rename_attributes(graph, graph_module, root, mode)
@@ -63,6 +63,7 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> fx.
     unify_reshapes(graph)
     unfold_products(graph)
     unfold_heads(graph)
+    stop_gradients(graph)
     erase_dead(graph)
     return graph
 
@@ -81,14 +82,8 @@ def _name_modules(graph: fx.Graph, root: nn.Module) -> None:
     known = dict(root.named_modules(remove_duplicate=False))
     for node in graph.nodes:
         stack = node.meta.get("nn_module_stack") or {}
-        paths = [_own(path) for path, _ in stack.values()]
+        paths = [own_name(path) for path, _ in stack.values()]
         node.meta["module"] = next((path for path in reversed(paths) if path in known), "")
-
-
-def _own(name: str) -> str:
-    if name == WRAPPER:
-        return ""
-    return name.removeprefix(f"{WRAPPER}.")
 
 
 def _rename_attributes(graph: fx.Graph, module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> None:
@@ -100,8 +95,8 @@ def _rename_attributes(graph: fx.Graph, module: fx.GraphModule, root: nn.Module,
         if node.op != "get_attr":
             continue
         name = str(node.target)
-        if _own(name) in known:
-            node.target = _own(name)
+        if own_name(name) in known:
+            node.target = own_name(name)
             continue
         value: Any = module
         for part in name.split("."):

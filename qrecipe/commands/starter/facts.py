@@ -35,14 +35,13 @@ class Facts:
 
 def facts_of(source: Source, recipe: Recipe) -> Facts:
     """Read a capture with a recipe that quantizes nothing."""
-    captured = source.captured.copy()
-    plan = make_plan(source, recipe, captured)  # this sets the programs' taps and queries
+    plan = make_plan(source, recipe)
     total = cost_of(plan)
     roles = [site.role for site in plan.sites.values() if site.operator not in PASSIVE]
     shares = {}
     for role in dict.fromkeys(roles):
         own = cost_of(plan, [operation for operation in plan.operations if operation.role == role])
         shares[role] = own.macs / max(total.macs, 1)
-    program = captured.programs["train"]
-    taps = {role for role, _ in program.taps}
-    return Facts(shares, total.parameters, total.macs, plan_size(source.input), len(program.queries), FEATURE in taps)
+    training = source.structure(recipe.model.roles).programs["train"]
+    taps = {role for role, _ in training.taps}
+    return Facts(shares, total.parameters, total.macs, plan_size(source.input), len(training.queries), FEATURE in taps)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
-from ...models.families import FAMILY_OF_TYPE
+from ...models.families import architectures
 from ...models.loading.factories import factory_parameters
 from ...models.loading.stored import stored_architecture
 from ...models.loading.weight_files import PICKLES
@@ -27,7 +27,7 @@ DULL = ("build", "model", "models", "main", "factory", "detector", "__init__")
 _FACTORY = re.compile(r"(.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 _HUB = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
 FORMS = (
-    f"demo; an architecture ({', '.join(FAMILY_OF_TYPE)}); org/name or org/name@revision of the hub; a folder with "
+    f"demo; an architecture ({', '.join(architectures())}); org/name or org/name@revision of the hub; a folder with "
     "config.json and model.safetensors; path/to/file.py:function; package.module:function"
 )
 
@@ -67,7 +67,7 @@ def starter_model(typed: str, option: str = "--model") -> StarterModel:
     place = Place(located)
     if typed == "demo":
         return StarterModel(typed, "demo", {"architecture": "demo", "weights": {"builtin": "demo"}})
-    if typed in FAMILY_OF_TYPE:
+    if typed in architectures():
         return StarterModel(typed, typed, {"architecture": typed}, random=True)
     if found := _FACTORY.fullmatch(typed):
         return _factory(typed, found[1], found[2], place)
@@ -80,7 +80,7 @@ def starter_model(typed: str, option: str = "--model") -> StarterModel:
     _refuse_file(path, where)
     if (named := _HUB.fullmatch(typed)) and not typed.startswith("."):
         return _hub(typed, named[1], named[2], place)
-    near = get_close_matches(typed, ["demo", *FAMILY_OF_TYPE], n=1)
+    near = get_close_matches(typed, ["demo", *architectures()], n=1)
     hint = f'did you mean "{near[0]}"? ' if near else ""
     raise ModelError("there is no such folder, and it is no other kind of model", where=where, remedy=hint + FORMS)
 

@@ -96,7 +96,7 @@ def denoising(model: nn.Module, kind: str, given: Mapping[str, Tensor], queries:
     before = getattr(module, _MAKES_NOISE)
 
     def stand_in(targets: Any, class_embed: nn.Module, **_: Any) -> tuple[Tensor, Tensor, Tensor, None]:
-        return class_embed(given[CLASSES]), given[BOXES], _mask(given[GROUPS][0], queries, given[BOXES]), None
+        return class_embed(given[CLASSES]), given[BOXES], denoising_mask(given[GROUPS][0], queries, given[BOXES]), None
 
     def with_labels(_module: nn.Module, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return arguments, {**named, "labels": given}
@@ -110,7 +110,7 @@ def denoising(model: nn.Module, kind: str, given: Mapping[str, Tensor], queries:
         hook.remove()
 
 
-def _mask(groups: Tensor, queries: int, like: Tensor) -> Tensor:
+def denoising_mask(groups: Tensor, queries: int, like: Tensor) -> Tensor:
     """(D + queries, D + queries): -inf where one may not see the other. A group is seen by itself alone."""
     own = torch.cat((groups, groups.new_full((queries,), -1)))
     hidden = (own[None] >= 0) & (own[None] != own[:, None])

@@ -21,18 +21,13 @@ HEADS = re.compile(r"(class_embed|model\.enc_out_class_embed\.\d+)\.(weight|bias
 
 
 @dataclass(frozen=True)
-class Kind:
-    """loss: its row of transformers' ``LOSS_MAPPING``. size: side of its square images; None is the backbone's own."""
+class Grouped:
+    """One of these detectors. name: its family. loss: its row of transformers' ``LOSS_MAPPING``. size: side of its
+    square images; None is the backbone's own."""
 
+    name: str
     loss: str
     size: int | None
-
-
-KINDS: dict[str, Kind] = {
-    # Its backbone's image_size is 1024 in the published configurations, all of which were trained at 640.
-    "lw_detr": Kind("LwDetrForObjectDetection", 640),
-    "rf_detr": Kind("RfDetrForObjectDetection", None),
-}
 
 
 @final
@@ -49,12 +44,12 @@ class GroupedFamily(Family):
     an image that is not square, and resizing to the same size changes nothing, so that the graph is right there too.
     """
 
-    def __init__(self, name: str, config: Any, loss_spec: LossSpec) -> None:
-        self.kind = KINDS[name]
+    def __init__(self, variant: Grouped, config: Any, loss_spec: LossSpec) -> None:
+        self.variant = variant
         backbone = config.backbone_config
-        side = self.kind.size or _side(backbone.image_size)
+        side = variant.size or _side(backbone.image_size)
         shown = InputSpec(size=(side, side), mean=IMAGENET_MEAN, std=IMAGENET_STD, mask=False)
-        super().__init__(name, "sigmoid", shown, loss_spec, int(config.num_labels))
+        super().__init__(variant.name, "sigmoid", shown, loss_spec, int(config.num_labels))
         # RF-DETR counts the windows of a side, LW-DETR those of an image.
         windows = getattr(backbone, "num_windows_side", backbone.num_windows)
         self.stride = _side(backbone.patch_size) * int(windows)
@@ -62,9 +57,9 @@ class GroupedFamily(Family):
         self._config.auxiliary_loss = loss_spec.auxiliary
 
     @classmethod
-    def of(cls, name: str, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> GroupedFamily:
-        """From a detector of the kind ``name``; the number of classes is its configuration's."""
-        return cls(name, model.config, loss_spec)
+    def of(cls, variant: Grouped, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> GroupedFamily:
+        """From such a detector; the number of classes is its configuration's."""
+        return cls(variant, model.config, loss_spec)
 
     def inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> dict[str, Tensor]:
         """Images and masks, padded to multiples of the windows. Boxes stay relative to the image without padding."""
@@ -113,7 +108,7 @@ class GroupedFamily(Family):
         if extras:
             classes = torch.cat((extras["aux_logits"].float(), logits[None]))
             coordinates = torch.cat((extras["aux_boxes"].float(), boxes[None]))
-        total, named, _ = LOSS_MAPPING[self.kind.loss](
+        total, named, _ = LOSS_MAPPING[self.variant.loss](
             logits,
             fitted_labels(labels, boxes),
             logits.device,

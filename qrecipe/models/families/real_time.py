@@ -25,20 +25,14 @@ HEADS = re.compile(
 
 
 @dataclass(frozen=True)
-class Kind:
-    """title: as people write it. criterion: transformers' class. class_loss: its part there."""
+class RealTime:
+    """One of these detectors. name: its family, and its module in transformers. title: as people write it. criterion:
+    module and class of transformers' loss. class_loss: its part there."""
 
+    name: str
     title: str
     criterion: str
     class_loss: str = "loss_vfl"
-
-
-KINDS: dict[str, Kind] = {
-    "rt_detr": Kind("RT-DETR", "transformers.loss.loss_rt_detr.RTDetrLoss"),
-    "rt_detr_v2": Kind("RT-DETRv2", "transformers.loss.loss_rt_detr.RTDetrLoss"),
-    "d_fine": Kind("D-FINE", "transformers.loss.loss_d_fine.DFineLoss"),
-    "deimv2": Kind("DEIMv2", "transformers.loss.loss_deimv2.Deimv2Loss", "loss_mal"),
-}
 
 
 @final
@@ -54,7 +48,7 @@ class RealTimeFamily(Family):
     returns; predictions leave them out.
     """
 
-    def __init__(self, name: str, config: Any, loss_spec: LossSpec) -> None:
+    def __init__(self, variant: RealTime, config: Any, loss_spec: LossSpec) -> None:
         size = config.anchor_image_size or config.eval_size or (640, 640)
         height, width = (size, size) if isinstance(size, int) else size
         normalised = getattr(config.backbone_config, "model_type", None) == "dinov3_vit"
@@ -64,8 +58,8 @@ class RealTimeFamily(Family):
             std=IMAGENET_STD if normalised else None,
             mask=False,
         )
-        super().__init__(name, "sigmoid", shown, loss_spec, int(config.num_labels))
-        self.kind = KINDS[name]
+        super().__init__(variant.name, "sigmoid", shown, loss_spec, int(config.num_labels))
+        self.variant = variant
         self.stride = int(max(config.feat_strides))
         self._config = copy.deepcopy(config)
         self._config.auxiliary_loss = loss_spec.auxiliary
@@ -79,9 +73,9 @@ class RealTimeFamily(Family):
             self.notes = (f"the denoising branch is not used in training: {why}",)
 
     @classmethod
-    def of(cls, name: str, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> RealTimeFamily:
-        """From a detector of the kind ``name``; the number of classes is its configuration's."""
-        return cls(name, model.config, loss_spec)
+    def of(cls, variant: RealTime, model: nn.Module, loss_spec: LossSpec, classes: int | None = None) -> RealTimeFamily:
+        """From such a detector; the number of classes is its configuration's."""
+        return cls(variant, model.config, loss_spec)
 
     def inputs(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> dict[str, Tensor]:
         """The images alone: these detectors know no padding. With denoising, also queries that stand for nothing.
@@ -92,7 +86,7 @@ class RealTimeFamily(Family):
         height, width = pixel_values.shape[-2:]
         if height % self.stride or width % self.stride:
             raise ModelError(
-                f"{self.kind.title} takes images whose height and width are multiples of {self.stride}, "
+                f"{self.variant.title} takes images whose height and width are multiples of {self.stride}, "
                 f"not {height}x{width}",
                 where="model.input.size",
                 remedy="set model.input.size to such a size",
@@ -152,17 +146,17 @@ class RealTimeFamily(Family):
             if made != noise.stop:
                 raise ModelError(
                     f"these labels need {noise.stop} denoising queries, and the outputs have {made}",
-                    where=self.kind.title,
+                    where=self.variant.title,
                     remedy="make the inputs of a training step with family.training_inputs and the same labels, or set "
                     "train.loss.denoising to false",
                 )
             layers = [*self._trained(outputs, noise), *self._guesses(outputs, noise)]
             extra |= {"dn_auxiliary_outputs": layers, "denoising_meta_values": meta}
-        module, _, name = self.kind.criterion.rpartition(".")
-        criterion = getattr(importlib.import_module(module), name)(self._config).to(boxes.device)
+        module, _, name = self.variant.criterion.rpartition(".")
+        criterion = getattr(importlib.import_module(f"transformers.loss.{module}"), name)(self._config).to(boxes.device)
         named = criterion({**given, **extra}, targets)
         total = torch.stack([value.sum() for value in named.values()]).sum()
-        last = {"class": named[self.kind.class_loss], "l1": named["loss_bbox"], "giou": named["loss_giou"]}
+        last = {"class": named[self.variant.class_loss], "l1": named["loss_bbox"], "giou": named["loss_giou"]}
         if "pred_corners" in given:
             last["corners"] = named["loss_fgl"]
         if "dn_auxiliary_outputs" in extra:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ...graph.captured import Captured
+from ...structure import Structure
 from ...vocabulary import TAPS
 from ..plan import Plan
 from ..targets import tap_at, tapped_layers
@@ -78,21 +78,17 @@ class Anatomy:
         return asdict(self)
 
 
-def anatomy(captured: Captured, plan: Plan) -> Anatomy:
-    """Describe a captured model.
-
-    Args:
-        captured: as ``build_plan`` left it, with taps and queries. plan: its plan.
-    """
+def anatomy(root: nn.Module, structure: Structure, plan: Plan) -> Anatomy:
+    """Describe a captured model by its modules, its structure and its plan."""
     modules = _modules(plan)
     roles = tuple(
         RoleShare(part.name, modules.get(part.name, ()), part.cost.parameters, part.cost.macs) for part in by_role(plan)
     )
-    program = captured.programs["train"]
-    layers = sorted({layer for _, layer in program.taps})
+    training = structure.programs["train"]
+    layers = sorted({layer for _, layer in training.taps})
     queries = []
     for layer in layers:
-        point = program.queries.get(layer)
+        point = training.queries.get(layer)
         heads, head_dim = (point.heads, point.head_dim) if point is not None else (None, None)
         queries.append(LayerQuery(layer, heads, head_dim))
     return Anatomy(
@@ -100,19 +96,19 @@ def anatomy(captured: Captured, plan: Plan) -> Anatomy:
         parameters=sum(plan.parameters.values()),
         macs=sum(operation.macs for operation in plan.operations),
         roles=roles,
-        taps=tuple(_taps(captured)),
+        taps=tuple(_taps(structure)),
         queries=tuple(queries),
-        nodes={mode: len(own.graph.nodes) for mode, own in captured.programs.items()},
-        tree=_tree(captured.root, plan),
+        nodes={mode: program.nodes for mode, program in structure.programs.items()},
+        tree=_tree(root, plan),
     )
 
 
-def _taps(captured: Captured) -> list[TapPoint]:
+def _taps(structure: Structure) -> list[TapPoint]:
     found = []
     for role in TAPS:
-        layers = tuple(tapped_layers(captured, role))
+        layers = tuple(tapped_layers(structure, role))
         if layers:
-            found.append(TapPoint(role, layers, tap_at(captured, role, layers[-1]).width))
+            found.append(TapPoint(role, layers, tap_at(structure, role, layers[-1]).width))
     return found
 
 

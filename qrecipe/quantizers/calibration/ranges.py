@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ...errors import CalibrationError, RecipeError
+from ...named_code import load
 from ...recipe.names import Offset
 from ...recipe.quantizer_table import INITIALISERS
 from ..kernels.affine import SMALLEST_SCALE
 from ..kernels.grid import Grid
-from ..load import load
 from .observer import Observed
 from .search import least_squares_affine, least_squares_symmetric
 

@@ -17,8 +17,8 @@ from qrecipe.models.families.generic import GenericFamily
 from qrecipe.models.loading.factories import call_factory
 from qrecipe.models.located import Place, error_at_model
 from qrecipe.recipe.definition import LossSpec
+from qrecipe.structure import analyse
 from qrecipe.structure.operations import find_operations
-from qrecipe.structure.roles import discover_roles
 from qrecipe.student import calibrate, make_student, real_valued
 from qrecipe.student.store import load, save
 from qrecipe.train.module import TrainingModule
@@ -103,9 +103,8 @@ def test_padding_is_told_to_the_model(own: Own) -> None:
 
 
 def test_roles_taps_and_query_points(own: Own) -> None:
-    captured = own.specimen.captured.copy()
-    operations = find_operations(captured)
-    roles = discover_roles(captured, operations)
+    structure = analyse(own.specimen.captured)
+    roles = structure.roles
     expected = own.expected
     assert roles.layers == expected.layers
     assert roles.backbone == (expected.backbone,)
@@ -113,14 +112,12 @@ def test_roles_taps_and_query_points(own: Own) -> None:
     found = set(roles.of.values())
     assert {"backbone.stem", "decoder.self_attention", "decoder.cross_attention", "decoder.feed_forward"} <= found
     assert {"head.class", "head.box"} <= found
-    for program in captured.programs.values():
-        symbol = next(node for node in program.graph.nodes if node.op == "placeholder").meta["val"].shape[0]
+    for program in structure.programs.values():
         for layer in range(len(expected.layers)):
             point = program.queries[layer]
             assert (point.layout, point.heads, point.head_dim) == ("bhld", 2, 8)
             for tap in ("decoder.cross_attention.output", "decoder.layer.output"):
-                shape = program.taps[tap, layer].meta["val"].shape
-                assert (str(shape[0]), *shape[1:]) == (str(symbol), 5, 16)
+                assert program.taps[tap, layer].shape == (program.symbols.batch, 5, 16)
 
 
 def test_attention_has_quantizers_per_head(own: Own) -> None:

@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 
 from qrecipe.errors import ModelError
-from qrecipe.models.families import FAMILY_OF_TYPE
+from qrecipe.models.families import architectures, prompted
 from qrecipe.models.loading.build import build_model
-from qrecipe.models.loading.prompt import PROMPTED
 from qrecipe.models.loading.stored import stored_architecture
 from qrecipe.models.located import Place, error_at_model
 from qrecipe.recipe.definition import ModelSpec, WeightsSource
-from tests import tiny_detectors
-from tests.tiny_detectors import tiny_detr
+from tests.tiny_detectors import TINY, tiny_detr
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]
 LABELS = ("id2label", "label2id", "architectures", "dtype", "_name_or_path", "transformers_version")
@@ -25,9 +23,9 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in LABELS}
 
 
-@pytest.mark.parametrize("architecture", [name for name in FAMILY_OF_TYPE if name not in PROMPTED])
+@pytest.mark.parametrize("architecture", [name for name in architectures() if name not in prompted()])
 def test_every_architecture(architecture: str, tmp_path: Path) -> None:
-    model: Any = getattr(tiny_detectors, f"tiny_{architecture.replace('-', '_')}")()
+    model: Any = TINY[architecture]()
     model.save_pretrained(tmp_path)
     found, config = stored_architecture(WeightsSource(folder=tmp_path), Place(error_at_model))
     assert found == architecture
@@ -39,7 +37,7 @@ def test_every_architecture(architecture: str, tmp_path: Path) -> None:
     assert backbones[1] == backbones[0]
 
 
-@pytest.mark.parametrize("architecture", PROMPTED)
+@pytest.mark.parametrize("architecture", prompted())
 def test_a_prompt_is_in_no_configuration(architecture: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(f'{{"model_type": "{architecture}"}}')
     (tmp_path / "model.safetensors").touch()

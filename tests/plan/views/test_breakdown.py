@@ -11,7 +11,6 @@ import pytest
 from qrecipe.plan import (
     Part,
     Plan,
-    build_plan,
     by_module,
     by_role,
     collapse,
@@ -23,6 +22,7 @@ from qrecipe.plan import (
 )
 from qrecipe.plan.views.collapse import at_depth, ranges
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
+from tests.toys import plan_of
 
 RULES = [
     {"match": "role:backbone.stem", "keep": "float"},
@@ -33,7 +33,7 @@ RULES = [
 
 def planned(specimen: Specimen, **parts: Any) -> Plan:
     recipe = a_recipe({**W4A4, "rules": RULES}, **parts)
-    return build_plan(specimen.captured.copy(), recipe, (64, 96), recipe.model.roles)
+    return plan_of(specimen.captured, recipe, (64, 96), recipe.model.roles)
 
 
 def slow_totals(plan: Plan) -> dict[str, float]:
@@ -138,7 +138,7 @@ def test_what_stays_real_valued(specimen: Specimen) -> None:
 
 
 def test_without_any_default_all_is_real(toy: Specimen) -> None:
-    plan = build_plan(toy.captured.copy(), a_recipe(), (16, 24))
+    plan = plan_of(toy.captured, a_recipe(), (16, 24))
     assert {one.reason for one in unquantized(plan)} >= {"no quantize.weight", "no quantize.activation"}
     assert real_macs(plan) == cost_of(plan).macs
 

@@ -10,7 +10,7 @@ from torch import fx
 
 from ..graph.program import Program
 from ..graph.shapes import is_float, shape_of
-from ..structure.operands import OPERATORS, WEIGHTED, is_sampled, is_weighted_sum
+from .operands import OPERATORS, WEIGHTED, is_sampled, is_weighted_sum
 
 aten = torch.ops.aten
 

@@ -18,7 +18,7 @@ _NOT_THE_USERS = tuple(
     for folder in (
         Path(torch.__file__).parent,
         Path(numpy.__file__).parent,
-        Path(__file__).parents[1],
+        Path(__file__).parent,
     )
 )
 _STANDARD = f"{sysconfig.get_paths()['stdlib']}/"
@@ -84,13 +84,13 @@ def deepest_line(steps: Iterable[Step], root: nn.Module) -> Line | None:
         if isinstance(running, nn.Module) and id(running) in names:
             module, kind = names[id(running)], type(running).__name__
         code = frame.f_code
-        if module is not None and _is_users(code.co_filename):
+        if module is not None and is_users(code.co_filename):
             text = linecache.getline(code.co_filename, number, frame.f_globals).strip()
             found = Line(code.co_filename, number, text, module, kind)
     return found
 
 
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
     if file.startswith(_NOT_THE_USERS) or file.startswith("<"):
         return False
     return not file.startswith(_STANDARD) or any(part in file for part in _INSTALLED)

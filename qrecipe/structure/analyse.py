@@ -1,0 +1,129 @@
+"""From a captured model to its structure: everything that a plan asks of the graphs, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import fx
+
+from ..graph.captured import Captured
+from ..graph.points import QueryPoint, TapPoint
+from ..graph.program import GraphMode, Program
+from ..graph.shapes import Extent, Symbols, is_number, shape_of
+from .cross_attention import LayerPoints, points_of_layer, shape_at
+from .operands import Operand, Slot, operand_at
+from .operations import Operation, find_operations
+from .parameters import canonical_parameters, parameter_sizes
+from .products import products_of
+from .roles import Roles, discover_roles
+from .structure import OperationFacts, Place, ProgramFacts, QueryFacts, SiteFacts, Structure, TapFacts
+from .unsupported import count_unsupported
+
+
+def analyse(captured: Captured, roles: Mapping[str, str] | None = None) -> Structure:
+    """Find operations, operands, roles, cross-attention and what can be tapped. Changes nothing.
+
+    Args:
+        roles: a recipe's ``model.roles`` or ``teacher.roles``: role to a glob over module paths.
+
+    Raises:
+        PlanError: an override of no role, or one that matches no module.
+        CaptureError: a call of the evaluation program that has no counterpart in training.
+    """
+    operations = find_operations(captured)
+    found = discover_roles(captured, operations, roles)
+    programs: dict[GraphMode, ProgramFacts] = {}
+    sites: dict[str, SiteFacts] = {}
+    for mode in operations:  # the training program first: it has every site
+        program, own = captured.programs[mode], operations[mode]
+        symbols = Symbols.of(program.graph)
+        points = [
+            points_of_layer(program, path, layer)
+            for path, layer in zip(found.cross_attention, found.layers, strict=True)
+        ]
+        programs[mode] = _program(program, own, found, points, symbols)
+        aligned = {user for point in points if point.query is not None for user in point.query.users}
+        for operation in own:
+            for operand in operation.operands:
+                if operand.site not in sites:
+                    is_aligned = (operation.node, operand.slot) in aligned
+                    sites[operand.site] = _site(operation, operand, found, mode, symbols, is_aligned)
+    return Structure(
+        programs=programs,
+        sites=sites,
+        roles=found,
+        parameters=parameter_sizes(captured.root, captured.programs),
+        canonical=canonical_parameters(captured.root),
+        unsupported=count_unsupported(captured.programs["eval"]),
+    )
+
+
+def _program(
+    program: Program, operations: list[Operation], roles: Roles, points: list[LayerPoints], symbols: Symbols
+) -> ProgramFacts:
+    sites = {operation.node: {one.slot: one.site for one in operation.operands} for operation in operations}
+    return ProgramFacts(
+        operations=tuple(
+            OperationFacts(
+                name=operation.name,
+                place=_place(operation, roles),
+                node=operation.node.name,
+                sites=tuple(sites[operation.node].items()),
+                attends=operation.name in roles.attending,
+                products=products_of(operation) if program.mode == "eval" else (),
+            )
+            for operation in operations
+        ),
+        queries={layer: _query(one.query, sites) for layer, one in enumerate(points) if one.query is not None},
+        taps={(role, layer): _tap(tap) for layer, one in enumerate(points) for role, tap in one.taps.items()},
+        symbols=symbols,
+        nodes=len(program.graph.nodes),
+    )
+
+
+def _place(operation: Operation, roles: Roles) -> Place:
+    return Place(operation.module, operation.operator, roles.of[operation.name])
+
+
+def _query(point: QueryPoint, sites: Mapping[fx.Node, Mapping[Slot, str]]) -> QueryFacts:
+    users = tuple((user.name, slot) for user, slot in point.users)
+    read = [sites.get(user, {}).get(slot) for user, slot in point.users]
+    known = tuple(site for site in read if site is not None)
+    return QueryFacts(point.node.name, users, known, point.layout, point.heads, point.head_dim)
+
+
+def _tap(point: TapPoint) -> TapFacts:
+    return TapFacts(point.node.name, point.views, shape_at(point))
+
+
+def _site(
+    operation: Operation, operand: Operand, roles: Roles, mode: GraphMode, symbols: Symbols, aligned: bool
+) -> SiteFacts:
+    shape = _operand_shape(operation, operand)
+    source = operand_at(operation.node, operand.slot)
+    has_heads = len(shape) == 4 and is_number(shape[1]) and symbols.batched(shape[:1]) and shape[0] == symbols.batch
+    return SiteFacts(
+        name=operand.site,
+        operation=operation.name,
+        place=_place(operation, roles),
+        operand=operand.name,
+        slot=operand.slot,
+        kind=operand.kind,
+        mode=mode,
+        tensor=source.name if isinstance(source, fx.Node) else "",
+        shape=shape,
+        text=symbols.text(shape),
+        extents=tuple(int(extent) if is_number(extent) else None for extent in shape),
+        channel_axis=1 if operation.operator == "conv_transpose" else 0,
+        heads=int(shape[1]) if has_heads else 0,
+        batched=operand.kind != "weight" and symbols.batched(shape),
+        aligned=aligned,
+    )
+
+
+def _operand_shape(operation: Operation, operand: Operand) -> tuple[Extent, ...]:
+    node = operation.node
+    if operand.slot == "probabilities":
+        query, key = shape_of(node.args[0]) or (), shape_of(node.args[1]) or ()
+        return (*query[:-1], key[-2])
+    return shape_of(operand_at(node, operand.slot)) or ()
