@@ -51,7 +51,7 @@ def by_site(structure: Structure, spec: QuantizerSpec) -> dict[str, QuantizerSpe
 
 def by_rule(structure: Structure, recipe: Recipe) -> Recipe:
     """The recipe with a rule for every module that has a weight, each with random bits."""
-    modules = {facts.place.module for facts in structure.sites.values() if facts.kind == "weight"}
+    modules = {facts.address.module for facts in structure.sites.values() if facts.kind == "weight"}
     rules = tuple(
         Rule((module,), ("quantize", "rules", index), weight={"bits": random.choice(BITS)})
         for index, module in enumerate(sorted(modules))
