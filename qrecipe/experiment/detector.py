@@ -43,7 +43,7 @@ def student_detector(student: Student) -> Detector:
 
     def predict(pixels: Tensor, mask: Tensor | None) -> Prediction:
         placement = placement_of(student)
-        return student.predict(placement.place(pixels), None if mask is None else placement.place(mask))
+        return student.predict(placement.move(pixels), None if mask is None else placement.move(mask))
 
     return Detector(predict, student.input, student.label_map, student.family.scores)
 
