@@ -24,7 +24,7 @@ from ..run.layout import MODELS, RUNS
 from .starter.data import StarterData, starter_data
 from .starter.facts import facts_of
 from .starter.model import StarterModel, starter_model
-from .starter.sections import data_section, model_section
+from .starter.sections import data_section, input_section, model_section
 from .starter.text import Content, recipe_text, teacher_text
 from .starter.training import training_for
 
@@ -89,8 +89,8 @@ def init(request: Request, listener: Listener = nobody) -> Started:
         model=model_section(model, base),
         teacher=None if teacher is None else model_section(teacher, base),
         data=data_section(data, base),
-        input=built.input,
-        given_size=request.size is not None,
+        input=input_section(built.input, built.family.default_input),
+        origin=_origin(built, request),
         bits=request.bits,
         facts=facts,
         training=training_for(model.section.get("architecture") == "demo", facts.parameters),
@@ -149,10 +149,20 @@ def _built(workspace: Workspace, model: StarterModel) -> Built:
 
 
 def _say_input(built: Built, request: Request, listener: Listener) -> None:
-    if request.size is None and built.input.size is not None:
+    if request.size is None and built.processor is None and built.input.size is not None:
         height, width = built.input.size
         listener(Noted("input", f"images are resized to {height}x{width}, the default of this kind of model"))
         listener(Noted("input", "if yours was trained at another size, start again with --input-size HxW"))
+
+
+def _origin(built: Built, request: Request) -> str:
+    """Where the input's size and values are from, as the recipe tells it."""
+    values = "values stay in 0..1" if built.input.mean is None else "values are normalised with mean and std"
+    if request.size is not None:
+        return f"the size that you named; {values}"
+    if built.processor is not None:
+        return f"as {built.processor.name} beside the weights says; {values}"
+    return f"the default of this kind of model; if yours was trained at another size, write that one; {values}"
 
 
 def _fresh(model: StarterModel, data: StarterData, built: Built) -> str:
@@ -164,7 +174,7 @@ def _fresh(model: StarterModel, data: StarterData, built: Built) -> str:
         return "it was trained on synthetic shapes"
     if model.labels is not None and model.labels != needed:
         return f"its factory makes {model.labels} classes unless told otherwise, so a head of {needed} starts afresh"
-    return "its class head starts afresh" if built.messages else ""
+    return "its class head starts afresh" if built.fresh else ""
 
 
 def _weights(model: StarterModel, file: Path) -> str:

@@ -19,6 +19,7 @@ def bound(workspace: Workspace) -> Plan:
         PlanErrors: rules, roles and targets that do not fit the student or the teacher, all of them.
         QRecipeError: the data or a model cannot be used, or its predictions are not finite.
     """
+    workspace.check_training()
     recipe = workspace.recipe
     problems: list[QRecipeError] = []
     teacher = None

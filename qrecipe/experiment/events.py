@@ -17,7 +17,29 @@ from ..run.summary import Summary
 from ..student import CalibrationReport
 from ..train.events import EpochEnded, StepTaken, TrainingStarted, nobody
 
-__all__ = ["Event", "Listener", "nobody"]
+__all__ = [
+    "BatchScored",
+    "BestChosen",
+    "Calibrated",
+    "CaptureEnded",
+    "CaptureStarted",
+    "DataRead",
+    "EpochEnded",
+    "Event",
+    "Listener",
+    "ModelBuilt",
+    "Noted",
+    "PhaseEnded",
+    "PhaseStarted",
+    "PictureDrawn",
+    "Planned",
+    "RunEnded",
+    "RunStarted",
+    "Scored",
+    "StepTaken",
+    "TrainingStarted",
+    "nobody",
+]
 
 
 @dataclass(frozen=True)

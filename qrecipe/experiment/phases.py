@@ -16,7 +16,7 @@ from ..train.module import TrainingModule
 from ..train.records import Records
 from ..train.trainer import Trainer
 from .detector import score, student_detector
-from .events import BestChosen, Calibrated, PhaseEnded, PhaseStarted, PictureDrawn, Planned
+from .events import BestChosen, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
 from .experiment import Experiment
 from .summing import summarise, summary_split
 
@@ -150,7 +150,7 @@ def _trained(experiment: Experiment, module: TrainingModule, phase: str) -> dict
 
 
 def _take_best(experiment: Experiment, student: Student, phase: str, result: dict[str, Any]) -> None:
-    """Give a student the best epoch's weights, or the last's where nothing was evaluated."""
+    """Give a student the best epoch's weights, or the last's where nothing could be compared."""
     name = LAST if result["best_epoch"] is None else BEST
     load_weights(experiment.run.checkpoints(phase) / name, student)
     student.set_stage(experiment.recipe.train.stages[-1].quantize)
@@ -158,9 +158,12 @@ def _take_best(experiment: Experiment, student: Student, phase: str, result: dic
 
 
 def _tell_best(experiment: Experiment, phase: str, result: dict[str, Any]) -> None:
+    epochs = experiment.recipe.train.epochs
     if result["best_epoch"] is not None:
-        epochs = experiment.recipe.train.epochs
         experiment.listener(BestChosen(phase, result["best_epoch"], epochs, result["best_ap"]))
+    else:
+        text = f"warning: no epoch could be compared on val, so the last of {epochs} is kept"
+        experiment.listener(Noted(phase, text))
 
 
 def _test(experiment: Experiment) -> Any:

@@ -55,16 +55,21 @@ class InputSpec:
 
     size: (height, width) in pixels, every image resized to exactly that; or None with shortest/longest.
     shortest, longest: DETR's resize: the shorter side to ``shortest``, unless the longer would pass ``longest``.
-    mean, std: per RGB channel, of values in 0..1.
-    mask: whether the model is given a ``pixel_mask`` and batches are padded.
+    within: (height, width) that an image is made as large as possible for, its aspect kept.
+    multiple: of how many pixels both sides are, cut down after such a resize that keeps the aspect.
+    mean, std: per RGB channel, of values in 0..1. mask: whether a ``pixel_mask`` is given and batches are padded.
+    grey_range: values of grey of more than 8 bits that become black and white; None is all of 16 bits.
     """
 
     size: tuple[int, int] | None = None
     shortest: int | None = None
     longest: int | None = None
+    within: tuple[int, int] | None = None
+    multiple: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     mask: bool | None = None
+    grey_range: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -252,8 +257,7 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class TransformSpec:
-    """Training transforms. flip: probability. multiscale: shortest sides to draw from (DETR: 480..800 in steps of 32).
-    crop: DETR's random size crop."""
+    """Training transforms. flip: probability. multiscale: shortest sides to draw. crop: DETR's random size crop."""
 
     flip: float = 0.5
     multiscale: tuple[int, ...] = ()

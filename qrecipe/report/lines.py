@@ -25,7 +25,7 @@ from ..experiment.events import (
 )
 from ..plan import cost_of
 from ..train.events import EpochEnded, StepTaken, TrainingStarted
-from .amounts import amount, size
+from .amounts import amount, size, three_places
 from .progress import epoch_line
 
 
@@ -89,7 +89,8 @@ def _epoch(event: EpochEnded) -> Iterator[str]:
 
 
 def _scored(event: Scored) -> Iterator[str]:
-    yield f"{event.split}: {event.model}: AP {event.evaluation.AP:.3f}, AP50 {event.evaluation.AP50:.3f}"
+    found = event.evaluation
+    yield f"{event.split}: {event.model}: AP {three_places(found.AP)}, AP50 {three_places(found.AP50)}"
 
 
 def _best(event: BestChosen) -> Iterator[str]:

@@ -148,7 +148,7 @@ def _inputs(student: Student, batch: Batch, mode: GraphMode = "eval") -> dict[st
     """The inputs of one mode; what training makes of the labels is the same at every calibration."""
     placement = placement_of(student)
     moved = batch.to(placement.device)
-    images = placement.place(moved.pixel_values)
+    images = placement.move(moved.pixel_values)
     if mode == "eval":
         return student.family.inputs(images, moved.pixel_mask)
     with torch.random.fork_rng():

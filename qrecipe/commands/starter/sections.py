@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ...recipe.definition import InputSpec
 from .data import StarterData
 from .model import StarterModel
 
@@ -36,6 +37,15 @@ def data_section(data: StarterData, base: Path | None) -> dict[str, Any]:
         }
         for name, split in data.splits.items()
     }
+
+
+def input_section(chosen: InputSpec, default: InputSpec) -> dict[str, Any]:
+    """The keys under ``model.input``: the size in its own form, and values where they are not the family's default."""
+    keys = ("size", "within", "shortest", "longest", "multiple")
+    found = {key: getattr(chosen, key) for key in keys if getattr(chosen, key) is not None}
+    if (chosen.mean, chosen.std) != (default.mean, default.std):
+        found |= {"mean": chosen.mean, "std": chosen.std}
+    return found
 
 
 def written(path: Path, base: Path | None) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from ...recipe.definition import InputSpec
 from ...report.amounts import amount
 from ...vocabulary import FEATURE, QUERY
 from .facts import Facts
@@ -21,9 +20,9 @@ WIDTH = 110
 class Content:
     """All that the text says. Sections are as the YAML has them, paths as they are to be written.
 
-    title: what the model and the data are called. categories: their names. given_size: whether the user chose the
-    input's size. fresh: why the model does not know the categories yet; "" where it may. tuned: what gives a second run
-    the first one's weights.
+    title: what the model and the data are called. categories: their names. input: the keys of ``model.input``.
+    origin: where they are from. fresh: why the model does not know the categories yet; "" where it may. tuned: what
+    gives a second run the first one's weights.
     """
 
     title: str
@@ -31,8 +30,8 @@ class Content:
     model: Mapping[str, Any]
     teacher: Mapping[str, Any] | None
     data: Mapping[str, Any]
-    input: InputSpec
-    given_size: bool
+    input: Mapping[str, Any]
+    origin: str
     bits: tuple[int, int, int]
     facts: Facts
     training: Training
@@ -111,16 +110,8 @@ def _head(content: Content, file: str, tuning: str) -> Iterator[str]:
 def _model(content: Content) -> Iterator[str]:
     yield "model:"
     yield from _keys(content.model)
-    shown = content.input
-    size = "the size that you named" if content.given_size else "the default of this kind of model"
-    yield from comment(
-        f"How an image is given to the model: {size}"
-        + ("" if content.given_size else "; if yours was trained at another size, write that one")
-        + (". Values stay in 0..1." if shown.mean is None else ". Values are normalised with mean and std."),
-        "  ",
-    )
-    given = {"size": shown.size} if shown.size else {"shortest": shown.shortest, "longest": shown.longest}
-    yield f"  input: {flow({key: value for key, value in given.items() if value is not None})}"
+    yield from comment(f"How an image is given to the model: {content.origin}.", "  ")
+    yield f"  input: {flow(content.input)}"
     if content.teacher:
         yield from comment("The real-valued detector that the student learns from.")
         yield "teacher:"
