@@ -8,6 +8,7 @@ from typing import Any
 from ..experiment.events import (
     BatchScored,
     BestChosen,
+    BlockReconstructed,
     Calibrated,
     CaptureEnded,
     CaptureStarted,
@@ -80,6 +81,14 @@ def _calibrated(event: Calibrated) -> Iterator[str]:
         yield f"calibration: aligning decoder layer {layer} changes the energy of the query by {query:.1%}{moved}"
 
 
+def _reconstructed(event: BlockReconstructed) -> Iterator[str]:
+    report = event.report
+    yield (
+        f"reconstruction: block {event.number}/{event.total} {report.name}: "
+        f"error {report.before:.3g} -> {report.after:.3g}"
+    )
+
+
 def _training(event: TrainingStarted) -> Iterator[str]:
     yield f"{event.phase}: training for {event.epochs} epochs of {event.steps} steps"
 
@@ -120,6 +129,7 @@ LINES: Mapping[type, Callable[[Any], Iterable[str]]] = {
     PhaseEnded: _none,
     Planned: _planned,
     Calibrated: _calibrated,
+    BlockReconstructed: _reconstructed,
     TrainingStarted: _training,
     StepTaken: _none,
     EpochEnded: _epoch,

@@ -13,6 +13,7 @@ ROWS: dict[str, str] = {
     "start": "before training",
     "control": "control",
     "calibrated": "student, calibrated",
+    "reconstructed": "student, reconstructed",
     "trained": "student, trained",
 }
 """The models that a summary compares, in their order, and how they are called.
