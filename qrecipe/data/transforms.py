@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..errors import DataError
 from ..recipe.definition import InputSpec, TransformSpec
 
 CROP_PROBABILITY = 0.5
@@ -36,24 +35,6 @@ class Sample:
     classes: NDArray[np.int64]
 
 
-def check_transforms(spec: TransformSpec, inputs: InputSpec) -> None:
-    """Raises: DataError when the two cannot work together."""
-    check_input(inputs)
-    if inputs.size is not None and spec.multiscale:
-        raise DataError(
-            "multiscale needs inputs of varying size, but the model's input size is fixed",
-            where="data.transforms.multiscale",
-            remedy="leave multiscale out, or give the input shortest and longest instead of size",
-        )
-
-
-def check_input(inputs: InputSpec) -> None:
-    """Raises: DataError unless the size of inputs is settled: size, or shortest."""
-    if inputs.size is None and inputs.shortest is None and inputs.within is None:
-        what = "the input has neither size nor shortest nor within"
-        raise DataError(what, where="model.input", remedy="give one of the three")
-
-
 def augment(sample: Sample, spec: TransformSpec, inputs: InputSpec, rng: np.random.Generator) -> Sample:
     """Flip, crop and resize for training.
 
@@ -71,24 +52,23 @@ def augment(sample: Sample, spec: TransformSpec, inputs: InputSpec, rng: np.rand
     if spec.crop and rng.random() < CROP_PROBABILITY:
         sample = _random_size_crop(sample, rng)
     drawn = int(rng.choice(np.asarray(spec.multiscale))) if spec.multiscale else None
-    return resize(sample, *_fitted(sample.image, inputs, drawn))
+    return resize(sample, *fitted_size(sample.image.height, sample.image.width, inputs, drawn))
 
 
 def fit(sample: Sample, inputs: InputSpec) -> Sample:
     """Resize for evaluation: nothing random."""
+    return resize(sample, *fitted_size(sample.image.height, sample.image.width, inputs))
+
+
+def fitted_size(height: int, width: int, inputs: InputSpec, shortest: int | None = None) -> tuple[int, int]:
+    """(height, width) that an image of this height and width is resized to. shortest: drawn, in the input's place."""
     if inputs.size is not None:
-        return resize(sample, *inputs.size)
-    return resize(sample, *_fitted(sample.image, inputs))
-
-
-def _fitted(image: Image.Image, inputs: InputSpec, shortest: int | None = None) -> tuple[int, int]:
-    """(height, width) of an image whose aspect is kept. shortest: drawn, in place of the input's."""
-    check_input(inputs)
+        return inputs.size
     if shortest is None and inputs.within is not None:
-        height, width = largest_within(image.height, image.width, *inputs.within)
+        height, width = largest_within(height, width, *inputs.within)
     else:
         assert shortest is not None or inputs.shortest is not None
-        height, width = shortest_longest(image.height, image.width, shortest or inputs.shortest or 1, inputs.longest)
+        height, width = shortest_longest(height, width, shortest or inputs.shortest or 1, inputs.longest)
     step = inputs.multiple or 1
     return max(height // step, 1) * step, max(width // step, 1) * step
 

@@ -46,7 +46,8 @@ def conduct(
     workspace = Workspace(recipe, _splits(recipe), listener)
     opened = RunFolder.resume if resume else RunFolder.create
     with flushed_denormals():
-        _ = workspace.data, workspace.built  # what is wrong with them is said before a folder is made
+        _ = workspace.data
+        workspace.check_training()  # what is wrong with data and model is said before a folder is made
         with opened(folder, recipe=source, text=text) as run:
             listener(RunStarted(folder, source, resume))
             run_phases(Experiment(workspace, run, resume, draw))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..evaluate import Evaluation
 from ..plan import Plan
+from ..reconstruct import BlockReport
 from ..run.summary import Summary
 from ..student import CalibrationReport
 from ..train.events import EpochEnded, StepTaken, TrainingStarted, nobody
@@ -116,6 +117,15 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
+class BlockReconstructed:
+    """number: of the block, from 1. total: blocks."""
+
+    report: BlockReport
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
 class BatchScored:
     """An evaluation moves on. done, total: batches."""
 
@@ -177,6 +187,7 @@ Event = (
     | PhaseEnded
     | Planned
     | Calibrated
+    | BlockReconstructed
     | TrainingStarted
     | StepTaken
     | EpochEnded

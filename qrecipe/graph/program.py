@@ -107,8 +107,8 @@ class CompiledProgram:
         self.out_spec = program.out_spec
         self.exposed = program.exposed
         self.untapped = program.without_taps()
-        self._plain = _function(self.untapped.graph, program.mode)
-        self._tapped = _function(program.graph, f"{program.mode} with taps") if program.exposed else self._plain
+        self._plain = function_of(self.untapped.graph, program.mode)
+        self._tapped = function_of(program.graph, f"{program.mode} with taps") if program.exposed else self._plain
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledProgram:
         return self
@@ -136,7 +136,7 @@ def mutates(node: fx.Node) -> bool:
     return bool(schema is not None and schema.is_mutable)
 
 
-def _function(graph: fx.Graph, name: str) -> Callable[..., Any]:
+def function_of(graph: fx.Graph, name: str) -> Callable[..., Any]:
     code = graph.python_code("self")
     space = dict(code.globals)
     # Known to linecache for as long as it lives: a traceback through a captured model shows the line that failed.

@@ -26,7 +26,7 @@ def insert_fake_quant(captured: Captured, plan: Plan) -> PassReport:
             name, site.extents, site.axis, site.size, is_weight=site.kind == "weight", batched=site.batched
         )
         module = build(site.spec, operand)
-        _place(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
+        _add_module(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
     done = expected = 0
     for program in captured.programs.values():
         done += _insert(program, plan)
@@ -68,7 +68,7 @@ def _set_operand(node: fx.Node, slot: Slot, value: fx.Node) -> None:
         node.update_arg(slot, value)
 
 
-def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+def _add_module(root: nn.Module, path: str, module: nn.Module) -> None:
     """Add a module under a dotted path, with plain modules on the way."""
     *way, name = path.split(".")
     owner = root

@@ -44,6 +44,6 @@ class Loader(Protocol):
 
 
 class Scores(Protocol):
-    """An evaluation: ``to_dict()["AP"]`` chooses the best epoch."""
+    """An evaluation: ``to_dict()["AP"]`` chooses the best epoch; None where there is nothing to find."""
 
     def to_dict(self) -> dict[str, Any]: ...

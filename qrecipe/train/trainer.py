@@ -219,9 +219,9 @@ class Trainer(Generic[Model]):
         """An earlier stage that quantizes less scores higher, and is not what was asked for."""
         return stage.quantize == self.spec.stages[-1].quantize
 
-    def _is_better(self, ap: float) -> bool:
-        """Of equals the first is kept."""
-        return not math.isnan(ap) and (self.best is None or ap > self.best["AP"])
+    def _is_better(self, ap: float | None) -> bool:
+        """Of equals the first is kept. None: there was nothing to find."""
+        return ap is not None and not math.isnan(ap) and (self.best is None or ap > self.best["AP"])
 
 
 class _Clock:

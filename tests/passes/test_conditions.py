@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from qrecipe.graph.captured import Captured
-from qrecipe.passes import PASSES, Condition, run_passes
+from qrecipe.passes import PASSES, Condition, Pass, run_passes
 from qrecipe.passes import conditions as known
 from qrecipe.plan import Plan, build_plan
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
@@ -39,25 +37,34 @@ def test_what_a_pass_ensures_does_not_hold_before_it(drafted: tuple[Captured, Pl
     assert known.NOTHING_QUANTIZED.broken(captured, plan) == "fake_quantizers.backbone.0.input is called"
 
 
-@pytest.mark.parametrize("missing", range(4))
+RELIED_ON = {one.what for rewrite in PASSES for one in rewrite.requires}
+
+
+@pytest.mark.parametrize(
+    "left", [one for one in PASSES if {stated.what for stated in one.ensures} & RELIED_ON], ids=lambda one: one.name
+)
 def test_a_pass_that_is_left_out_is_missed(
-    missing: int, drafted: tuple[Captured, Plan], monkeypatch: pytest.MonkeyPatch
+    left: Pass, drafted: tuple[Captured, Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the pass that relies on it, or by its count."""
-    left = PASSES[missing]
-    monkeypatch.setattr("qrecipe.passes.pipeline.PASSES", (*PASSES[:missing], *PASSES[missing + 1 :]))
+    """By the one that relies on it."""
+    monkeypatch.setattr("qrecipe.passes.pipeline.PASSES", tuple(one for one in PASSES if one is not left))
     with pytest.raises(AssertionError, match=rf"it does not hold that {left.ensures[0].what}"):
         run_passes(*drafted)
 
 
-@pytest.mark.parametrize("late", range(3))
+@pytest.mark.parametrize(
+    "late", [one for one in PASSES if known.NOTHING_QUANTIZED in one.requires], ids=lambda one: one.name
+)
 def test_a_pass_that_comes_late_is_refused(
-    late: int, drafted: tuple[Captured, Plan], monkeypatch: pytest.MonkeyPatch
+    late: Pass, drafted: tuple[Captured, Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = tuple(replace(one, requires=()) for one in PASSES if one is not PASSES[late])
-    monkeypatch.setattr("qrecipe.passes.pipeline.PASSES", (others[-2], PASSES[late]))
-    with pytest.raises(AssertionError, match=r"no operand is quantized yet|the plan expects|every planned operand"):
-        run_passes(*drafted)
+    captured, plan = drafted
+    for one in PASSES:
+        if one is not late:
+            one.run(captured, plan)
+    monkeypatch.setattr("qrecipe.passes.pipeline.PASSES", (late,))
+    with pytest.raises(AssertionError, match=f"before {late.name} it does not hold that no operand is quantized yet"):
+        run_passes(captured, plan)
 
 
 def test_what_the_passes_did_stays_with_the_student(toy: Specimen) -> None:

@@ -105,7 +105,7 @@ def merged_input(base: InputSpec, override: InputSpec) -> InputSpec:
     elif override.shortest is not None or override.longest is not None:
         shortest, longest = override.shortest or base.shortest, override.longest or base.longest
         merged = replace(none, shortest=shortest, longest=longest)
-    keys = ("multiple", "mean", "std", "mask")
+    keys = ("multiple", "mean", "std", "mask", "grey_range")
     return replace(merged, **{key: getattr(override, key) for key in keys if getattr(override, key) is not None})
 
 
