@@ -35,8 +35,8 @@ def depth_lines(images: Sequence[tuple[Path, Header]], grey_range: tuple[int, in
     if grey is not None:
         least, most, seen = grey
         values = f"grey images of more than 8 bits: values from {least} to {most} in {seen}"
-        if min(most, high) - max(least, low) < SMALL_PART * (high - low):
-            fitting = [0, (1 << most.bit_length()) - 1] if least < most // 2 else [least, max(most, least + 1)]
+        if most - low < SMALL_PART * (high - low):
+            fitting = [0, (1 << max(most, 1).bit_length()) - 1]
             lines.append(
                 f"{values} fill a small part of {low} to {high}, which becomes black to white: the model sees little "
                 f"of them (model.input.grey_range: {fitting} takes that range)"

@@ -24,7 +24,13 @@ def as_made(recipe: Recipe, run: Path) -> Recipe:
 
 
 def with_input_of(recipe: Recipe, folders: Sequence[Path]) -> Recipe:
-    """The same with the input of the first folder that holds a checkpoint which names one."""
+    """The same with the input of the first folder that holds a checkpoint which names one.
+
+    Beside other weights than those of a folder or the hub nothing is stored that could have changed.
+    """
+    weights = recipe.model.weights
+    if weights is None or (weights.folder is None and weights.hub is None):
+        return recipe
     for folder in folders:
         if has_checkpoint(folder) and (values := load_checkpoint(folder).extra.get("input")):
             own = read_input(values)

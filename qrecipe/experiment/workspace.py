@@ -111,9 +111,21 @@ class Workspace:
             # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
             torch.manual_seed(self.recipe.seed)
             built = build_model(spec, categories, self.recipe.train.loss, error=located)
-        notes = (*built.messages, *built.family.notes)
+        notes = (*built.messages, *built.family.notes, *self._no_teacher(built, part))
         self.listener(ModelBuilt(part, type(built.model).__name__, notes))
         return built
+
+    def _no_teacher(self, built: Built, part: str) -> tuple[str, ...]:
+        """What is to be said of a model that is learned from or compared with, and knows nothing."""
+        recipe = self.recipe
+        spec = recipe.quantize
+        taught = spec.weight or spec.activation or spec.attention or spec.rules or recipe.distill.targets
+        if not built.fresh or (part == "model" and (recipe.teacher is not None or not taught)):
+            return ()
+        return (
+            f"warning: this is no teacher: {built.fresh}. Train it first, real-valued, as `qrecipe init` writes it "
+            "for such a model; what is compared with it or learned from it is worth nothing",
+        )
 
     def _capture(self, built: Built) -> Source:
         name = type(built.model).__name__

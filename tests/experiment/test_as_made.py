@@ -10,7 +10,8 @@ from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
 from qrecipe.run.checkpoint import Checkpoint, save_checkpoint
 
-RECIPE = recipe_from_mapping({"version": 1, "model": {"architecture": "demo", "input": {"size": 96}}})
+MODEL = {"architecture": "detr", "weights": {"hub": "me/mine"}, "input": {"size": 96}}
+RECIPE = recipe_from_mapping({"version": 1, "model": MODEL})
 
 
 def checkpoint(folder: Path, values: Any) -> None:
@@ -28,6 +29,12 @@ def test_a_run_of_before_keeps_its_input(tmp_path: Path) -> None:
     made = as_made(RECIPE, tmp_path)
     assert (made.model.input.size, made.model.input.shortest, made.model.input.longest) == (None, 32, 48)
     assert made.model.input.std == (0.5, 0.5, 0.5)
+
+
+def test_weights_beside_which_nothing_is_stored(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "student", {"size": [64, 64]})
+    own = recipe_from_mapping({"version": 1, "model": {"architecture": "demo", "weights": {"builtin": "demo"}}})
+    assert as_made(own, tmp_path) is own
 
 
 def test_a_run_without_a_checkpoint_is_its_recipe(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def _pretrained(
         loading, differing = loaded.loading, loaded.differing
         check_keys(loading.get("missing_keys", ()), loading.get("unexpected_keys", ()), differing, family.is_head)
     except ModelError as problem:
+        problem.remedy = loaded.otherwise or problem.remedy
         raise place.relocated(("weights",), problem) from problem
     return Parts(loaded.model, family, label_map, loaded.messages, differing, loaded.folder)
 

@@ -17,6 +17,7 @@ from ..families import prompted, resnets
 from ..located import Place
 from ..resnets import own_names, thaw_resnet
 from .configuration import check_type, chosen_config, overridden, stored_config
+from .differences import differences, otherwise
 from .head import Head, fit_head, stored_classes
 from .label_mapping import Categories
 from .prompt import set_prompt
@@ -31,13 +32,15 @@ BROKEN = (ImportError, OSError, ValueError, TypeError, KeyError, RuntimeError, A
 @dataclasses.dataclass(frozen=True)
 class Loaded:
     """A model before its family: its head, and transformers' account of the keys. said: of files and prompts.
-    folder: of its configuration and weights, where it has one."""
+    folder: of its configuration and weights, where it has one. otherwise: in what that configuration differs from the
+    one that was built, "" where in nothing."""
 
     model: nn.Module
     head: Head
     loading: dict[str, Any]
     said: tuple[str, ...]
     folder: Path | None
+    otherwise: str
 
     @property
     def differing(self) -> list[Mismatch]:
@@ -47,7 +50,8 @@ class Loaded:
     @property
     def messages(self) -> tuple[str, ...]:
         """What is to be said. Of a mapping nothing, where no weights prove or contradict it."""
-        return (*self.said, *(self.head.messages(not self.differing) if self.loading else ()))
+        head = self.head.messages(not self.differing) if self.loading else ()
+        return (*self.said, *([self.otherwise] if self.otherwise else []), *head)
 
 
 def load_pretrained(
@@ -87,6 +91,8 @@ def load_pretrained(
             assert stored is not None
             config = overridden(stored.config, spec, place)
         check_type(config, spec, detectors, place)
+        found = differences(stored, config, place) if stored is not None else ()
+        apart = otherwise(stored, found) if stored is not None and found else ""
         model_class = getattr(transformers, detectors[config.model_type])
         weights = Weights({})
         if filled:
@@ -103,10 +109,10 @@ def load_pretrained(
             model, loading = _fill(model_class, config, state, place) if filled else (model_class(config), {})
         except BROKEN as error:
             path = ("weights",) if filled else ("config",)
-            raise place.error(path, f"{model_class.__name__} cannot be built: {error}") from error
+            raise place.error(path, f"{model_class.__name__} cannot be built: {error}", apart or None) from error
         if config.model_type in resnets() and config.backbone_config.model_type == "resnet":
             thaw_resnet(model)
-        return Loaded(model, head, loading, (*weights.messages, *said), folder)
+        return Loaded(model, head, loading, (*weights.messages, *said), folder, apart)
 
 
 def _fill(model_class: Any, config: Any, state: Mapping[str, Tensor], place: Place) -> tuple[nn.Module, Any]:
