@@ -109,12 +109,13 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data" / "annotations").mkdir(parents=True)
     categories = [{"id": 2 * number + 1, "name": f"category {number}"} for number in range(3)]
     image = {"id": 1, "file_name": "1.png", "width": 8, "height": 8}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}
     for split in ("train2017", "val2017", "train", "val"):
         (tmp_path / "data" / split).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / "data" / split / "1.png")
         name = f"instances_{split}" if split.endswith("2017") else split
         file = tmp_path / "data" / "annotations" / f"{name}.json"
-        file.write_text(json.dumps({"images": [image], "annotations": [], "categories": categories}))
+        file.write_text(json.dumps({"images": [image], "annotations": [box], "categories": categories}))
 
 
 def _source(model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None) -> Source:
