@@ -17,6 +17,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.eval_frame import _debug_get_cache_entry_list
 
 from .grid import Grid
 
@@ -94,12 +95,26 @@ def _log_fallback(reason: str) -> None:
     log.warning("fake quantizers run as plain tensor code, several times slower: %s", reason)
 
 
+def _ready(backward: bool, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether one kernel is compiled, on the example; anew where torch has dropped it, as a strict export does."""
+    compiled = _warmed(backward, dtype, device)
+    if compiled and not _count(backward):
+        _warmed.cache_clear()
+        compiled = _warmed(backward, dtype, device)
+    return compiled is not None
+
+
+def _count(backward: bool) -> int:
+    """How many versions of a kernel torch holds: none where it compiles nothing (TORCHDYNAMO_DISABLE=1)."""
+    return len(_debug_get_cache_entry_list((backward_rows if backward else forward_rows).__code__))
+
+
 @lru_cache(maxsize=32)
-def _warmed(backward: bool, dtype: torch.dtype, device: torch.device) -> bool:
-    """Compile one kernel on the example; False, logged once, where that is impossible."""
+def _warmed(backward: bool, dtype: torch.dtype, device: torch.device) -> int | None:
+    """Compile one kernel on the example; how many torch holds then. None, logged once, where that is impossible."""
     if device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
         _log_fallback("no C++ compiler was found (set CXX, or install g++)")
-        return False
+        return None
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")  # the compiler's own, at its first import
@@ -113,15 +128,15 @@ def _warmed(backward: bool, dtype: torch.dtype, device: torch.device) -> bool:
                 forward_kernel(x, row, row.clone(), grid)
     except (RuntimeError, ImportError, OSError, subprocess.SubprocessError) as error:
         _log_fallback(f"compiling failed: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}")
-        return False
-    return True
+        return None
+    return _count(backward)
 
 
 def forward_kernel(dtype: torch.dtype, device: torch.device) -> Forward | None:
     """The compiled :func:`forward_rows`, or None where there is none."""
-    return _compiled()[0] if _warmed(False, dtype, device) else None
+    return _compiled()[0] if _ready(False, dtype, device) else None
 
 
 def backward_kernel(dtype: torch.dtype, device: torch.device) -> Backward | None:
     """The compiled :func:`backward_rows`, or None where there is none."""
-    return _compiled()[1] if _warmed(True, dtype, device) else None
+    return _compiled()[1] if _ready(True, dtype, device) else None

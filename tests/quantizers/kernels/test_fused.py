@@ -158,6 +158,21 @@ def test_one_kernel_each_way_serves_all_shapes_widths_and_layouts() -> None:
     assert counters["stats"]["unique_graphs"] == before
 
 
+def test_kernels_that_torch_has_dropped_are_compiled_as_they_were() -> None:
+    """A strict export resets the compiler: what comes next must not be compiled for the shape that comes first."""
+    from torch._dynamo.utils import counters
+
+    x = LAYOUTS["contiguous"]()
+    expected = both(x, 8, 1, 4, True)[0]
+    torch.export.export(torch.nn.Linear(2, 2), (torch.rand(3, 2),), strict=True)
+    assert all(torch.equal(one, two) for one, two in zip(both(x, 8, 1, 4, True)[0], expected, strict=True))
+    before = counters["stats"]["unique_graphs"]
+    for name in ("heads", "channels_last", "weight"):
+        both(LAYOUTS[name](), 8, 1, 4, True)
+        both(LAYOUTS[name](), 1, None, 8, False)
+    assert counters["stats"]["unique_graphs"] == before
+
+
 def test_the_result_keeps_the_memory_order() -> None:
     for name in ("contiguous", "heads", "keys", "channels_last"):
         x = LAYOUTS[name]()
