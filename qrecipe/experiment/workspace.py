@@ -160,7 +160,7 @@ class Workspace:
             by_key = {finding[0]: finding for finding in reversed(found)}
             raise RecipeErrors([recipe.error(*finding) for finding in reversed(by_key.values())])
         if train is not None and recipe.train.epochs:
-            self.batches("train", self.built.label_map, inputs, train=True)  # what else its making may find
+            self._dataset("train", self.built.label_map, inputs, train=True)  # what else its making may find
 
     def batches(
         self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool, batch_size: int | None = None
@@ -170,9 +170,10 @@ class Workspace:
         Raises:
             DataError: the data cannot be used.
         """
-        data = self.recipe.data
-        dataset = CocoDataset(
-            self.data[split], label_map, image_input, data.transforms if train else None, self.recipe.seed
-        )
+        dataset = self._dataset(split, label_map, image_input, train=train)
         size = batch_size or self.recipe.train.batch_size
-        return build_loader(dataset, size, shuffle=train, workers=data.workers)
+        return build_loader(dataset, size, shuffle=train, workers=self.recipe.data.workers)
+
+    def _dataset(self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool) -> CocoDataset:
+        transforms = self.recipe.data.transforms if train else None
+        return CocoDataset(self.data[split], label_map, image_input, transforms, self.recipe.seed)
