@@ -13,8 +13,9 @@ from torch import nn
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec, ModelSpec
+from ...suggestions import hint
 from ..families import Family, build_family, known_family
-from ..located import ErrorAt, Place, did_you_mean, error_at_model
+from ..located import ErrorAt, Place, error_at_model
 from .factories import call_factory
 from .label_mapping import classes_needed, map_labels
 from .pretrained import load_pretrained
@@ -148,9 +149,9 @@ def _demo(
     known = [name for name in inspect.signature(DemoDetector).parameters if name != "num_labels"]
     for key in spec.config:
         if key not in known:
-            hint = did_you_mean(key, known)
+            near = hint(key, known)
             raise place.error(
-                ("config", key), f'unknown key "{key}"', f"{hint}the demo detector has {', '.join(known)}"
+                ("config", key), f'unknown key "{key}"', f"{near}the demo detector has {', '.join(known)}"
             )
     try:
         needed = label_map.classes if label_map is not None else classes_needed(categories, spec.labels)
