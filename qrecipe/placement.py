@@ -15,7 +15,7 @@ class Placement:
     device: torch.device
     dtype: torch.dtype
 
-    def place(self, value: Tensor) -> Tensor:
+    def move(self, value: Tensor) -> Tensor:
         """The value on the device; in the type where it is floating-point, as masks and labels are not."""
         return value.to(self.device, self.dtype if value.is_floating_point() else value.dtype)
 

@@ -22,6 +22,6 @@ def test_a_model_without_parameters_is_on_the_cpu() -> None:
 
 def test_masks_and_labels_keep_their_type() -> None:
     placement = Placement(torch.device("meta"), torch.float64)
-    assert placement.place(torch.zeros(2)).dtype == torch.float64
-    mask = placement.place(torch.ones(2, dtype=torch.int64))
+    assert placement.move(torch.zeros(2)).dtype == torch.float64
+    mask = placement.move(torch.ones(2, dtype=torch.int64))
     assert (mask.device.type, mask.dtype) == ("meta", torch.int64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from qrecipe.report.amounts import share, three_places
 from qrecipe.run.folder import RunFolder
 from qrecipe.run.summary import SummaryRow
 
@@ -26,8 +27,8 @@ def main(teacher: Path, control: Path, *students: Path) -> None:
     print("| model | AP | AP50 | AP75 | of the teacher | of the control |")
     print("|---|---|---|---|---|---|")
     for name, row in rows:
-        scores = [f"{row.scores[key]:.3f}" for key in ("AP", "AP50", "AP75")]
-        shares = [f"{row.scores['AP'] / other.scores['AP']:.1%}" for other in references]
+        scores = [three_places(row.scores[key]) for key in ("AP", "AP50", "AP75")]
+        shares = [share(row.scores["AP"], other.scores["AP"]) for other in references]
         print(f"| {' | '.join([name, *scores, *shares])} |")
 
 

@@ -19,6 +19,7 @@ from qrecipe.experiment.workspace import Workspace
 from qrecipe.plan import cost_of
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import Recipe
+from qrecipe.report.amounts import share, three_places
 from qrecipe.report.lines import lines_of
 from qrecipe.student import Student, calibrate, make_student, real_valued
 
@@ -70,13 +71,13 @@ def main(overrides: list[str]) -> None:
     bench = Bench(recipe)
     reference, real = bench.score(real_valued(recipe))
     print("\n| W-A-Attention | AP | AP50 | of real-valued | fewer operations |\n|---|---|---|---|---|")
-    print(f"| real-valued | {reference.AP:.3f} | {reference.AP50:.3f} | 100% | 1.00x |", flush=True)
+    print(f"| real-valued | {three_places(reference.AP)} | {three_places(reference.AP50)} | 100% | 1.00x |", flush=True)
     for widths in WIDTHS:
         found, student = bench.score(at_bits(overrides, *widths))
         cost = cost_of(student.plan)
         name = "-".join(map(str, widths))
-        share = f"{found.AP / reference.AP:.1%} | {cost.macs / cost.operations:.2f}x"
-        print(f"| {name} | {found.AP:.3f} | {found.AP50:.3f} | {share} |", flush=True)
+        scores = [three_places(found.AP), three_places(found.AP50), share(found.AP, reference.AP)]
+        print(f"| {name} | {' | '.join(scores)} | {cost.macs / cost.operations:.2f}x |", flush=True)
     macs: dict[str, int] = {}
     for operation in real.plan.operations:
         macs[operation.role] = macs.get(operation.role, 0) + operation.macs
@@ -88,7 +89,7 @@ def main(overrides: list[str]) -> None:
         cells = [role, f"{count / sum(macs.values()):.1%}"]
         for bits in ALONE:
             found, _ = bench.score(only(overrides, role, bits))
-            cells += [f"{found.AP:.3f}", f"{found.AP / reference.AP:.1%}"]
+            cells += [three_places(found.AP), share(found.AP, reference.AP)]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -6,9 +6,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from ..recipe.definition import InputSpec
+from ..recipe.input_words import size_in_words, values_in_words
 from .command import Command
 from .console import narrator, say, show
 from .options import TARGET, add_recipe_options, size
@@ -50,16 +53,10 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         show(console, anatomy_tables(found.anatomy))
 
 
-def _input(spec: dict[str, object]) -> str:
+def _input(values: dict[str, Any]) -> str:
     """The prepared image in words."""
-    if isinstance(spec["size"], tuple):
-        height, width = spec["size"]
-        text = f"{height}x{width} pixels"
-    else:
-        text = f"the shorter side {spec['shortest']} pixels"
-        text += f", the longer at most {spec['longest']}" if spec["longest"] else ""
-    text += ", values in 0..1" if spec["mean"] is None else f", mean {spec['mean']}, std {spec['std']}"
-    return text + (", with a mask" if spec["mask"] else "")
+    spec = InputSpec(**values)
+    return f"{size_in_words(spec)}, {values_in_words(spec)}" + (", with a mask" if spec.mask else "")
 
 
 COMMAND = Command(

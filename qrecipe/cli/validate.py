@@ -22,6 +22,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
     text = "build and capture the model too, and hold the recipe to it"
     parser.add_argument("--bind", action="store_true", help=text)
+    parser.add_argument("--data", action="store_true", help="read and check the data too; builds no model")
     text = "a list on standard output, one object for each recipe: file, valid, problems, warnings"
     parser.add_argument("--json", action="store_true", help=text)
     add_recipe_options(parser)
@@ -30,14 +31,15 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from ..commands.validate import validate
 
-    found = []
+    reads, found = arguments.bind or arguments.data, []
     for path in arguments.recipes:
         one = validate(
             path,
             bind=arguments.bind,
+            data=arguments.data,
             overrides=arguments.set,
             random_weights=arguments.random_weights,
-            listener=narrator(Console(stderr=True) if arguments.json else console) if arguments.bind else None,
+            listener=narrator(Console(stderr=True) if arguments.json else console) if reads else None,
         )
         found.append(one)
         if not arguments.json and one.valid:

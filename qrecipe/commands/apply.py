@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,4 +53,5 @@ def apply(
     """
     read = read_recipe(recipe, overrides, random_weights)
     folder = Path(output or read.output or RUNS / read.name).resolve()
-    return Applied(folder, conduct(read, folder, resume=resume, listener=listener, draw=save_detections))
+    draw = partial(save_detections, grey_range=read.model.input.grey_range)
+    return Applied(folder, conduct(read, folder, resume=resume, listener=listener, draw=draw))

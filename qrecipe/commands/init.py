@@ -20,7 +20,7 @@ from ..run.checkpoint import WEIGHTS
 from ..run.layout import MODELS, RUNS
 from .starter.data import StarterData, starter_data
 from .starter.model import StarterModel, placed, starter_model
-from .starter.text import bits_values, captured_values, data_values, filled, input_values, model_text, said, scalar
+from .starter.text import bits_values, captured_values, data_values, filled, input_text, model_text, said, scalar
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def init(request: Request, listener: Listener) -> Started:
         "model": model_text(placed(model.section, base)),
         "teacher": model_text(placed(teacher.section, base)) if teacher else "",
         "source": "the teacher above" if teacher else "the model itself, real-valued",
-        **input_values(built.input, request.size is not None),
+        "input": input_text(built.input, built.family.default_input),
+        "origin": _origin(built, request),
         **captured_values(workspace),
         **bits_values(request.bits),
         **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
@@ -134,10 +135,20 @@ def _built(workspace: Workspace, model: StarterModel) -> Built:
 
 
 def _say_input(built: Built, request: Request, listener: Listener) -> None:
-    if request.size is None and built.input.size is not None:
+    if request.size is None and built.processor is None and built.input.size is not None:
         height, width = built.input.size
         listener(Noted("input", f"images are resized to {height}x{width}, the default of this kind of model"))
         listener(Noted("input", "if yours was trained at another size, start again with --input-size HxW"))
+
+
+def _origin(built: Built, request: Request) -> str:
+    """Where the input's size and values are from, as the recipe tells it."""
+    values = "values stay in 0..1" if built.input.mean is None else "values are normalised with mean and std"
+    if request.size is not None:
+        return f"the size that you named; {values}"
+    if built.processor is not None:
+        return f"as {built.processor.name} beside the weights says; {values}"
+    return f"the default of this kind of model; if yours was trained at another size, write that one; {values}"
 
 
 def _fresh(model: StarterModel, data: StarterData, built: Built) -> str:
@@ -149,7 +160,7 @@ def _fresh(model: StarterModel, data: StarterData, built: Built) -> str:
         return "it was trained on synthetic shapes"
     if model.labels is not None and model.labels != needed:
         return f"its factory makes {model.labels} classes unless told otherwise, so a head of {needed} starts afresh"
-    return "its class head starts afresh" if built.messages else ""
+    return "its class head starts afresh" if built.fresh else ""
 
 
 def _weights(model: StarterModel, file: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..data.images import UNREADABLE, read_rgb, read_size
+from ..data.images import read_header, read_rgb
+from ..data.json_file import unreadable
+from ..data.notices import depth_lines, turned_line
 from ..data.transforms import Sample, fit, to_tensor
 from ..errors import DataError, RunError
 from ..evaluate import detections
@@ -20,11 +23,15 @@ from ..experiment.detector import Detector
 from ..experiment.events import Listener, Noted, nobody
 from ..experiment.target import Target, find_target, open_target
 from ..experiment.workspace import Workspace
+from ..plain_text import short
 from ..recipe.definition import Recipe
 from ..report.draw import draw_detections
 from ..run.files import write_atomically, writing
 from ..run.layout import Which
 from ..train.denormals import flushed_denormals
+
+LONGEST_NAME = 60
+"""Characters of an image's name in its picture's: file systems take 255 bytes."""
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DETECTIONS = "detections.json"
@@ -39,24 +46,32 @@ def find_images(paths: Sequence[Path], limit: int | None = None) -> list[Path]:
     found: list[Path] = []
     problems: list[str] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in IMAGES and entry.is_file())
+        reason = unreadable(path)
+        if reason == "is a folder":
+            inside, reason = _inside(path)
             found += inside
-            if not inside:
-                problems.append(f"{path}: the folder holds no images (known are {', '.join(IMAGES)})")
-        elif path.exists():
+        elif reason is None:
             found.append(path)
-        else:
-            problems.append(f"{path}: no such file or folder")
+        if reason is not None:
+            problems.append(f"{path}: {reason}")
     chosen = found[:limit]
     for path in chosen:
         try:
-            read_size(path)
-        except UNREADABLE:
-            problems.append(f"{path}: this is no image")
+            read_header(path)
+        except DataError as error:
+            problems.append(f"{path}: {error.what}")
     if problems:
         raise DataError("\n  ".join(["nothing was predicted:", *problems]) if len(problems) > 1 else problems[0])
     return chosen
+
+
+def _inside(folder: Path) -> tuple[list[Path], str | None]:
+    """The images in a folder by name, and what is wrong where there are none."""
+    try:
+        inside = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGES and entry.is_file())
+    except OSError as error:
+        return [], f"cannot be read: {error.strerror or error}"
+    return inside, None if inside else f"the folder holds no images (known are {', '.join(IMAGES)})"
 
 
 def check_output(output: Path) -> None:
@@ -114,13 +129,15 @@ def predict(
     if folder is not None:
         check_output(folder)
     detector = open_target(found, Workspace(found.recipe, _split(found), listener))
+    for line in _notices(paths, detector):
+        listener(Noted("data", line))
     names = detector.label_map.names
     entries: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     broken: list[str] = []
     for number, path in enumerate(paths, start=1):
         try:
-            picture = read_rgb(path)
+            picture = read_rgb(path, grey_range=detector.input.grey_range)
         except DataError as error:
             broken.append(f"{path}: {error.what}")
             continue
@@ -129,7 +146,7 @@ def predict(
         shown = [one for one in own if one["score"] >= threshold]
         entry: dict[str, Any] = {"id": number, "file_name": str(path), "width": picture.width, "height": picture.height}
         if folder is not None:
-            entry["picture"] = f"{number:04d}_{path.stem}.png"
+            entry["picture"] = f"{number:04d}_{path.stem[:LONGEST_NAME]}.png"
             with writing(folder / entry["picture"]):
                 draw_detections(picture, shown, names).save(folder / entry["picture"])
         entries.append(entry)
@@ -154,6 +171,16 @@ def _document(
     )
 
 
+def _notices(images: Sequence[Path], detector: Detector) -> list[str]:
+    """What the model does not see as other programs show it."""
+    files = []
+    for path in images:
+        with suppress(DataError):  # it is told when its turn comes
+            files.append((path, read_header(path)))
+    turned = [(str(path), header.orientation) for path, header in files if header.orientation != 1]
+    return [*turned_line(turned), *depth_lines(files, detector.input.grey_range)]
+
+
 def _split(target: Target) -> tuple[str, ...]:
     """One split, whose categories a recipe's model needs."""
     data = target.recipe.data
@@ -169,7 +196,7 @@ def _annotation(result: dict[str, Any], number: int) -> dict[str, Any]:
 
 def _counted(found: Sequence[dict[str, Any]], names: dict[int, str]) -> str:
     own = [names[one["category_id"]] for one in found]
-    return ", ".join(f"{own.count(name)} {name}" for name in dict.fromkeys(own))
+    return ", ".join(f"{own.count(name)} {short(name)}" for name in dict.fromkeys(own))
 
 
 @flushed_denormals()

@@ -1,30 +1,25 @@
-"""COCO-format annotations as an immutable index, checked before training starts."""
+"""A split, its json and its images, as an immutable index, checked before anything runs."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
 
 from ..errors import DataError
 from ..recipe.definition import SplitSpec
-from .images import UNREADABLE, read_size
+from .document import Annotation, Category, ImageEntry, read_document
+from .fields import shown
+from .images import NOT_RGB, Header, read_header
+from .notices import depth_lines, turned_line
 from .problems import Problems, listing
+from .truth import Truth, truth_of
 
 CLIP_TOLERANCE = 1e-3
 """Pixels. COCO's own boxes pass the border by rounding; less than this is not worth reporting."""
 
 
-@dataclass(frozen=True)
-class Category:
-    id: int
-    name: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image: its file, and the size in pixels that both json and file give."""
 
@@ -35,7 +30,7 @@ class ImageRecord:
     file_name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Box:
     """A training target: corners x0, y0, x1, y1 in pixels, inside the image and with an area."""
 
@@ -46,29 +41,33 @@ class Box:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What was done to make training targets: ids of annotations (of images for ``empty``)."""
+    """What was done to make training targets, by ids of annotations; and of images: those without a target, and those
+    of an EXIF orientation, with it."""
 
     clipped: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
     crowd: tuple[int, ...] = ()
     empty: tuple[int, ...] = ()
+    turned: tuple[tuple[int, int], ...] = ()
 
     def lines(self) -> list[str]:
         """One sentence per thing done, with counts and the first ids; nothing for what did not occur."""
-        sentences = {
+        ids = {
             "boxes clipped to their image": self.clipped,
-            "boxes of no area inside their image left out of training": self.dropped,
+            "boxes of no area inside their image left out of training; in evaluation they count": self.dropped,
             "crowd boxes left out of training, kept for evaluation": self.crowd,
             "images without any box to train on": self.empty,
         }
-        return [f"{text}: {listing([str(i) for i in ids])}" for text, ids in sentences.items() if ids]
+        lines = [f"{text}: {listing([str(one) for one in own])}" for text, own in ids.items() if own]
+        return [*lines, *turned_line([(str(one), orientation) for one, orientation in self.turned])]
 
 
 @dataclass(frozen=True)
 class CocoIndex:
     """One split. ``boxes[i]`` are the training targets of ``images[i]``; the order is the json's.
 
-    annotations: the json itself, which evaluation reads again: crowd boxes and untouched boxes count there.
+    annotations: the json. truth: what evaluation compares with, crowd boxes and untouched boxes among it.
+    headers: of the images' files, in their order.
     """
 
     annotations: Path
@@ -76,9 +75,17 @@ class CocoIndex:
     images: tuple[ImageRecord, ...]
     boxes: tuple[tuple[Box, ...], ...]
     report: IndexReport
+    truth: Truth
+    headers: tuple[Header, ...]
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def lines(self, grey_range: tuple[int, int] | None) -> list[str]:
+        """What a user is told of the split, a sentence each; decodes some images. grey_range: ``model.input``'s."""
+        files = [(image.path, header) for image, header in zip(self.images, self.headers, strict=True)]
+        nothing = [] if any(self.boxes) else ["warning: there is no box to find, and so no AP"]
+        return [*nothing, *self.report.lines(), *depth_lines(files, grey_range)]
 
 
 def read_coco(split: SplitSpec) -> CocoIndex:
@@ -89,158 +96,91 @@ def read_coco(split: SplitSpec) -> CocoIndex:
 
     Raises: DataError with all problems at once, the first ten of each kind by id.
     """
-    document = read_json(split.annotations)
     problems = Problems()
-    categories = _categories(document["categories"], problems)
-    images = _images(document["images"], split.images, problems)
-    boxes, report = _boxes(document["annotations"], images, categories, problems)
+    document = read_document(split.annotations, problems)
+    headers = _headers(document.images, split.images, problems)
     problems.raise_any(split.annotations)
-    return CocoIndex(split.annotations, categories, images, boxes, report)
+    images = tuple(
+        ImageRecord(entry.id, split.images / entry.file_name, entry.width, entry.height, entry.file_name)
+        for entry in document.images
+    )
+    boxes, report = _boxes(document.annotations, images)
+    turned = tuple(
+        (image.id, own.orientation) for image, own in zip(images, headers, strict=True) if own.orientation != 1
+    )
+    return CocoIndex(
+        annotations=split.annotations,
+        categories=document.categories,
+        images=images,
+        boxes=boxes,
+        report=replace(report, turned=turned),
+        truth=truth_of(document),
+        headers=tuple(headers),
+    )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A COCO json: an object whose images, annotations and categories are lists of objects. Other keys may be absent.
-
-    Raises: DataError where the file is missing, is no json, or is not COCO's.
-    """
-    remedy = "name a COCO detection json under data"
+def _headers(entries: tuple[ImageEntry, ...], folder: Path, problems: Problems) -> list[Header]:
+    """The headers of the files that are sound; the others become problems."""
     try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError("the annotation file is missing", where=str(path), remedy=remedy) from error
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            problems.add("the folder of images is a file", folder)
+            return []
+    except FileNotFoundError:
+        problems.add("the folder of images is missing", folder)
+        return []
     except OSError as error:
-        raise DataError(
-            f"the annotation file cannot be read: {error.strerror}", where=str(path), remedy=remedy
-        ) from error
-    except ValueError as error:
-        raise DataError(f"the annotation file is not json: {error}", where=str(path), remedy=remedy) from error
-    if not isinstance(document, dict):
-        raise DataError("the json is not COCO's: it holds no object", where=str(path), remedy=remedy)
-    for key in ("images", "annotations", "categories"):
-        entries = document.get(key)
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DataError(f"the json is not COCO's: {key!r} is not a list of objects", where=str(path), remedy=remedy)
-    return document
-
-
-def _categories(entries: list[dict[str, Any]], problems: Problems) -> tuple[Category, ...]:
-    found: dict[int, Category] = {}
-    for place, entry in enumerate(entries):
-        key, name = entry.get("id"), entry.get("name")
-        if not _whole(key) or not isinstance(name, str):
-            problems.add("categories without an id and a name, by place", place)
-        elif key in found:
-            problems.add("category ids used twice", key)
+        problems.add("the folder of images cannot be read", f"{folder}: {error.strerror or error}")
+        return []
+    headers = []
+    for entry in entries:
+        try:
+            headers.append(read_header(folder / entry.file_name))
+        except DataError as error:
+            missing = error.what.startswith("is missing")
+            kind = "missing images" if missing else "files that are no image" if error.what == "is no image" else ""
+            reason = "" if kind else f" {error.what}"
+            problems.add(kind or "images that cannot be read", f"{entry.id}: {folder / entry.file_name}{reason}")
         else:
-            found[key] = Category(key, name)
-    if not entries:
-        problems.add("no categories", "the list is empty")
-    return tuple(found[key] for key in sorted(found))
+            _check_header(entry, headers[-1], problems)
+    return headers
 
 
-def _images(entries: list[dict[str, Any]], folder: Path, problems: Problems) -> tuple[ImageRecord, ...]:
-    found: dict[int, ImageRecord] = {}
-    for place, entry in enumerate(entries):
-        key, name = entry.get("id"), entry.get("file_name")
-        width, height = entry.get("width"), entry.get("height")
-        if not _whole(key) or not isinstance(name, str) or not _positive(width) or not _positive(height):
-            problems.add("images without an id, file_name, width and height, by place", place)
-        elif key in found:
-            problems.add("image ids used twice", key)
-        else:
-            found[key] = ImageRecord(key, folder / name, width, height, name)
-            _check_file(found[key], problems)
-    if not entries:
-        problems.add("no images", "the list is empty")
-    return tuple(found.values())
-
-
-def _check_file(image: ImageRecord, problems: Problems) -> None:
-    if not image.path.is_file():
-        problems.add("missing images", f"{image.id}: {image.path}")
-        return
-    try:
-        height, width = read_size(image.path)
-    except UNREADABLE:
-        problems.add("files that are no image", f"{image.id}: {image.path}")
-        return
-    sizes = f"{image.id}: {width}x{height}, json {image.width}x{image.height}"
-    if (height, width) == (image.width, image.height) and height != width:
+def _check_header(entry: ImageEntry, header: Header, problems: Problems) -> None:
+    sizes = f"{entry.id}: {header.width}x{header.height}, json {shown(entry.width)}x{shown(entry.height)}"
+    if header.mode in NOT_RGB:
+        problems.add("images of a kind of pixels that has no RGB", f"{entry.id}: {NOT_RGB[header.mode]}")
+    if (header.height, header.width) == (entry.width, entry.height) and entry.height != entry.width:
         problems.add("images that the json has turned (EXIF orientation is not applied)", sizes)
-    elif (height, width) != (image.height, image.width):
+    elif (header.height, header.width) != (entry.height, entry.width):
         problems.add("images of another size than the json's (width x height)", sizes)
 
 
 def _boxes(
-    entries: list[dict[str, Any]],
-    images: tuple[ImageRecord, ...],
-    categories: tuple[Category, ...],
-    problems: Problems,
+    annotations: tuple[Annotation, ...], images: tuple[ImageRecord, ...]
 ) -> tuple[tuple[tuple[Box, ...], ...], IndexReport]:
     records = {image.id: image for image in images}
     kept: dict[int, list[Box]] = {image.id: [] for image in images}
     clipped: list[int] = []
     dropped: list[int] = []
     crowd: list[int] = []
-    for entry, box in _read_boxes(entries, set(records), {category.id for category in categories}, problems):
-        image = records[entry["image_id"]]
-        inside = _clip(box.xyxy, image)
-        if entry.get("iscrowd"):
-            crowd.append(box.annotation_id)
+    for one in annotations:
+        x, y, width, height = one.bbox
+        box = x, y, x + width, y + height
+        inside = _clip(box, records[one.image_id])
+        if one.iscrowd:
+            crowd.append(one.id)
         elif inside[0] >= inside[2] or inside[1] >= inside[3]:
-            dropped.append(box.annotation_id)
+            dropped.append(one.id)
         else:
-            if max(abs(a - b) for a, b in zip(inside, box.xyxy, strict=True)) > CLIP_TOLERANCE:
-                clipped.append(box.annotation_id)
-            kept[image.id].append(replace(box, xyxy=inside))
+            if max(abs(a - b) for a, b in zip(inside, box, strict=True)) > CLIP_TOLERANCE:
+                clipped.append(one.id)
+            kept[one.image_id].append(Box(one.id, one.category_id, inside))
     empty = tuple(image.id for image in images if not kept[image.id])
     report = IndexReport(tuple(clipped), tuple(dropped), tuple(crowd), empty)
     return tuple(tuple(kept[image.id]) for image in images), report
-
-
-def _read_boxes(
-    entries: list[dict[str, Any]], images: set[int], categories: set[int], problems: Problems
-) -> Iterator[tuple[dict[str, Any], Box]]:
-    """The annotations that are sound, as they stand in the json; the others become problems."""
-    seen: set[int] = set()
-    for place, entry in enumerate(entries):
-        key, image_id, category_id = entry.get("id"), entry.get("image_id"), entry.get("category_id")
-        corners = _corners(entry.get("bbox"))
-        if not _whole(key):
-            problems.add("annotations without an id, by place", place)
-        elif key in seen:
-            problems.add("annotation ids used twice", key)
-        elif not _whole(image_id) or image_id not in images:
-            problems.add("annotations of an unknown image", f"{key}: image {image_id}")
-        elif not _whole(category_id) or category_id not in categories:
-            problems.add("annotations of an unknown category", f"{key}: category {category_id}")
-        elif corners is None:
-            problems.add("annotations whose box is not four finite numbers", key)
-        else:
-            yield entry, Box(key, category_id, corners)
-        if _whole(key):
-            seen.add(key)
-
-
-def _corners(bbox: object) -> tuple[float, float, float, float] | None:
-    """x, y, width, height to corners; None for anything but four finite numbers."""
-    if not isinstance(bbox, list) or len(bbox) != 4:
-        return None
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in bbox):
-        return None
-    x, y, w, h = (float(v) for v in bbox)
-    return x, y, x + w, y + h
 
 
 def _clip(box: tuple[float, float, float, float], image: ImageRecord) -> tuple[float, float, float, float]:
     x0, y0, x1, y1 = box
     width, height = float(image.width), float(image.height)
     return min(max(x0, 0.0), width), min(max(y0, 0.0), height), min(max(x1, 0.0), width), min(max(y1, 0.0), height)
-
-
-def _whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _positive(value: object) -> TypeGuard[int]:
-    return _whole(value) and value > 0

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import DataError
-from ..recipe.definition import InputSpec, TransformSpec
+from ..recipe.definition import InputSpec, TransformSpec, dotted
 from .batch import Labels
 from .coco import CocoIndex
+from .contradictions import input_findings, transform_findings
 from .images import read_rgb
 from .labels import LabelMap
-from .transforms import Sample, augment, check_input, check_transforms, fit, normalised, to_tensor
+from .transforms import Sample, augment, fit, normalised, to_tensor
 
 
 class Item(NamedTuple):
@@ -50,10 +51,10 @@ class CocoDataset(Dataset[Item]):
         self.transforms = transforms
         self.seed = seed
         self.epoch = 0
-        if transforms is None:
-            check_input(inputs)
-        else:
-            check_transforms(transforms, inputs)
+        found = input_findings(inputs) if transforms is None else transform_findings(transforms, inputs)
+        for path, what, remedy in found:
+            raise DataError(what, where=dotted(path), remedy=remedy)
+        if transforms is not None:
             self._check_categories()
 
     def set_epoch(self, epoch: int) -> None:
@@ -69,7 +70,7 @@ class CocoDataset(Dataset[Item]):
         mapping = self.label_map.category_to_class
         boxes = [box for box in self.index.boxes[number] if box.category_id in mapping]
         sample = Sample(
-            image=read_rgb(record.path, where=f"image {record.id} ({record.path})"),
+            image=read_rgb(record.path, f"image {record.id} ({record.path})", self.inputs.grey_range),
             boxes=np.array([box.xyxy for box in boxes], dtype=np.float64).reshape(-1, 4),
             classes=np.array([mapping[box.category_id] for box in boxes], dtype=np.int64),
         )

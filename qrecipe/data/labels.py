@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import DataError
-from .coco import Category
+from .document import Category
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DataError
+from ..plain_text import short
 
 SHOWN = 10
 """How many items of one kind a message names before it only counts."""
+
+LONGEST_ITEM = 300
+"""Characters of an item: enough for a path."""
 
 
 class Problems:
@@ -18,7 +22,7 @@ class Problems:
 
     def add(self, kind: str, item: object) -> None:
         """Note one problem: ``kind`` in words ("missing images"), ``item`` an id or whatever finds it."""
-        self._kinds.setdefault(kind, []).append(str(item))
+        self._kinds.setdefault(kind, []).append(short(str(item), LONGEST_ITEM))
 
     def raise_any(self, where: Path) -> None:
         """Raises: DataError with one line per kind, if there is any problem."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..errors import DataError
 from ..recipe.definition import InputSpec, TransformSpec
 
 CROP_PROBABILITY = 0.5
@@ -36,23 +35,6 @@ class Sample:
     classes: NDArray[np.int64]
 
 
-def check_transforms(spec: TransformSpec, inputs: InputSpec) -> None:
-    """Raises: DataError when the two cannot work together."""
-    check_input(inputs)
-    if inputs.size is not None and spec.multiscale:
-        raise DataError(
-            "multiscale needs inputs of varying size, but the model's input size is fixed",
-            where="data.transforms.multiscale",
-            remedy="leave multiscale out, or give the input shortest and longest instead of size",
-        )
-
-
-def check_input(inputs: InputSpec) -> None:
-    """Raises: DataError unless the size of inputs is settled: size, or shortest."""
-    if inputs.size is None and inputs.shortest is None:
-        raise DataError("the input has neither size nor shortest", where="model.input", remedy="give one of the two")
-
-
 def augment(sample: Sample, spec: TransformSpec, inputs: InputSpec, rng: np.random.Generator) -> Sample:
     """Flip, crop and resize for training.
 
@@ -69,15 +51,32 @@ def augment(sample: Sample, spec: TransformSpec, inputs: InputSpec, rng: np.rand
         return resize(sample, *inputs.size)
     if spec.crop and rng.random() < CROP_PROBABILITY:
         sample = _random_size_crop(sample, rng)
-    shortest = int(rng.choice(np.asarray(spec.multiscale))) if spec.multiscale else _shortest(inputs)
-    return resize(sample, *shortest_longest(sample.image.height, sample.image.width, shortest, inputs.longest))
+    drawn = int(rng.choice(np.asarray(spec.multiscale))) if spec.multiscale else None
+    return resize(sample, *fitted_size(sample.image.height, sample.image.width, inputs, drawn))
 
 
 def fit(sample: Sample, inputs: InputSpec) -> Sample:
     """Resize for evaluation: nothing random."""
+    return resize(sample, *fitted_size(sample.image.height, sample.image.width, inputs))
+
+
+def fitted_size(height: int, width: int, inputs: InputSpec, shortest: int | None = None) -> tuple[int, int]:
+    """(height, width) that an image of this height and width is resized to. shortest: drawn, in the input's place."""
     if inputs.size is not None:
-        return resize(sample, *inputs.size)
-    return resize(sample, *shortest_longest(sample.image.height, sample.image.width, _shortest(inputs), inputs.longest))
+        return inputs.size
+    if shortest is None and inputs.within is not None:
+        height, width = largest_within(height, width, *inputs.within)
+    else:
+        assert shortest is not None or inputs.shortest is not None
+        height, width = shortest_longest(height, width, shortest or inputs.shortest or 1, inputs.longest)
+    step = inputs.multiple or 1
+    return max(height // step, 1) * step, max(width // step, 1) * step
+
+
+def largest_within(height: int, width: int, highest: int, widest: int) -> tuple[int, int]:
+    """The largest (height, width) of the same aspect within bounds: transformers' ``max_height``, ``max_width``."""
+    scale = min(highest / height, widest / width)
+    return max(int(height * scale), 1), max(int(width * scale), 1)
 
 
 def shortest_longest(height: int, width: int, shortest: int, longest: int | None) -> tuple[int, int]:
@@ -138,12 +137,6 @@ def normalised(sample: Sample) -> NDArray[np.float32]:
     scale = np.array([sample.image.width, sample.image.height] * 2, dtype=np.float64)
     boxes = np.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), axis=-1) / scale
     return boxes.astype(np.float32)
-
-
-def _shortest(inputs: InputSpec) -> int:
-    check_input(inputs)
-    assert inputs.shortest is not None
-    return inputs.shortest
 
 
 def _random_size_crop(sample: Sample, rng: np.random.Generator) -> Sample:

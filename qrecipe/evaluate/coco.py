@@ -6,18 +6,18 @@ import contextlib
 import io
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from ..data.coco import read_json
-from ..errors import DataError, EvaluateError
+from ..data.document import Category
+from ..data.truth import Truth
+from ..errors import EvaluateError
 from .detections import Result
+from .matching import Matcher
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """In the order of COCOeval.stats."""
@@ -25,85 +25,76 @@ NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The twelve numbers, 0..1, or -1 where there is nothing to find; ``per_class``: AP by the category's name.
+    """The twelve numbers, 0..1, or None where there is nothing to find; ``per_class``: AP by the category's name.
 
     Two categories of one name are told apart as ``name (id)``.
     """
 
-    AP: float
-    AP50: float
-    AP75: float
-    APs: float
-    APm: float
-    APl: float
-    AR1: float
-    AR10: float
-    AR100: float
-    ARs: float
-    ARm: float
-    ARl: float
-    per_class: dict[str, float]
+    AP: float | None
+    AP50: float | None
+    AP75: float | None
+    APs: float | None
+    APm: float | None
+    APl: float | None
+    AR1: float | None
+    AR10: float | None
+    AR100: float | None
+    ARs: float | None
+    ARm: float | None
+    ARl: float | None
+    per_class: dict[str, float | None]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {**{name: getattr(self, name) for name in NUMBERS}, "per_class": dict(self.per_class)}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Evaluation:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**{name: float(data[name]) for name in NUMBERS}, per_class=dict(data["per_class"]))
 
+def evaluate_results(truth: Truth, results: Sequence[Result], image_ids: Iterable[int] | None = None) -> Evaluation:
+    """Score results against the boxes of a split, with pycocotools and without its printing.
 
-def evaluate_results(
-    annotations: Path, results: Sequence[Result], image_ids: Iterable[int] | None = None
-) -> Evaluation:
-    """Score results against a COCO json, with pycocotools and without its printing.
+    Crowd boxes count as pycocotools has it. Without any result the numbers are 0, and None where there is nothing to
+    find: pycocotools' -1.
 
-    Crowd boxes count as pycocotools has it. Without any result the numbers are 0, and -1 where the json has nothing
-    to find. Where annotations lack an area, width x height stands in; where they lack iscrowd, 0 does.
+    image_ids: the images to score, all of the split's by default; others' results are not counted.
 
-    image_ids: the images to score, all of the json's by default; others' results are not counted.
-
-    Raises: EvaluateError for no images, results of unknown images or categories, or that are not finite;
-        DataError for an unreadable json.
+    Raises: EvaluateError for no images, results of unknown images or categories, or that are not finite.
     """
-    document = read_json(annotations)
-    known = {image["id"] for image in document["images"]}
+    known = set(truth.images)
     chosen = sorted(known if image_ids is None else set(image_ids))
     # To pycocotools an empty list of images means all of them.
     if not chosen:
-        raise EvaluateError("there is no image to evaluate", where=str(annotations))
-    _check(results, known, {category["id"] for category in document["categories"]}, chosen, annotations)
+        raise EvaluateError("there is no image to evaluate", where=str(truth.annotations))
+    _check(results, known, chosen, truth)
     with contextlib.redirect_stdout(io.StringIO()):
-        run = COCOeval(_coco(document, _truth(document, annotations)), _coco(document, _found(results)), "bbox")
+        run = Matcher(_coco(truth, _boxes(truth)), _coco(truth, _found(results)), "bbox")
         run.params.imgIds = chosen
         run.evaluate()
         run.accumulate()
         run.summarize()
-    numbers = {name: float(value) for name, value in zip(NUMBERS, run.stats, strict=True)}
-    return Evaluation(**numbers, per_class=_per_class(run, document["categories"]))
+    numbers = {name: _number(value) for name, value in zip(NUMBERS, run.stats, strict=True)}
+    return Evaluation(**numbers, per_class=_per_class(run, truth.categories))
 
 
-def _truth(document: dict[str, Any], where: Path) -> list[dict[str, Any]]:
+def _number(value: float) -> float | None:
+    return None if value < 0 else float(value)
+
+
+def _boxes(truth: Truth) -> list[dict[str, Any]]:
     """Annotations as pycocotools needs them. It takes an id of 0 for "no match", so all are numbered from 1."""
-    entries = []
-    for place, entry in enumerate(document["annotations"]):
-        box = entry.get("bbox")
-        if "image_id" not in entry or "category_id" not in entry or not isinstance(box, list) or len(box) != 4:
-            raise DataError(
-                f"annotation {place} (by place, from 0) lacks image_id, category_id or bbox", where=str(where)
-            )
-        entries.append(
-            {
-                "id": place + 1,
-                "image_id": entry["image_id"],
-                "category_id": entry["category_id"],
-                "bbox": box,
-                "area": entry.get("area", box[2] * box[3]),
-                "iscrowd": entry.get("iscrowd", 0),
-            }
+    columns = truth.image_id, truth.category_id, truth.bbox, truth.area, truth.iscrowd
+    return [
+        {
+            "id": number,
+            "image_id": image_id,
+            "category_id": category_id,
+            "bbox": bbox,
+            "area": area,
+            "iscrowd": int(iscrowd),
+        }
+        for number, (image_id, category_id, bbox, area, iscrowd) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True), start=1
         )
-    return entries
+    ]
 
 
 def _found(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -114,39 +105,38 @@ def _found(results: Sequence[Result]) -> list[dict[str, Any]]:
     ]
 
 
-def _coco(document: dict[str, Any], annotations: list[dict[str, Any]]) -> Any:
+def _coco(truth: Truth, annotations: list[dict[str, Any]]) -> Any:
     index = COCO()
     index.dataset = {
-        "images": document["images"],
-        "categories": document["categories"],
+        "images": [{"id": key} for key in truth.images],
+        "categories": [{"id": category.id} for category in truth.categories],
         "annotations": annotations,
     }
     index.createIndex()
     return index
 
 
-def _per_class(run: Any, categories: list[dict[str, Any]]) -> dict[str, float]:
-    names = {category["id"]: str(category.get("name", category["id"])) for category in categories}
+def _per_class(run: Any, categories: Sequence[Category]) -> dict[str, float | None]:
+    names = {category.id: category.name for category in categories}
     repeated = {name for name, count in Counter(names.values()).items() if count > 1}
     # IoU thresholds, recalls, categories, areas (0: all), numbers of detections (-1: 100)
     precision = run.eval["precision"][:, :, :, 0, -1]
-    per_class: dict[str, float] = {}
+    per_class: dict[str, float | None] = {}
     for column, key in enumerate(run.params.catIds):
         values = precision[:, :, column]
         values = values[values > -1]
         name = f"{names[key]} ({key})" if names[key] in repeated else names[key]
-        per_class[name] = float(np.mean(values)) if values.size else -1.0
+        name = f"{name} ({key})" if name in per_class else name  # one that is called "bat (1)" itself
+        per_class[name] = float(np.mean(values)) if values.size else None
     return per_class
 
 
-def _check(
-    results: Sequence[Result], known: set[int], categories: set[int], chosen: Sequence[int], annotations: Path
-) -> None:
-    where = str(annotations)
+def _check(results: Sequence[Result], known: set[int], chosen: Sequence[int], truth: Truth) -> None:
+    where = str(truth.annotations)
     unknown = sorted((set(chosen) | {entry["image_id"] for entry in results}) - known)
     if unknown:
         raise EvaluateError(f"{len(unknown)} images are not in the annotations: {unknown[:10]}", where=where)
-    foreign = sorted({entry["category_id"] for entry in results} - categories)
+    foreign = sorted({entry["category_id"] for entry in results} - {category.id for category in truth.categories})
     if foreign:
         raise EvaluateError(f"results have categories that are not in the annotations: {foreign[:10]}", where=where)
     bad = sorted(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from ..data.batch import Batch
 from ..data.labels import LabelMap
+from ..data.truth import Truth
 from ..detection.prediction import Scores
 from ..errors import EvaluateError
 from .coco import Evaluation, evaluate_results
@@ -29,7 +29,7 @@ def evaluate_model(
     loader: Batches,
     label_map: LabelMap,
     scores: Scores,
-    annotations: Path,
+    truth: Truth,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Evaluation, list[Result]]:
     """Predict every batch without gradients and score the images that the loader gave.
@@ -38,7 +38,7 @@ def evaluate_model(
     progress: called after each batch with (batches done, batches in all).
 
     Raises: EvaluateError for outputs that are not finite, an image that came twice, or a head that the map does not
-        fit; DataError for images or annotations that cannot be read.
+        fit; DataError for images that cannot be read.
     """
     results: list[Result] = []
     seen: set[int] = set()
@@ -47,7 +47,7 @@ def evaluate_model(
         for done, batch in enumerate(loader, start=1):
             for image_id in batch.image_ids:
                 if image_id in seen:
-                    raise EvaluateError(f"image {image_id} came twice", where=str(annotations))
+                    raise EvaluateError(f"image {image_id} came twice", where=str(truth.annotations))
                 seen.add(image_id)
             results += detections(
                 predict(batch),
@@ -58,4 +58,4 @@ def evaluate_model(
             )
             if progress is not None:
                 progress(done, total)
-    return evaluate_results(annotations, results, seen), results
+    return evaluate_results(truth, results, seen), results

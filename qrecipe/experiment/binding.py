@@ -8,6 +8,7 @@ from ..recipe.definition import Recipe
 from ..student import Source, Student, make_student, real_valued
 from ..train.module import TrainingModule
 from ..train.rehearsal import rehearse
+from .events import Noted
 from .workspace import Workspace
 
 
@@ -18,6 +19,7 @@ def bound(workspace: Workspace) -> Plan:
         PlanErrors: rules, roles and targets that do not fit the student or the teacher, all of them.
         QRecipeError: the data or a model cannot be used, or its predictions are not finite.
     """
+    workspace.check_training()
     recipe = workspace.recipe
     problems: list[QRecipeError] = []
     teacher = None
@@ -29,7 +31,8 @@ def bound(workspace: Workspace) -> Plan:
     assert student is not None
     module = TrainingModule(student, teacher)
     if recipe.train.epochs:
-        rehearse(module, min(2, recipe.train.batch_size))
+        for note in rehearse(module, min(2, recipe.train.batch_size)).notes():
+            workspace.listener(Noted("training", note))
     return student.plan
 
 

@@ -10,6 +10,7 @@ from ..run.folder import RunFolder
 from ..run.layout import is_finished
 from ..run.summary import Summary
 from ..train.denormals import flushed_denormals
+from .as_made import as_made
 from .events import Listener, RunEnded, RunStarted, nobody
 from .experiment import Draw, Experiment
 from .phases import run_phases
@@ -39,12 +40,14 @@ def conduct(
         return summary
     if resume:
         RunFolder.check_resumable(folder, source)
+        recipe = as_made(recipe, folder)
     else:
         RunFolder.check_free(folder)
     workspace = Workspace(recipe, _splits(recipe), listener)
     opened = RunFolder.resume if resume else RunFolder.create
     with flushed_denormals():
-        _ = workspace.data, workspace.built  # what is wrong with them is said before a folder is made
+        _ = workspace.data
+        workspace.check_training()  # what is wrong with data and model is said before a folder is made
         with opened(folder, recipe=source, text=text) as run:
             listener(RunStarted(folder, source, resume))
             run_phases(Experiment(workspace, run, resume, draw))

@@ -43,7 +43,7 @@ def student_detector(student: Student) -> Detector:
 
     def predict(pixels: Tensor, mask: Tensor | None) -> Prediction:
         placement = placement_of(student)
-        return student.predict(placement.place(pixels), None if mask is None else placement.place(mask))
+        return student.predict(placement.move(pixels), None if mask is None else placement.move(mask))
 
     return Detector(predict, student.input, student.label_map, student.family.scores)
 
@@ -71,6 +71,6 @@ def score(detector: Detector, workspace: Workspace, split: str) -> tuple[Evaluat
         loader,
         detector.label_map,
         detector.scores,
-        workspace.data[split].annotations,
+        workspace.data[split].truth,
         lambda done, total: workspace.listener(BatchScored(split, done, total)),
     )

@@ -13,11 +13,34 @@ from typing import Any
 
 from ..evaluate import Evaluation
 from ..plan import Plan
+from ..reconstruct import BlockReport
 from ..run.summary import Summary
 from ..student import CalibrationReport
 from ..train.events import EpochEnded, StepTaken, TrainingStarted, nobody
 
-__all__ = ["Event", "Listener", "nobody"]
+__all__ = [
+    "BatchScored",
+    "BestChosen",
+    "Calibrated",
+    "CaptureEnded",
+    "CaptureStarted",
+    "DataRead",
+    "EpochEnded",
+    "Event",
+    "Listener",
+    "ModelBuilt",
+    "Noted",
+    "PhaseEnded",
+    "PhaseStarted",
+    "PictureDrawn",
+    "Planned",
+    "RunEnded",
+    "RunStarted",
+    "Scored",
+    "StepTaken",
+    "TrainingStarted",
+    "nobody",
+]
 
 
 @dataclass(frozen=True)
@@ -94,6 +117,15 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
+class BlockReconstructed:
+    """number: of the block, from 1. total: blocks."""
+
+    report: BlockReport
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
 class BatchScored:
     """An evaluation moves on. done, total: batches."""
 
@@ -155,6 +187,7 @@ Event = (
     | PhaseEnded
     | Planned
     | Calibrated
+    | BlockReconstructed
     | TrainingStarted
     | StepTaken
     | EpochEnded

@@ -72,6 +72,10 @@ class Experiment:
         return bool(self.student.plan.quantizers or self.student.plan.alignments)
 
     @property
+    def reconstructs(self) -> bool:
+        return bool(self.student.plan.quantizers) and self.recipe.quantize.reconstruct is not None
+
+    @property
     def trains(self) -> bool:
         return self.recipe.train.epochs > 0
 

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any
 
 from ..plan import describe
-from ..run.checkpoint import load_weights
+from ..reconstruct import BlockReport, ReconstructSettings, reconstruct
+from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights, save_checkpoint
 from ..run.layout import BEST, LAST, PICTURE
 from ..student import Student, calibrate, save
 from ..student.store import description
@@ -16,7 +17,7 @@ from ..train.module import TrainingModule
 from ..train.records import Records
 from ..train.trainer import Trainer
 from .detector import score, student_detector
-from .events import BestChosen, Calibrated, PhaseEnded, PhaseStarted, PictureDrawn, Planned
+from .events import BestChosen, BlockReconstructed, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
 from .experiment import Experiment
 from .summing import summarise, summary_split
 
@@ -104,6 +105,38 @@ def _score_calibrated(experiment: Experiment) -> Any:
     return experiment.score(experiment.student, "val", "calibrated")[0].to_dict()
 
 
+def _reconstruct(experiment: Experiment) -> Any:
+    """Each block that is done is a checkpoint: a run that is cut off goes on with the next one."""
+    student, run, spec = experiment.student, experiment.run, experiment.recipe.quantize.reconstruct
+    assert spec is not None
+    real, folder = experiment.make_student(), run.checkpoints("reconstruction") / LAST
+    load_weights(experiment.folder("calibrated"), real)
+    done: list[BlockReport] = []
+    if has_checkpoint(folder):
+        done = [BlockReport(**report) for report in load_weights(folder, student).extra["blocks"]]
+    reports = list(done)
+
+    def keep(report: BlockReport, number: int, total: int) -> None:
+        reports.append(report)
+        blocks = [one.to_dict() for one in reports]
+        save_checkpoint(folder, Checkpoint(student.state_dict(), extra={**description(student), "blocks": blocks}))
+        experiment.listener(BlockReconstructed(report, number, total))
+
+    batches = experiment.batches(student, spec.batch_size, train=False)
+    settings = ReconstructSettings(spec.iterations, 1 - spec.drop, experiment.recipe.seed)
+    reconstruct(student, list(islice(batches, spec.batches)), settings, real=real, done=done, on_block=keep)
+    save(student, experiment.folder("reconstructed"))
+    return {"blocks": [report.to_dict() for report in reports]}
+
+
+def _load_reconstructed(experiment: Experiment, result: Any) -> None:
+    load_weights(experiment.folder("reconstructed"), experiment.student)
+
+
+def _score_reconstructed(experiment: Experiment) -> Any:
+    return experiment.score(experiment.student, "val", "reconstructed")[0].to_dict()
+
+
 def _train_student(experiment: Experiment) -> Any:
     result = _trained(experiment, experiment.module, "student")
     _take_best(experiment, experiment.student, "student", result)
@@ -150,7 +183,7 @@ def _trained(experiment: Experiment, module: TrainingModule, phase: str) -> dict
 
 
 def _take_best(experiment: Experiment, student: Student, phase: str, result: dict[str, Any]) -> None:
-    """Give a student the best epoch's weights, or the last's where nothing was evaluated."""
+    """Give a student the best epoch's weights, or the last's where nothing could be compared."""
     name = LAST if result["best_epoch"] is None else BEST
     load_weights(experiment.run.checkpoints(phase) / name, student)
     student.set_stage(experiment.recipe.train.stages[-1].quantize)
@@ -158,9 +191,12 @@ def _take_best(experiment: Experiment, student: Student, phase: str, result: dic
 
 
 def _tell_best(experiment: Experiment, phase: str, result: dict[str, Any]) -> None:
+    epochs = experiment.recipe.train.epochs
     if result["best_epoch"] is not None:
-        epochs = experiment.recipe.train.epochs
         experiment.listener(BestChosen(phase, result["best_epoch"], epochs, result["best_ap"]))
+    else:
+        text = f"warning: no epoch could be compared on val, so the last of {epochs} is kept"
+        experiment.listener(Noted(phase, text))
 
 
 def _test(experiment: Experiment) -> Any:
@@ -174,6 +210,8 @@ def _test(experiment: Experiment) -> Any:
         models["control"] = experiment.make_control()
     if experiment.quantizes:
         models["calibrated"] = experiment.make_student()
+    if experiment.reconstructs:
+        models["reconstructed"] = experiment.make_student()
     for row, model in models.items():
         if row != experiment.first:
             load_weights(experiment.folder(row), model)
@@ -199,6 +237,8 @@ PHASES: tuple[Phase, ...] = (
     Phase("teacher", ("plan",), _teacher),
     Phase("calibration", ("plan",), _calibrate, lambda run: run.quantizes, _load_calibrated),
     Phase("calibrated", ("calibration",), _score_calibrated, lambda run: run.quantizes),
+    Phase("reconstruction", ("calibrated",), _reconstruct, lambda run: run.reconstructs, _load_reconstructed),
+    Phase("reconstructed", ("reconstruction",), _score_reconstructed, lambda run: run.reconstructs),
     Phase("student", ("calibration",), _train_student, lambda run: run.trains, _restore_student),
     Phase("kept", ("calibration", "student"), _keep_student, recorded=False),
     Phase("control", ("plan",), _train_control, lambda run: run.has_control, _restore_control),

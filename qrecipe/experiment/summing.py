@@ -9,7 +9,7 @@ from ..plan import Cost, cost_of
 from ..run.summary import Summary, SummaryRow
 from .experiment import Experiment
 
-QUANTIZED = ("calibrated", "trained")
+QUANTIZED = ("calibrated", "reconstructed", "trained")
 """The rows that cost what the student's plan says; the others cost what the teacher's does."""
 
 

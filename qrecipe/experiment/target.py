@@ -15,6 +15,7 @@ from ..run.folder import RunFolder
 from ..run.layout import MODELS, Which, is_run
 from ..student import make_student
 from ..student.store import load
+from .as_made import as_made, with_input_of
 from .detector import Detector, built_detector, student_detector
 from .events import Noted
 from .workspace import Workspace
@@ -93,7 +94,7 @@ def _of_run(path: Path, which: Which, overrides: Sequence[str]) -> Target:
     recipe = _with_data(recipe_from_mapping(RunFolder.read(path).recipe()), overrides, path)
     title = f"{recipe.name}, {which}"
     if which not in MODELS:
-        return Target(recipe, None, which, title)
+        return Target(as_made(recipe, path), None, which, title)
     folder = path / MODELS[which]
     if has_checkpoint(folder):
         return Target(recipe, folder, which, title)
@@ -118,6 +119,7 @@ def _of_student(path: Path, which: Which | None, overrides: Sequence[str]) -> Ta
         )
     recipe = _with_data(recipe_from_mapping(data), overrides, path)
     saved = None if which in ("real", "off") else path
+    recipe = recipe if saved else with_input_of(recipe, [path])
     return Target(recipe, saved, which or "trained", f"{recipe.name}, {which or path.name}")
 
 

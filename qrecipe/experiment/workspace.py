@@ -9,11 +9,12 @@ from functools import cached_property
 import torch
 
 from ..data.coco import CocoIndex
+from ..data.contradictions import batch_findings, input_findings, training_findings, transform_findings
 from ..data.dataset import CocoDataset
 from ..data.labels import LabelMap
 from ..data.loader import BatchLoader, build_loader
 from ..data.splits import resolve_splits
-from ..errors import DataError, QRecipeError
+from ..errors import DataError, QRecipeError, RecipeErrors
 from ..models.families import published_classes
 from ..models.loading.build import Built, build_model
 from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
@@ -33,6 +34,7 @@ class Workspace:
     splits: Sequence[str]
     listener: Listener = nobody
     placeholder: bool = False
+    _made_up: bool = dataclasses.field(default=False, init=False)
 
     @cached_property
     def data(self) -> dict[str, CocoIndex]:
@@ -47,7 +49,8 @@ class Workspace:
             )
         for name, index in indices.items():
             boxes = sum(len(own) for own in index.boxes)
-            self.listener(DataRead(name, len(index.images), boxes, tuple(index.report.lines())))
+            notes = tuple(index.lines(self.recipe.model.input.grey_range))
+            self.listener(DataRead(name, len(index.images), boxes, notes))
         return indices
 
     def _given(self) -> list[str]:
@@ -55,22 +58,30 @@ class Workspace:
         return [name for name in SPLITS if getattr(data, name) is not None]
 
     @cached_property
-    def categories(self) -> list[tuple[int, str]]:
-        """(id, name) of the data's categories. Raises: DataError."""
+    def known(self) -> dict[str, CocoIndex]:
+        """The same; nothing, which is told, for a placeholder of data that cannot be read. Raises: DataError."""
         try:
-            index = next(iter(self.data.values()))
+            return self.data
         except DataError as problem:
             if not self.placeholder:
                 raise
-            spec = self.recipe.model
-            count = int(spec.config.get("num_labels", published_classes(spec.architecture)))
             unset = "$" in str(problem.where).replace("$$", "")
             reason = "its paths name an environment variable that is not set" if unset else str(problem).splitlines()[0]
-            text = f"planned as if it had {count} categories; only the class heads depend on their number"
             self.listener(Noted("data", f"not read: {reason}"))
+            return {}
+
+    @cached_property
+    def categories(self) -> list[tuple[int, str]]:
+        """(id, name) of the data's categories. Raises: DataError."""
+        indices = self.known
+        if not indices:
+            spec = self.recipe.model
+            count = int(spec.config.get("num_labels", published_classes(spec.architecture)))
+            text = f"planned as if it had {count} categories; only the class heads depend on their number"
             self.listener(Noted("data", text))
+            self._made_up = True
             return [(number, f"category {number}") for number in range(count)]
-        return [(category.id, category.name) for category in index.categories]
+        return [(category.id, category.name) for category in next(iter(indices.values())).categories]
 
     @cached_property
     def built(self) -> Built:
@@ -93,13 +104,28 @@ class Workspace:
         def located(path: KeyPath, what: str, remedy: str | None = None) -> QRecipeError:
             return self.recipe.error((part, *path), what, remedy)
 
+        categories = self.categories
+        if self._made_up and spec.labels == "auto":  # names that were made up say nothing
+            spec = dataclasses.replace(spec, labels="contiguous")
         with torch.random.fork_rng(devices=[]):
             # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
             torch.manual_seed(self.recipe.seed)
-            built = build_model(spec, self.categories, self.recipe.train.loss, error=located)
-        notes = (*built.messages, *built.family.notes)
+            built = build_model(spec, categories, self.recipe.train.loss, error=located)
+        notes = (*built.messages, *built.family.notes, *self._no_teacher(built, part))
         self.listener(ModelBuilt(part, type(built.model).__name__, notes))
         return built
+
+    def _no_teacher(self, built: Built, part: str) -> tuple[str, ...]:
+        """What is to be said of a model that is learned from or compared with, and knows nothing."""
+        recipe = self.recipe
+        spec = recipe.quantize
+        taught = spec.weight or spec.activation or spec.attention or spec.rules or recipe.distill.targets
+        if not built.fresh or (part == "model" and (recipe.teacher is not None or not taught)):
+            return ()
+        return (
+            f"warning: this is no teacher: {built.fresh}. Train it first, real-valued, as `qrecipe init` writes it "
+            "for such a model; what is compared with it or learned from it is worth nothing",
+        )
 
     def _capture(self, built: Built) -> Source:
         name = type(built.model).__name__
@@ -107,6 +133,34 @@ class Workspace:
         source = capture_source(built.model, built.family, built.input, label_map=built.label_map)
         self.listener(CaptureEnded(name, tuple(source.captured.warnings)))
         return source
+
+    def check_training(self) -> None:
+        """Say now what would come out only once training's batches are made, or would be worth nothing.
+
+        Raises:
+            RecipeErrors: everything that is known, each at the key that is to be changed.
+        """
+        recipe, inputs = self.recipe, self.built.input
+        spec, calibration, size = recipe.quantize, recipe.quantize.calibration, recipe.train.batch_size
+        train = self.known.get("train")
+        found = [*input_findings(inputs)]
+        for name, index in self.known.items():
+            if name != "train":
+                found += batch_findings(index, inputs, size)
+            elif spec.weight or spec.activation or spec.attention or spec.rules:
+                found += batch_findings(index, inputs, calibration.batch_size, batches=calibration.batches)
+        if recipe.train.epochs:
+            found += transform_findings(recipe.data.transforms, inputs)
+            if train is not None:
+                found += [*training_findings(train), *batch_findings(train, inputs, size, recipe.data.transforms)]
+            if "val" in self.known and not any(self.known["val"].boxes):
+                text = "val: warning: there is nothing to find, so no epoch can be compared, and the last is kept"
+                self.listener(Noted("data", text))
+        if found:
+            by_key = {finding[0]: finding for finding in reversed(found)}
+            raise RecipeErrors([recipe.error(*finding) for finding in reversed(by_key.values())])
+        if train is not None and recipe.train.epochs:
+            self.batches("train", self.built.label_map, inputs, train=True)  # what else its making may find
 
     def batches(
         self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool, batch_size: int | None = None

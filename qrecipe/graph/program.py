@@ -40,6 +40,13 @@ class Program:
         node: fx.Node = next(node for node in reversed(self.graph.nodes) if node.op == "output")
         return node
 
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """What the graph gives: the model's own outputs, flat, and the taps that are exposed."""
+        flat = self.output.args[0]
+        assert isinstance(flat, list | tuple)
+        return tuple(flat)
+
     def copy(self) -> Program:
         """The same over a graph of its own."""
         graph = fx.Graph()
@@ -54,6 +61,15 @@ class Program:
             {layer: point.moved(mapped) for layer, point in self.queries.items()},
             self.exposed,
         )
+
+    def without_taps(self) -> Program:
+        """A copy whose outputs leave the taps out, and from which what only they needed is gone."""
+        graph = fx.Graph()
+        flat = graph.graph_copy(self.graph, {})
+        assert isinstance(flat, tuple)
+        graph.output(flat[: self.out_spec.num_leaves])
+        erase_dead(graph)
+        return Program(self.mode, graph, self.out_spec)
 
     def lint(self, root: nn.Module) -> None:
         """Check the graph's form, and that every target is there in ``root``. A failure is a fault of ours."""
@@ -81,14 +97,18 @@ class GraphOutputs(NamedTuple):
 
 
 class CompiledProgram:
-    """A program turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes."""
+    """A program turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes.
+
+    untapped: the program of the one without.
+    """
 
     def __init__(self, program: Program) -> None:
         self.graph = program.graph
         self.out_spec = program.out_spec
         self.exposed = program.exposed
-        self._plain = _function(_without_taps(program), program.mode)
-        self._tapped = _function(program.graph, f"{program.mode} with taps") if program.exposed else self._plain
+        self.untapped = program.without_taps()
+        self._plain = function_of(self.untapped.graph, program.mode)
+        self._tapped = function_of(program.graph, f"{program.mode} with taps") if program.exposed else self._plain
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledProgram:
         return self
@@ -98,16 +118,6 @@ class CompiledProgram:
         count = self.out_spec.num_leaves
         outputs, extras = pytree.tree_unflatten(flat[:count], self.out_spec)
         return GraphOutputs(outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {})
-
-
-def _without_taps(program: Program) -> fx.Graph:
-    """A copy of the graph whose output leaves the taps out, and from which what only they needed is gone."""
-    graph = fx.Graph()
-    flat = graph.graph_copy(program.graph, {})
-    assert isinstance(flat, tuple)
-    graph.output(flat[: program.out_spec.num_leaves])
-    erase_dead(graph)
-    return graph
 
 
 def erase_dead(graph: fx.Graph) -> int:
@@ -126,7 +136,7 @@ def mutates(node: fx.Node) -> bool:
     return bool(schema is not None and schema.is_mutable)
 
 
-def _function(graph: fx.Graph, name: str) -> Callable[..., Any]:
+def function_of(graph: fx.Graph, name: str) -> Callable[..., Any]:
     code = graph.python_code("self")
     space = dict(code.globals)
     # Known to linecache for as long as it lives: a traceback through a captured model shows the line that failed.

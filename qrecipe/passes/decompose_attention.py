@@ -15,7 +15,8 @@ from ..graph.program import Program
 from ..plan.plan import Plan
 from ..structure.operands import SITES
 from ..vocabulary import LOGITS
-from .report import PassReport
+from .conditions import NOTHING_QUANTIZED, OPERANDS_ARE_ARGUMENTS
+from .rewrite import Pass, PassReport
 
 aten = torch.ops.aten
 _ATTENTION = aten.scaled_dot_product_attention.default
@@ -59,6 +60,9 @@ def decompose_attention(captured: Captured, plan: Plan) -> PassReport:
                 _decompose(captured, program, node, options)
         left += sum(node.target is _ATTENTION for node in program.graph.nodes)
     return PassReport("decompose_attention", before - left, wanted, "attentions decomposed")
+
+
+DECOMPOSE_ATTENTION = Pass(decompose_attention, requires=(NOTHING_QUANTIZED,), ensures=(OPERANDS_ARE_ARGUMENTS,))
 
 
 def _options(node: fx.Node) -> dict[str, Any]:

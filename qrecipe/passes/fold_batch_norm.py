@@ -17,7 +17,8 @@ from ..graph.captured import Captured
 from ..graph.program import Program
 from ..plan.plan import Plan
 from ..structure.operands import OPERATORS, SITES
-from .report import PassReport
+from .conditions import NORMS_FOLDED, NOTHING_QUANTIZED, is_norm
+from .rewrite import Pass, PassReport
 
 SMALLEST_FACTOR = 1e-4
 """Smaller ones would bring a quantized weight's scale near the smallest that there is."""
@@ -96,14 +97,15 @@ def fold_batch_norm(captured: Captured, plan: Plan) -> PassReport:
     return PassReport("fold_batch_norm", done, expected, "BatchNorms folded")
 
 
+FOLD_BATCH_NORM = Pass(fold_batch_norm, requires=(NOTHING_QUANTIZED,), ensures=(NORMS_FOLDED,))
+
+
 def _norm_of(root: nn.Module, node: fx.Node) -> _Norm | None:
-    if node.op != "call_module":
+    if not is_norm(root, node):
         return None
     path = str(node.target)
     module = root.get_submodule(path)
     names = {*dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}
-    if not {"running_mean", "running_var"} <= names:
-        return None
     eps = module.eps if isinstance(module, _BatchNorm) else _probe_eps(module)
     gamma, beta = (f"{path}.{name}" if name in names else None for name in ("weight", "bias"))
     return _Norm(path, gamma, beta, float(eps))
@@ -136,13 +138,13 @@ def _fold(captured: Captured, program: Program, conv: fx.Node, node: fx.Node, no
     with graph.inserting_before(conv):
         mean, variance = (graph.get_attr(f"{norm.path}.{name}") for name in ("running_mean", "running_var"))
         gamma, beta = (graph.get_attr(name) if name else None for name in (norm.gamma, norm.beta))
-        factor = graph.call_function(norm_factor, (gamma, variance, norm.eps))
+        computed = [factor := graph.call_function(norm_factor, (gamma, variance, norm.eps))]
         if live:
-            factor = graph.call_function(live_factor, (factor,))
-        folded = graph.call_function(fold_weight, (weight, factor, axis))
+            computed.append(factor := graph.call_function(live_factor, (factor,)))
+        computed.append(folded := graph.call_function(fold_weight, (weight, factor, axis)))
         shifted = None if live else graph.call_function(fold_bias, (bias, factor, beta, mean))
     conv.args = (arguments[0], folded, shifted, *arguments[3:])
-    for new in (factor, folded, *([shifted] if shifted is not None else [])):
+    for new in (*computed, *([shifted] if shifted is not None else [])):
         new.meta["module"] = conv.meta.get("module", "")
     if not live:
         program.replace(node, conv)

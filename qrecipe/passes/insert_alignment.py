@@ -8,7 +8,8 @@ from ..distill.alignment import QueryAlignment
 from ..graph.captured import Captured
 from ..plan.plan import Plan
 from ..vocabulary import ALIGNMENTS, QUERY
-from .report import PassReport
+from .conditions import NOTHING_QUANTIZED, QUERIES_ALIGNED
+from .rewrite import Pass, PassReport
 
 
 def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
@@ -41,3 +42,6 @@ def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
                 user.update_arg(slot, aligned)
             done += sum(node.op == "call_module" and node.target == target for node in program.graph.nodes)
     return PassReport("insert_alignment", done, len(plan.alignments) * len(captured.programs), "queries aligned")
+
+
+INSERT_ALIGNMENT = Pass(insert_alignment, requires=(NOTHING_QUANTIZED,), ensures=(QUERIES_ALIGNED,))

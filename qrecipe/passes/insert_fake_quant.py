@@ -8,9 +8,10 @@ from ..graph.captured import Captured
 from ..graph.program import Program
 from ..plan.plan import Plan
 from ..quantizers import QuantizedOperand, build
-from ..structure.operands import SITES, Slot, operand_at
+from ..structure.operands import Slot, operand_at
 from ..vocabulary import FAKE_QUANTIZERS
-from .report import PassReport
+from .conditions import NORMS_FOLDED, OPERANDS_ARE_ARGUMENTS, OPERANDS_QUANTIZED, QUERIES_ALIGNED, planned_operands
+from .rewrite import Pass, PassReport
 
 
 def insert_fake_quant(captured: Captured, plan: Plan) -> PassReport:
@@ -25,34 +26,35 @@ def insert_fake_quant(captured: Captured, plan: Plan) -> PassReport:
             name, site.extents, site.axis, site.size, is_weight=site.kind == "weight", batched=site.batched
         )
         module = build(site.spec, operand)
-        _place(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
+        _add_module(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
     done = expected = 0
     for program in captured.programs.values():
         done += _insert(program, plan)
-        expected += sum(
-            plan.sites[site].quantizer is not None
-            for node in program.graph.nodes
-            for site in node.meta.get(SITES, {}).values()
-        )
+        expected += sum(1 for _ in planned_operands(program, plan))
     return PassReport("insert_fake_quant", done, expected, "operands quantized")
+
+
+INSERT_FAKE_QUANT = Pass(
+    insert_fake_quant,
+    requires=(OPERANDS_ARE_ARGUMENTS, NORMS_FOLDED, QUERIES_ALIGNED),
+    ensures=(OPERANDS_QUANTIZED,),
+)
 
 
 def _insert(program: Program, plan: Plan) -> int:
     made: dict[tuple[fx.Node, str], fx.Node] = {}
     done = 0
-    for node in list(program.graph.nodes):
-        for slot, site in node.meta.get(SITES, {}).items():
-            name = plan.sites[site].quantizer
-            source = operand_at(node, slot)
-            if name is None or not isinstance(source, fx.Node):
-                continue
-            if (source, name) not in made:
-                with program.graph.inserting_before(node):
-                    call = program.graph.call_module(f"{FAKE_QUANTIZERS}.{name}", (source,))
-                call.meta = {"module": node.meta.get("module", ""), "val": source.meta.get("val")}
-                made[source, name] = call
-            _set_operand(node, slot, made[source, name])
-            done += 1
+    for node, slot, name in list(planned_operands(program, plan)):
+        source = operand_at(node, slot)
+        if not isinstance(source, fx.Node):
+            continue
+        if (source, name) not in made:
+            with program.graph.inserting_before(node):
+                call = program.graph.call_module(f"{FAKE_QUANTIZERS}.{name}", (source,))
+            call.meta = {"module": node.meta.get("module", ""), "val": source.meta.get("val")}
+            made[source, name] = call
+        _set_operand(node, slot, made[source, name])
+        done += 1
     return done
 
 
@@ -66,7 +68,7 @@ def _set_operand(node: fx.Node, slot: Slot, value: fx.Node) -> None:
         node.update_arg(slot, value)
 
 
-def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+def _add_module(root: nn.Module, path: str, module: nn.Module) -> None:
     """Add a module under a dotted path, with plain modules on the way."""
     *way, name = path.split(".")
     owner = root

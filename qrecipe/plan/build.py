@@ -14,7 +14,7 @@ from .decisions import count_judged, decisions_of, rule_warnings
 from .nearest import missing_role_problems, unmatched_problems
 from .plan import Plan
 from .problems import stop_at
-from .rules import pattern_problems, rules_by_place
+from .rules import pattern_problems, rules_by_address
 from .sites import choose, judge, plan_sites, unfinished_problems
 from .targets import alignment_warnings, plan_alignments, plan_taps
 
@@ -44,7 +44,7 @@ def build_plan(
             sites of ``specs`` that are none.
     """
     stop_at(pattern_problems(recipe))
-    matched = rules_by_place(structure, recipe.quantize)
+    matched = rules_by_address(structure, recipe.quantize)
     verdicts = judge(structure, recipe.quantize, matched)
     decided = choose(structure, verdicts, specs)
     sites = plan_sites(structure, decided, aligned=bool(recipe.distill.align))

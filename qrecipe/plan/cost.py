@@ -82,5 +82,5 @@ def _operations(structure: Structure, height: int, width: int) -> Iterator[Plann
 
     for operation in program.operations:
         products = tuple(Product(count(one.factors), one.left, one.right) for one in operation.products)
-        place = operation.place
-        yield PlannedOperation(operation.name, place.module, place.operator, place.role, products)
+        address = operation.address
+        yield PlannedOperation(operation.name, address.module, address.operator, address.role, products)

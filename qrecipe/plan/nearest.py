@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from ..errors import PlanError
 from ..recipe.definition import Recipe
-from ..structure import Place, Structure
+from ..structure import Address, Structure
 from ..structure.roles import role_matches
 from ..suggestions import closest_are, nearest
-from .rules import pattern_path, places_matched
+from .rules import addresses_matched, pattern_path
 from .views.collapse import collapse
 
 COUNT = 3
@@ -28,7 +28,7 @@ def unmatched_problems(recipe: Recipe, matched: set[int], structure: Structure) 
     for index, rule in enumerate(recipe.quantize.rules):
         if index in matched:
             continue
-        alone = [not places_matched(structure, pattern) for pattern in rule.match]
+        alone = [not addresses_matched(structure, pattern) for pattern in rule.match]
         if not any(alone):
             what = f"no operation matches all of {', '.join(map(repr, rule.match))}, though each matches some"
             problems.append(
@@ -37,21 +37,21 @@ def unmatched_problems(recipe: Recipe, matched: set[int], structure: Structure) 
         for number, pattern in enumerate(rule.match):
             if alone[number]:
                 what = f"{pattern!r} matches nothing in the model"
-                remedy = closest_are(_near(pattern, structure.places)) or "mend or remove the rule"
+                remedy = closest_are(_near(pattern, structure.addresses)) or "mend or remove the rule"
                 problems.append(PlanError(what, where=recipe.where(pattern_path(recipe, rule, number)), remedy=remedy))
     return problems
 
 
-def _near(pattern: str, places: Sequence[Place]) -> list[str]:
+def _near(pattern: str, addresses: Sequence[Address]) -> list[str]:
     """Names of the pattern's own kind, repeated modules as one."""
-    roles = {one.role for one in places}
+    roles = {one.role for one in addresses}
     kind, colon, rest = pattern.partition(":")
     if colon and kind == "role":
         parts = {role.partition(".")[0] for role in roles}
         return [f"role:{role}" for role in nearest(rest, roles | parts)]
     if colon and kind == "op":
-        return [f"op:{name}" for name in nearest(rest, {one.operator for one in places})]
-    names = {one.module for one in places if one.module}
+        return [f"op:{name}" for name in nearest(rest, {one.operator for one in addresses})]
+    names = {one.module for one in addresses if one.module}
     names |= {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 1)}
     words = rest if colon and kind == "re" else pattern
     close = nearest(words, names, 4 * COUNT)

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import PlanError
 from ..recipe import default_offset
 from ..recipe.definition import KeyPath, QuantizerSpec, QuantizeSpec, Recipe, Rule
-from ..structure import Place, Structure
+from ..structure import Address, Structure
 from ..structure.roles import role_matches
 from ..vocabulary import OperandKind
 
@@ -74,23 +74,23 @@ def decide(quantize: QuantizeSpec, kind: OperandKind, passive: bool, matched: tu
     return Verdict(spec, reason, matched, tuple(sets), frozenset(writers.values()), passive, problem)
 
 
-def rules_by_place(structure: Structure, quantize: QuantizeSpec) -> dict[Place, tuple[int, ...]]:
-    """Where the rules match: the indices of those that do, in order. Places that none matches are left out."""
-    found: dict[Place, list[int]] = {}
+def rules_by_address(structure: Structure, quantize: QuantizeSpec) -> dict[Address, tuple[int, ...]]:
+    """Where the rules match: the indices of those that do, in order. Addresses that none matches are left out."""
+    found: dict[Address, list[int]] = {}
     for index, rule in enumerate(quantize.rules):
-        matching = [places_matched(structure, pattern) for pattern in rule.match]
-        for place in frozenset.intersection(*matching) if matching else structure.places:
-            found.setdefault(place, []).append(index)
-    return {place: tuple(indices) for place, indices in found.items()}
+        matching = [addresses_matched(structure, pattern) for pattern in rule.match]
+        for address in frozenset.intersection(*matching) if matching else structure.addresses:
+            found.setdefault(address, []).append(index)
+    return {address: tuple(indices) for address, indices in found.items()}
 
 
-def places_matched(structure: Structure, pattern: str) -> frozenset[Place]:
-    """The places that one pattern matches. A pattern is held against a structure once."""
+def addresses_matched(structure: Structure, pattern: str) -> frozenset[Address]:
+    """The addresses that one pattern matches. A pattern is held against a structure once."""
 
-    def match() -> frozenset[Place]:
-        return frozenset(place for place in structure.places if pattern_matches(pattern, place))
+    def match() -> frozenset[Address]:
+        return frozenset(address for address in structure.addresses if pattern_matches(pattern, address))
 
-    return structure.once(("places matched", pattern), match)
+    return structure.once(("addresses matched", pattern), match)
 
 
 def default_reason(quantize: QuantizeSpec, kind: str) -> str:
@@ -118,16 +118,16 @@ def _changed(
     return QuantizerSpec(**{"per": per, **change}), set(change)
 
 
-def pattern_matches(pattern: str, place: Place) -> bool:
+def pattern_matches(pattern: str, address: Address) -> bool:
     """One pattern: ``role:GLOB``, ``op:GLOB``, ``re:REGEX`` or a GLOB over the module's path or a path above it."""
     kind, colon, rest = pattern.partition(":")
     if colon and kind == "role":
-        return role_matches(rest, place.role)
+        return role_matches(rest, address.role)
     if colon and kind == "op":
-        return fnmatch.fnmatchcase(place.operator, rest)
+        return fnmatch.fnmatchcase(address.operator, rest)
     if colon and kind == "re":
-        return re.search(rest, place.module) is not None
-    parts = place.module.split(".")
+        return re.search(rest, address.module) is not None
+    parts = address.module.split(".")
     return any(fnmatch.fnmatchcase(".".join(parts[:length]), pattern) for length in range(1, len(parts) + 1))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..errors import PlanError
 from ..recipe.definition import QuantizerSpec, QuantizeSpec, Recipe
 from ..recipe.names import GRANULARITIES
-from ..structure import Place, SiteFacts, Structure
+from ..structure import Address, SiteFacts, Structure
 from ..suggestions import closest_are, nearest
 from ..vocabulary import OperandKind
 from .plan import CHOSEN, Site
@@ -18,16 +18,18 @@ from .rules import Verdict, decide
 FOLDED = "one scale for all heads: they are folded into the batch here"
 
 
-def judge(structure: Structure, quantize: QuantizeSpec, matched: Mapping[Place, tuple[int, ...]]) -> dict[str, Verdict]:
+def judge(
+    structure: Structure, quantize: QuantizeSpec, matched: Mapping[Address, tuple[int, ...]]
+) -> dict[str, Verdict]:
     """What is decided of every site, by its name; the same object for operands of which the same is decided.
 
     Args:
-        matched: the indices of the rules that match, by place.
+        matched: the indices of the rules that match, by address.
     """
     made: dict[tuple[OperandKind, bool, tuple[int, ...]], Verdict] = {}
     judged: dict[str, Verdict] = {}
     for name, facts in structure.sites.items():
-        key = (facts.kind, facts.passive, matched.get(facts.place, ()))
+        key = (facts.kind, facts.passive, matched.get(facts.address, ()))
         verdict = made.get(key)
         if verdict is None:
             verdict = made[key] = decide(quantize, *key)
@@ -92,12 +94,12 @@ def plan_sites(structure: Structure, judged: Mapping[str, Verdict], *, aligned: 
         sites[name] = Site(
             name=name,
             operation=facts.operation,
-            module=facts.place.module,
-            operator=facts.place.operator,
+            module=facts.address.module,
+            operator=facts.address.operator,
             operand=facts.operand,
             slot=facts.slot,
             kind=facts.kind,
-            role=facts.place.role,
+            role=facts.address.role,
             shape=facts.text,
             spec=spec,
             reason=verdict.reason,

@@ -36,8 +36,9 @@ def _written_out(source: Mapping[str, Any]) -> dict[str, Any]:
         data.setdefault(section, {})
     for model in (data["model"], data.get("teacher") or {}):
         spec = model.get("input", {})
-        if isinstance(spec.get("size"), int):
-            spec["size"] = [spec["size"], spec["size"]]
+        for key in ("size", "within"):
+            if isinstance(spec.get(key), int):
+                spec[key] = [spec[key], spec[key]]
     for operand in OPERAND_KINDS:
         quantizer = data["quantize"].get(operand)
         if quantizer:

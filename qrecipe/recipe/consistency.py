@@ -14,6 +14,11 @@ from .quantizer_table import QUANTIZERS, default_offset, quantizers_of
 
 PLURALS: dict[OperandKind, str] = {"weight": "weights", "activation": "activations", "attention": "attention"}
 
+MULTISCALE = (
+    "multiscale needs inputs of varying size, but the model's input size is fixed",
+    "leave multiscale out, or give model.input shortest and longest instead of size",
+)
+
 #: The path to point at, what is wrong, and the remedy.
 Finding = tuple[KeyPath, str, str]
 
@@ -112,9 +117,10 @@ def _check_input(data: Any) -> Iterator[Finding]:
     for path, model in _models(data):
         spec = _mapping(model, "input")
         place = (*path, "input")
-        if _given(spec, "size"):
-            for key in _given(spec, "shortest", "longest"):
-                yield (*place, key), f"size and {key} exclude each other", "keep one, or set the other to null"
+        excluded = {"size": ("shortest", "longest", "within", "multiple"), "within": ("shortest", "longest")}
+        for one, others in excluded.items():
+            for key in _given(spec, *others) if _given(spec, one) else ():
+                yield (*place, key), f"{one} and {key} exclude each other", "keep one, or set the other to null"
         shortest, longest = spec.get("shortest"), spec.get("longest")
         if isinstance(shortest, int) and isinstance(longest, int) and longest < shortest:
             yield (
@@ -122,6 +128,10 @@ def _check_input(data: Any) -> Iterator[Finding]:
                 f"longest, {shown(longest)}, is less than shortest, {shown(shortest)}",
                 "longest bounds shortest",
             )
+        match spec.get("grey_range"):
+            case [int(black), int(white)] if black >= white:
+                what = f"grey_range goes from {shown(black)} to {shown(white)}"
+                yield (*place, "grey_range"), what, "give the value that becomes black, then the one that becomes white"
 
 
 def _check_quantizers(data: Any) -> Iterator[Finding]:
@@ -206,6 +216,14 @@ def _check_data(data: Any) -> Iterator[Finding]:
             yield ("data", split), what, "set data.format: coco"
 
 
+def _check_transforms(data: Any) -> Iterator[Finding]:
+    """What a recipe without a size of its own shows only once its model is built: data/transforms.py."""
+    train = _mapping(data, "train")
+    trains = train.get("epochs") or train.get("stages")
+    if trains and _value(data, "data", "transforms", "multiscale") and _given(_mapping(data, "model", "input"), "size"):
+        yield ("data", "transforms", "multiscale"), MULTISCALE[0], MULTISCALE[1]
+
+
 CHECKS: tuple[Callable[[Any], Iterator[Finding]], ...] = (
     _check_origin,
     _check_weights,
@@ -215,4 +233,5 @@ CHECKS: tuple[Callable[[Any], Iterator[Finding]], ...] = (
     _check_match,
     _check_train,
     _check_data,
+    _check_transforms,
 )

@@ -8,34 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import RecipeError
-
-KeyPath = tuple[str | int, ...]
-
-OVERRIDE = "--set "
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Where a value stands: file, line and column, both from 1. A ``--set`` is ``OVERRIDE`` and its text as a file."""
-
-    file: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
-
-
-class Spot(str):
-    """A place as messages name it, ``file:line:column: dotted.path``, that still knows its mark and its path."""
-
-    mark: Mark | None
-    path: KeyPath | None
-
-    def __new__(cls, text: str, mark: Mark | None = None, path: KeyPath | None = None) -> Spot:
-        made = super().__new__(cls, text)
-        made.mark, made.path = mark, path
-        return made
+from .places import OVERRIDE as OVERRIDE
+from .places import KeyPath as KeyPath
+from .places import Mark as Mark
+from .places import Spot as Spot
+from .places import dotted as dotted
+from .quantize_specs import CalibrationSpec as CalibrationSpec
+from .quantize_specs import QuantizerSpec as QuantizerSpec
+from .quantize_specs import QuantizeSpec as QuantizeSpec
+from .quantize_specs import ReconstructSpec as ReconstructSpec
+from .quantize_specs import Rule as Rule
 
 
 @dataclass(frozen=True)
@@ -55,16 +37,21 @@ class InputSpec:
 
     size: (height, width) in pixels, every image resized to exactly that; or None with shortest/longest.
     shortest, longest: DETR's resize: the shorter side to ``shortest``, unless the longer would pass ``longest``.
-    mean, std: per RGB channel, of values in 0..1.
-    mask: whether the model is given a ``pixel_mask`` and batches are padded.
+    within: (height, width) that an image is made as large as possible for, its aspect kept.
+    multiple: of how many pixels both sides are, cut down after such a resize that keeps the aspect.
+    mean, std: per RGB channel, of values in 0..1. mask: whether a ``pixel_mask`` is given and batches are padded.
+    grey_range: values of grey of more than 8 bits that become black and white; None is all of 16 bits.
     """
 
     size: tuple[int, int] | None = None
     shortest: int | None = None
     longest: int | None = None
+    within: tuple[int, int] | None = None
+    multiple: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     mask: bool | None = None
+    grey_range: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,60 +68,6 @@ class ModelSpec:
     family: str | None = None
     input: InputSpec = field(default_factory=InputSpec)
     roles: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class QuantizerSpec:
-    """One quantizer: bits 2..8; its kind (a row of the quantizer table); what shares a scale; how it starts.
-
-    per: ``tensor``, ``channel`` (weights: output channels), ``head`` (attention operands).
-    offset: ``none`` (symmetric), ``integer`` (integer zero point), ``real`` (LSQ+ as published).
-    init: a row of the initialiser table; None takes the quantizer's own.
-    """
-
-    bits: int
-    quantizer: str
-    per: Literal["tensor", "channel", "head"]
-    offset: Literal["none", "integer", "real"] = "none"
-    init: str | None = None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule: patterns that must all match, and what it sets. ``path`` is the rule's place in the recipe.
-
-    A pattern is ``role:GLOB``, ``op:GLOB``, ``re:REGEX`` over module paths, or a GLOB over module paths.
-    keep: ``float`` leaves everything that matches real-valued.
-    weight, activation, attention: keys to override in the operand's quantizer (``bits``, ``quantizer``, ``per``,
-    ``offset``, ``init``), or the string ``float``.
-    """
-
-    match: tuple[str, ...]
-    path: KeyPath
-    keep: Literal["float"] | None = None
-    weight: Mapping[str, Any] | Literal["float"] | None = None
-    activation: Mapping[str, Any] | Literal["float"] | None = None
-    attention: Mapping[str, Any] | Literal["float"] | None = None
-
-
-@dataclass(frozen=True)
-class CalibrationSpec:
-    """How many batches of which size set the first ranges; drawn from the training split in order."""
-
-    batches: int = 8
-    batch_size: int = 8
-
-
-@dataclass(frozen=True)
-class QuantizeSpec:
-    """None for an operand leaves it real-valued. Rules apply in order; the last match wins."""
-
-    weight: QuantizerSpec | None = None
-    activation: QuantizerSpec | None = None
-    attention: QuantizerSpec | None = None
-    rules: tuple[Rule, ...] = ()
-    batch_norm: Literal["frozen", "live"] = "frozen"
-    calibration: CalibrationSpec = field(default_factory=CalibrationSpec)
 
 
 @dataclass(frozen=True)
@@ -252,8 +185,7 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class TransformSpec:
-    """Training transforms. flip: probability. multiscale: shortest sides to draw from (DETR: 480..800 in steps of 32).
-    crop: DETR's random size crop."""
+    """Training transforms. flip: probability. multiscale: shortest sides to draw. crop: DETR's random size crop."""
 
     flip: float = 0.5
     multiscale: tuple[int, ...] = ()
@@ -315,15 +247,3 @@ class Recipe:
     def error(self, path: KeyPath, what: str, remedy: str | None = None) -> RecipeError:
         """An error located at a value of this recipe."""
         return RecipeError(what, where=self.where(path), remedy=remedy)
-
-
-def dotted(path: KeyPath) -> str:
-    """``quantize.rules[2].match`` of a key path."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            word = part if part.isprintable() else ascii(part)[1:-1]  # a line break or an escape in a quoted key
-            text += f".{word}" if text else word
-    return text or "recipe"

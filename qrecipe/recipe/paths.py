@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .definition import SPLITS, KeyPath
+from .definition import SPLITS, KeyPath, Recipe
 from .document import Document, LocatedError
 from .extend import Sources
 from .files import at_home
@@ -59,6 +60,24 @@ def resolve_paths(document: Document, sources: Sources, wrong: set[KeyPath], *, 
                 parent[path[-1]] = os.path.normpath(folder.absolute() / expanded).replace("$", "$$")
 
 
+def absent_data(recipe: Recipe) -> list[str]:
+    """The paths of a recipe's data that are not there, each with its place: where the recipe is written need not be
+    where it is run."""
+    found: list[str] = []
+    for path in EXPANDED if recipe.data.format == "coco" else ():
+        value: Any = recipe.source
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if not isinstance(value, str):
+            continue
+        expanded, missing = _expanded(value)
+        for name in missing:
+            found.append(f"{recipe.where(path)}: the environment variable {name} {_state(name)} (export {name}=...)")
+        if not missing and not os.path.exists(expanded):  # noqa: PTH110 - pathlib raises for names that are too long
+            found.append(f"{recipe.where(path)}: there is no {expanded}")
+    return found
+
+
 def unescaped(text: str) -> str:
     """A data path of a resolved recipe as the file system knows it."""
     return text.replace("$$", "$")
@@ -81,9 +100,12 @@ def _expanded(text: str) -> tuple[str, list[str]]:
 
 
 def _unset(document: Document, path: KeyPath, name: str) -> LocatedError:
-    state = "is empty" if name in os.environ else "is not set"
-    what = f"the environment variable {name} {state}"
+    what = f"the environment variable {name} {_state(name)}"
     return document.problem(path, what, f"export {name}=..., or write the path out")
+
+
+def _state(name: str) -> str:
+    return "is empty" if name in os.environ else "is not set"
 
 
 def _absolute(folder: Path, path: str) -> str:

@@ -54,6 +54,7 @@ INITIALISERS: dict[str, str] = {
     "lsq+": "qrecipe.quantizers.calibration.ranges:lsq_plus",
     "minmax": "qrecipe.quantizers.calibration.ranges:minmax",
     "mse": "qrecipe.quantizers.calibration.ranges:mse",
+    "percentile": "qrecipe.quantizers.calibration.ranges:percentile",
 }
 
 

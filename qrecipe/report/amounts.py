@@ -8,6 +8,7 @@ OPERATIONS = """\
 operations: multiply-accumulates (MACs) of one image, each counted as b/32,
   where b is the number of bits of its wider operand"""
 """What the word means in every table."""
+ABSENT = "-"
 BIT_OPERATIONS = """\
 bit operations: MACs of one image, each counted as the bits of its weight times
   the bits of its activation (of both operands in attention); 32 x 32 if real"""
@@ -42,3 +43,13 @@ def bits_text(weight: Iterable[int], activation: Iterable[int], attention: Itera
     if any(kinds) and {number for bits in kinds for number in bits} == {32}:
         return "real"
     return "-".join("/".join(map(str, bits)) or "." for bits in kinds)
+
+
+def three_places(value: float | None) -> str:
+    """A score in 0..1 with three places; a dash where there was nothing to find, which older runs keep as -1."""
+    return ABSENT if value is None or value < 0 else f"{value:.3f}"
+
+
+def share(own: float | None, whole: float | None) -> str:
+    """``own`` as a part of ``whole`` in percent; a dash where either is absent, or ``whole`` is not above 0."""
+    return ABSENT if own is None or whole is None or whole <= 0 else f"{own / whole:.1%}"

@@ -8,6 +8,7 @@ from typing import Any
 from ..experiment.events import (
     BatchScored,
     BestChosen,
+    BlockReconstructed,
     Calibrated,
     CaptureEnded,
     CaptureStarted,
@@ -25,7 +26,7 @@ from ..experiment.events import (
 )
 from ..plan import cost_of
 from ..train.events import EpochEnded, StepTaken, TrainingStarted
-from .amounts import amount, size
+from .amounts import amount, size, three_places
 from .progress import epoch_line
 
 
@@ -80,6 +81,14 @@ def _calibrated(event: Calibrated) -> Iterator[str]:
         yield f"calibration: aligning decoder layer {layer} changes the energy of the query by {query:.1%}{moved}"
 
 
+def _reconstructed(event: BlockReconstructed) -> Iterator[str]:
+    report = event.report
+    yield (
+        f"reconstruction: block {event.number}/{event.total} {report.name}: "
+        f"error {report.before:.3g} -> {report.after:.3g}"
+    )
+
+
 def _training(event: TrainingStarted) -> Iterator[str]:
     yield f"{event.phase}: training for {event.epochs} epochs of {event.steps} steps"
 
@@ -89,7 +98,8 @@ def _epoch(event: EpochEnded) -> Iterator[str]:
 
 
 def _scored(event: Scored) -> Iterator[str]:
-    yield f"{event.split}: {event.model}: AP {event.evaluation.AP:.3f}, AP50 {event.evaluation.AP50:.3f}"
+    found = event.evaluation
+    yield f"{event.split}: {event.model}: AP {three_places(found.AP)}, AP50 {three_places(found.AP50)}"
 
 
 def _best(event: BestChosen) -> Iterator[str]:
@@ -119,6 +129,7 @@ LINES: Mapping[type, Callable[[Any], Iterable[str]]] = {
     PhaseEnded: _none,
     Planned: _planned,
     Calibrated: _calibrated,
+    BlockReconstructed: _reconstructed,
     TrainingStarted: _training,
     StepTaken: _none,
     EpochEnded: _epoch,

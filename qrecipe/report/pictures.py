@@ -16,11 +16,17 @@ THRESHOLD = 0.5
 """Detections with a lower score are not drawn."""
 
 
-def save_detections(index: CocoIndex, results: Sequence[Mapping[str, Any]], path: Path) -> Path:
+def save_detections(
+    index: CocoIndex,
+    results: Sequence[Mapping[str, Any]],
+    path: Path,
+    *,
+    grey_range: tuple[int, int] | None = None,
+) -> Path:
     """Write a sheet of the split's first images, ground truth left, detections right; returns ``path``.
 
     Args:
-        results: COCO results of the whole split.
+        results: COCO results of the whole split. grey_range: as ``read_rgb`` takes it.
 
     Raises:
         RunError: the picture cannot be written. DataError: an image cannot be read.
@@ -30,7 +36,12 @@ def save_detections(index: CocoIndex, results: Sequence[Mapping[str, Any]], path
         if result["image_id"] in shown and result["score"] >= THRESHOLD:
             shown[result["image_id"]].append(result)
     panels = [
-        Panel(read_rgb(record.path), shown[record.id], [_truth(box) for box in boxes], record.file_name)
+        Panel(
+            read_rgb(record.path, grey_range=grey_range),
+            shown[record.id],
+            [_truth(box) for box in boxes],
+            record.file_name,
+        )
         for record, boxes in zip(index.images[:IMAGES], index.boxes, strict=False)
     ]
     names = {category.id: category.name for category in index.categories}

@@ -16,6 +16,7 @@ from rich.table import Column
 
 from ..experiment.events import BatchScored, Event, Listener
 from ..train.events import EpochEnded, StepTaken, TrainingStarted
+from .amounts import three_places
 from .tables import group_table
 
 EVERY = 30.0
@@ -141,7 +142,7 @@ def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     scores = record["val"]
     val = ""
     if scores is not None:
-        val = ", val " + ", ".join(f"{name} {scores[name]:.3f}" for name in ("AP", "AP50") if name in scores)
+        val = ", val " + ", ".join(f"{name} {three_places(scores[name])}" for name in ("AP", "AP50") if name in scores)
     seconds = duration(record["seconds"] + record["seconds_evaluation"])
     return (
         f"{record['phase']}: epoch {record['epoch']}/{epochs} ({record['stage']}): loss {record['loss']:.4g}"

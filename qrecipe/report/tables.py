@@ -10,10 +10,9 @@ from ..evaluate.coco import NUMBERS, Evaluation
 from ..plain_text import short
 from ..run.summary import ROWS, Summary, SummaryRow
 from ..train.optimizer import ParameterGroup
-from .amounts import OPERATIONS, amount, size
+from .amounts import ABSENT, OPERATIONS, amount, size, three_places
 from .table import compact
 
-ABSENT = "-"
 SHOWN = ("AP", "AP50")
 WHAT: dict[str, str] = {
     "AP": "IoU 0.50:0.95",
@@ -47,7 +46,7 @@ def summary_tables(summary: Summary) -> Iterator[Table | str]:
     for index, row in enumerate(rows):
         table.add_row(
             summary.title(row),
-            *(_score(row.scores.get(name)) for name in SHOWN),
+            *(three_places(row.scores.get(name)) for name in SHOWN),
             ABSENT if row.bytes is None else size(row.bytes),
             ABSENT if row.operations is None else amount(row.operations),
             *(values[index] for values in shares.values()),
@@ -61,11 +60,11 @@ def evaluation_tables(evaluation: Evaluation, title: str) -> Iterator[Table]:
     """The twelve numbers, and AP per class, of one evaluation. title: what was evaluated."""
     numbers = compact(title, "number", "over", figures=("value",))
     for name in NUMBERS:
-        numbers.add_row(name, WHAT[name], _score(getattr(evaluation, name)))
+        numbers.add_row(name, WHAT[name], three_places(getattr(evaluation, name)))
     yield numbers
     classes = compact("AP per class", "class", figures=("AP",))
     for name, value in evaluation.per_class.items():
-        classes.add_row(short(name), _score(value))
+        classes.add_row(short(name), three_places(value))
     yield classes
 
 
@@ -88,8 +87,3 @@ def _ordered(summary: Summary) -> list[SummaryRow]:
 def _share(summary: Summary, row: SummaryRow, of: str) -> str:
     share = None if row.model == of else summary.share(row, of)
     return ABSENT if share is None else f"{share:.1%}"
-
-
-def _score(value: float | None) -> str:
-    """Three places; a dash where there is nothing to find, which COCO's tools write as -1."""
-    return ABSENT if value is None or value < 0 else f"{value:.3f}"

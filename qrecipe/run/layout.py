@@ -20,12 +20,17 @@ CHECKPOINTS = "checkpoints"
 LAST = "last"
 BEST = "best"
 
-Which = Literal["trained", "control", "calibrated", "real", "off"]
-"""The models that a command can be pointed at: three that a run keeps; real, the real-valued model; off, a student
+Which = Literal["trained", "control", "calibrated", "reconstructed", "real", "off"]
+"""The models that a command can be pointed at: four that a run keeps; real, the real-valued model; off, a student
 with its quantizers off."""
 WHICH: tuple[Which, ...] = get_args(Which)
 
-MODELS: dict[str, str] = {"trained": "student", "control": "control", "calibrated": "calibrated"}
+MODELS: dict[str, str] = {
+    "trained": "student",
+    "control": "control",
+    "calibrated": "calibrated",
+    "reconstructed": "reconstructed",
+}
 """The folder of each model that a run keeps."""
 
 

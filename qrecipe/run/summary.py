@@ -13,6 +13,7 @@ ROWS: dict[str, str] = {
     "start": "before training",
     "control": "control",
     "calibrated": "student, calibrated",
+    "reconstructed": "student, reconstructed",
     "trained": "student, trained",
 }
 """The models that a summary compares, in their order, and how they are called.
@@ -24,15 +25,16 @@ the student's own budget and schedule.
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One model. model: a key of ROWS. scores: the twelve COCO numbers by name (AP, AP50, ...), 0..1.
+    """One model. model: a key of ROWS. scores: the twelve COCO numbers by name (AP, AP50, ...), 0..1, or None where
+    there is nothing to find.
 
     bytes: size of the weights, their scales and offsets. operations: multiply-accumulates of one image, each counted
     as b/32 with b the bits of its wider operand, so that a real-valued one counts 1.
     """
 
     model: str
-    scores: Mapping[str, float] = field(default_factory=dict)
-    per_class: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    per_class: Mapping[str, float | None] = field(default_factory=dict)
     bytes: float | None = None
     operations: float | None = None
 
@@ -59,9 +61,8 @@ class Summary:
     def share(self, row: SummaryRow, of: str, score: str = "AP") -> float | None:
         """``row``'s score as a fraction of ``of``'s; None where either is absent or the latter is not above 0."""
         other = self.row(of)
-        if other is None or score not in row.scores or other.scores.get(score, 0.0) <= 0:
-            return None
-        return row.scores[score] / other.scores[score]
+        own, whole = row.scores.get(score), None if other is None else other.scores.get(score)
+        return None if own is None or whole is None or whole <= 0 else own / whole
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

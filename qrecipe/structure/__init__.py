@@ -3,8 +3,8 @@
 from .analyse import analyse
 from .mark import mark
 from .structure import (
+    Address,
     OperationFacts,
-    Place,
     ProductFacts,
     ProgramFacts,
     QueryFacts,
@@ -14,8 +14,8 @@ from .structure import (
 )
 
 __all__ = [
+    "Address",
     "OperationFacts",
-    "Place",
     "ProductFacts",
     "ProgramFacts",
     "QueryFacts",

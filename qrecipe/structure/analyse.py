@@ -16,7 +16,7 @@ from .operations import Operation, find_operations
 from .parameters import canonical_parameters, parameter_sizes
 from .products import products_of
 from .roles import Roles, discover_roles
-from .structure import OperationFacts, Place, ProgramFacts, QueryFacts, SiteFacts, Structure, TapFacts
+from .structure import Address, OperationFacts, ProgramFacts, QueryFacts, SiteFacts, Structure, TapFacts
 from .unsupported import count_unsupported
 
 
@@ -66,7 +66,7 @@ def _program(
         operations=tuple(
             OperationFacts(
                 name=operation.name,
-                place=_place(operation, roles),
+                address=_address(operation, roles),
                 node=operation.node.name,
                 sites=tuple(sites[operation.node].items()),
                 attends=operation.name in roles.attending,
@@ -81,8 +81,8 @@ def _program(
     )
 
 
-def _place(operation: Operation, roles: Roles) -> Place:
-    return Place(operation.module, operation.operator, roles.of[operation.name])
+def _address(operation: Operation, roles: Roles) -> Address:
+    return Address(operation.module, operation.operator, roles.of[operation.name])
 
 
 def _query(point: QueryPoint, sites: Mapping[fx.Node, Mapping[Slot, str]]) -> QueryFacts:
@@ -105,7 +105,7 @@ def _site(
     return SiteFacts(
         name=operand.site,
         operation=operation.name,
-        place=_place(operation, roles),
+        address=_address(operation, roles),
         operand=operand.name,
         slot=operand.slot,
         kind=operand.kind,

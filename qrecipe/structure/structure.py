@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """What a recipe's rules match an operation by: its module's path, its operator, its role."""
 
     module: str
@@ -39,7 +39,7 @@ class SiteFacts:
 
     name: str
     operation: str
-    place: Place
+    address: Address
     operand: str
     slot: Slot
     kind: OperandKind
@@ -56,7 +56,7 @@ class SiteFacts:
     @property
     def passive(self) -> bool:
         """Whether it belongs to an operation without multiplications, which only rules that name it quantize."""
-        return self.place.operator in PASSIVE
+        return self.address.operator in PASSIVE
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class OperationFacts:
     """
 
     name: str
-    place: Place
+    address: Address
     node: str
     sites: tuple[tuple[Slot, str], ...]
     attends: bool
@@ -140,10 +140,10 @@ class Structure:
     _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
-    def places(self) -> tuple[Place, ...]:
-        """Where operations are, each place once, in the graphs' order."""
+    def addresses(self) -> tuple[Address, ...]:
+        """Those of all operations, each once, in the graphs' order."""
         operations = (operation for program in self.programs.values() for operation in program.operations)
-        return self.once("places", lambda: tuple(dict.fromkeys(operation.place for operation in operations)))
+        return self.once("addresses", lambda: tuple(dict.fromkeys(operation.address for operation in operations)))
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What is derived from a structure and asked for again with every plan: made on first use, then kept."""

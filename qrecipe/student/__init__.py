@@ -2,6 +2,7 @@
 
 from .calibrate import CalibrationReport, calibrate
 from .compile import compile
+from .deployable import Deployable
 from .make import make_plan, make_student, plan_size, real_valued
 from .source import Source, capture_source
 from .store import load, save
@@ -9,6 +10,7 @@ from .student import Student
 
 __all__ = [
     "CalibrationReport",
+    "Deployable",
     "Source",
     "Student",
     "calibrate",

@@ -82,7 +82,7 @@ def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:
         alignment.reset()
         alignment.mode = "observe"
     for batch in batches:
-        student.run(_inputs(student, batch), mode="eval")
+        student.run(inputs_of(student, batch), mode="eval")
     for layer, alignment in student.query_alignments.items():
         alignment.initialise(planned[layer].init)
         alignment.mode = "off"
@@ -91,7 +91,7 @@ def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:
 def _logit_error(student: Student, layer: int, batch: Batch) -> float | None:
     """How much of the attention logits' energy one layer's alignment changes on one batch."""
     name = f"{LOGITS}.{layer}"
-    inputs = _inputs(student, batch)
+    inputs = inputs_of(student, batch)
     before = student.run(inputs, mode="eval", taps=True).taps.get(name)
     student.query_alignments[layer].mode = "on"
     after = student.run(inputs, mode="eval", taps=True).taps.get(name)
@@ -137,18 +137,18 @@ def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names:
     for batch in batches:
         for quantizer in student.quantizers.values():
             quantizer.sample_count = len(batch)
-        student.run(_inputs(student, batch, mode), mode=mode)
+        student.run(inputs_of(student, batch, mode), mode=mode)
 
 
 def _unseen(quantizers: Mapping[str, Quantizer]) -> list[str]:
     return [name for name, quantizer in quantizers.items() if not quantizer.has_seen_data]
 
 
-def _inputs(student: Student, batch: Batch, mode: GraphMode = "eval") -> dict[str, Tensor]:
+def inputs_of(student: Student, batch: Batch, mode: GraphMode = "eval") -> dict[str, Tensor]:
     """The inputs of one mode; what training makes of the labels is the same at every calibration."""
     placement = placement_of(student)
     moved = batch.to(placement.device)
-    images = placement.place(moved.pixel_values)
+    images = placement.move(moved.pixel_values)
     if mode == "eval":
         return student.family.inputs(images, moved.pixel_mask)
     with torch.random.fork_rng():

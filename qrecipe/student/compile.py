@@ -6,6 +6,7 @@ import warnings
 
 from torch import Tensor, nn
 
+from ..errors import ModelError
 from ..models.families import build_family
 from ..recipe.definition import Recipe
 from .make import make_student
@@ -23,11 +24,23 @@ def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = No
             the family's input. The batch, height and width stay dynamic.
 
     Raises:
+        ModelError: the model has no values yet, or its forward or output cannot be read.
         CaptureError: the model cannot be captured, or the capture differs from it.
         PlanError: the recipe does not fit the model.
     """
+    _refuse_meta(model)
     family = build_family(model, recipe.train.loss, recipe.model.family, size=recipe.model.input.size)
     source = capture_source(model, family, family.input(recipe.model.input), example_inputs)
     for warning in source.captured.warnings:
         warnings.warn(warning, stacklevel=2)
     return make_student(source, recipe)
+
+
+def _refuse_meta(model: nn.Module) -> None:
+    empty = [name for name, value in (*model.named_parameters(), *model.named_buffers()) if value.is_meta]
+    if empty:
+        raise ModelError(
+            f"it has no values yet: {len(empty)} parameters and buffers are on the meta device, first {empty[0]}",
+            where=type(model).__name__,
+            remedy="load its weights first (load_state_dict with assign=True), or build it on another device",
+        )

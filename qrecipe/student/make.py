@@ -38,8 +38,10 @@ def make_student(source: Source, recipe: Recipe, plan: Plan | None = None, *, pa
         raise PlanError("the plan was made of another recipe or model than this one", remedy="make_plan makes one")
     captured = source.captured.copy()
     mark(captured, source.structure(_spec(recipe, part).roles))
-    run_passes(captured, plan)
-    student = Student(captured.root, captured.programs, recipe, plan, source.family, source.input, source.label_map)
+    reports = run_passes(captured, plan)
+    student = Student(
+        captured.root, captured.programs, recipe, plan, source.family, source.input, source.label_map, reports
+    )
     for planned in plan.alignments:
         student.query_alignments[planned.layer].mode = "on"
     student.set_stage(None)
@@ -89,6 +91,9 @@ def plan_size(image_input: InputSpec) -> tuple[int, int]:
     """The (height, width) at which costs are counted: the fixed size, or a 4:3 image after DETR's resize."""
     if image_input.size is not None:
         return image_input.size
+    if image_input.within is not None:
+        height, width = image_input.within
+        return min(height, max(round(width * 3 / 4), 1)), min(width, max(round(height * 4 / 3), 1))
     shortest = image_input.shortest or 800
     return shortest, min(round(shortest * 4 / 3), image_input.longest or round(shortest * 4 / 3))
 

@@ -60,7 +60,7 @@ def capture_source(
 
     def images(batch: int, height: int, width: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(height * 10_007 + width)
-        pixels = placement.place(torch.rand(batch, 3, height, width, generator=generator, dtype=placement.dtype))
+        pixels = placement.move(torch.rand(batch, 3, height, width, generator=generator, dtype=placement.dtype))
         mask = torch.ones(batch, height, width, dtype=torch.int64, device=placement.device)
         mask[0, height * 3 // 4 :] = 0  # real padding, so that masks are seen to matter
         return family.inputs(pixels, mask)

@@ -78,13 +78,16 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Student:
     return student.eval()
 
 
+def read_input(values: Mapping[str, Any]) -> InputSpec:
+    """How images are prepared, as a checkpoint's ``extra`` has it; of an older one too, which knew fewer keys."""
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return InputSpec(**plain)
+
+
 def _source(
     recipe: Recipe, label_map: LabelMap | None, model: nn.Module | None, folder: Path, image_input: dict[str, Any]
 ) -> Source:
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in image_input.items()
-    }
-    shown = InputSpec(**values)
+    shown = read_input(image_input)
     if model is not None:
         classes = None if label_map is None else label_map.classes
         family = build_family(model, recipe.train.loss, recipe.model.family, classes, recipe.model.input.size)

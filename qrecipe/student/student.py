@@ -14,11 +14,13 @@ from ..graph.flow import within
 from ..graph.graph_model import GraphModel
 from ..graph.program import GraphMode, Program
 from ..models.families import Family
+from ..passes import PassReport
 from ..plan import Plan
 from ..quantizers import Quantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
 from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
+from .deployable import Deployable
 
 
 @final
@@ -27,7 +29,7 @@ class Student(GraphModel):
 
     recipe, plan: what it was made from. family: how its outputs read. input: how images are prepared for it.
     label_map: COCO categories to classes, where the data is known.
-    quantized_roles: what the stage in force quantizes; None is everything.
+    quantized_roles: what the stage in force quantizes; None is everything. reports: what each pass did.
     """
 
     # Declared, so that a model with a part of one of these names is refused with a clear error.
@@ -37,6 +39,7 @@ class Student(GraphModel):
     input: InputSpec
     label_map: LabelMap | None
     quantized_roles: tuple[str, ...] | None
+    reports: tuple[PassReport, ...]
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Student(GraphModel):
         family: Family,
         image_input: InputSpec,
         label_map: LabelMap | None,
+        reports: tuple[PassReport, ...],
     ) -> None:
         super().__init__(root, programs)
         self.recipe = recipe
@@ -55,6 +59,7 @@ class Student(GraphModel):
         self.input = image_input
         self.label_map = label_map
         self.quantized_roles = None
+        self.reports = reports
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
         """The model's own output type. pixel_values: (batch, 3, height, width); pixel_mask: (batch, height, width)."""
@@ -69,6 +74,12 @@ class Student(GraphModel):
         """Logits (batch, queries, classes) and boxes (batch, queries, 4), cxcywh in 0..1."""
         ran = self.run(self.family.inputs(pixel_values, pixel_mask))
         return self.family.read(ran.outputs, ran.extras)
+
+    def deployable(self) -> Deployable:
+        """The evaluation graph without taps, over this student: what an export lowers."""
+        program = self._programs["eval"].untapped.copy()
+        names = tuple(str(node.target) for node in program.graph.nodes if node.op == "placeholder")
+        return Deployable(self, program.graph, program.out_spec, names)
 
     @property
     def quantizers(self) -> dict[str, Quantizer]:

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from ..data.batch import Batch
 
-Student_co = TypeVar("Student_co", bound=nn.Module, covariant=True)
+Model_co = TypeVar("Model_co", bound=nn.Module, covariant=True)
 
 
-class Trainable(Protocol[Student_co]):
+class Trainable(Protocol[Model_co]):
     """A module that turns a batch into a loss. It holds the student, and perhaps a frozen teacher."""
 
     @property
-    def student(self) -> Student_co:
+    def student(self) -> Model_co:
         """What is trained and checkpointed."""
 
     def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -44,6 +44,6 @@ class Loader(Protocol):
 
 
 class Scores(Protocol):
-    """An evaluation: ``to_dict()["AP"]`` chooses the best epoch."""
+    """An evaluation: ``to_dict()["AP"]`` chooses the best epoch; None where there is nothing to find."""
 
     def to_dict(self) -> dict[str, Any]: ...

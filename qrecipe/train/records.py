@@ -35,9 +35,9 @@ class Records:
 class FitResult:
     """What training came to.
 
-    best_epoch, best_ap: from 1, and its AP; None where nothing was evaluated. history: the records of all epochs.
-    groups: what the optimizer trained. checkpoint: the best one, or the last where nothing was evaluated; None where
-    there were no epochs.
+    best_epoch, best_ap: from 1, and its AP; None where nothing could be compared. history: the records of all epochs.
+    groups: what the optimizer trained. checkpoint: the best one, or the last where nothing could be compared; None
+    where there were no epochs.
     """
 
     best_epoch: int | None

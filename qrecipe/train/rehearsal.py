@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ..data.batch import Batch
 from ..errors import TrainError
 from ..placement import Placement, placement_of
+from ..student import Student
+from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
 from .module import TrainingModule
 
 UNKNOWN_SIZE = (256, 320)
 """(height, width) where the recipe's input follows the image's own size."""
 
 
-def rehearse(module: TrainingModule, batch_size: int = 2) -> Tensor:
+_SHOWN = 8
+"""Names in a note; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """loss: a detached scalar. parameters, quantizers: those that are to be learned and that no gradient reaches."""
+
+    loss: Tensor
+    parameters: tuple[str, ...]
+    quantizers: tuple[str, ...]
+
+    def notes(self) -> list[str]:
+        """What a user should know of it."""
+        notes = []
+        if self.parameters:
+            notes.append(f"no gradient reaches {_named(self.parameters, 'parameter')}: they stay as they are")
+        if self.quantizers:
+            notes.append(f"no gradient reaches {_named(self.quantizers, 'quantizer')}: they stay as calibrated")
+        return notes
+
+
+def _named(names: Sequence[str], kind: str) -> str:
+    more = f", ... and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{len(names)} {kind}{'s'[: len(names) != 1]} ({', '.join(names[:_SHOWN])}{more})"
+
+
+def rehearse(module: TrainingModule, batch_size: int = 2) -> Rehearsal:
     """Detection and distillation losses, forward and backward, with every quantizer and alignment off.
 
     One object in each image. All is left as it was but gradients, which are cleared: buffers, modes, random numbers.
-
-    Returns:
-        The loss, a detached scalar.
 
     Raises:
         TrainError: predictions or loss are not finite.
@@ -29,15 +59,17 @@ def rehearse(module: TrainingModule, batch_size: int = 2) -> Tensor:
     training, stage = module.training, student.quantized_roles
     buffers = {name: value.clone() for name, value in student.named_buffers()}
     placement = placement_of(student)
+    cards = [placement.device] if placement.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=cards), _probed(student) as probes:
             torch.manual_seed(0)
             student.switch_off()
             loss: Tensor = module.train()(_noise(module, batch_size, placement))[0]
             if not loss.isfinite():
                 raise TrainError("the loss of a training step on noise is not finite")
-            if loss.requires_grad:  # of a frozen model quantizers alone are learned, and they are off
+            if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
+        return Rehearsal(loss.detach(), _without_gradient(student), _unreached(probes))
     finally:
         module.zero_grad(set_to_none=True)
         module.train(training)
@@ -46,7 +78,38 @@ def rehearse(module: TrainingModule, batch_size: int = 2) -> Tensor:
             for name, value in student.named_buffers():
                 if not torch.equal(value, buffers[name]):  # one that is expanded cannot be written into
                     value.copy_(buffers[name])
-    return loss.detach()
+
+
+@contextmanager
+def _probed(student: Student) -> Iterator[dict[str, Tensor]]:
+    """By name, a zero added to what each learned quantizer returns: it gets a gradient where the quantizer would.
+
+    While a quantizer is off its own parameters get none.
+    """
+    learned = {name: one for name, one in student.quantizers.items() if any(p.requires_grad for p in one.parameters())}
+    probes = {name: next(one.parameters()).new_zeros(()).requires_grad_() for name, one in learned.items()}
+    hooks = [
+        one.register_forward_hook(lambda _module, _arguments, value, name=name: value + probes[name])
+        for name, one in learned.items()
+    ]
+    try:
+        yield probes
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _without_gradient(student: Student) -> tuple[str, ...]:
+    added = (f"{FAKE_QUANTIZERS}.", f"{ALIGNMENTS}.")  # they are off
+    return tuple(
+        name
+        for name, value in student.named_parameters()
+        if value.requires_grad and value.grad is None and not name.startswith(added)
+    )
+
+
+def _unreached(probes: Mapping[str, Tensor]) -> tuple[str, ...]:
+    return tuple(name for name, probe in probes.items() if probe.grad is None)
 
 
 def _noise(module: TrainingModule, batch_size: int, placement: Placement) -> Batch:

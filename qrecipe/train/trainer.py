@@ -30,11 +30,11 @@ from .records import FitResult, Records
 from .resume import check_unstarted, fit_settings, resume_from, trained_parameters, training_state
 from .schedule import lr_multiplier, stage_of
 
-Student = TypeVar("Student", bound=nn.Module)
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @final
-class Trainer(Generic[Student]):
+class Trainer(Generic[Model]):
     """Trains ``trainable.student`` through all stages of a recipe.
 
     Each epoch is a function of the weights, ``seed`` and its number: torch is seeded anew, the loader told the epoch.
@@ -55,13 +55,13 @@ class Trainer(Generic[Student]):
 
     def __init__(
         self,
-        trainable: Trainable[Student],
+        trainable: Trainable[Model],
         loader: Loader,
         spec: TrainSpec,
         records: Records,
         *,
         seed: int = 0,
-        evaluate: Callable[[Student], Scores] | None = None,
+        evaluate: Callable[[Model], Scores] | None = None,
         is_backbone: Callable[[str], bool] = lambda name: False,
         listener: TrainingListener = nobody,
     ) -> None:
@@ -72,7 +72,7 @@ class Trainer(Generic[Student]):
         self._evaluate, self._is_backbone, self._listener = evaluate, is_backbone, listener
 
     @property
-    def evaluated(self) -> Student:
+    def evaluated(self) -> Model:
         """The module that is scored, and kept as the best."""
         return self.trainable.student
 
@@ -219,9 +219,9 @@ class Trainer(Generic[Student]):
         """An earlier stage that quantizes less scores higher, and is not what was asked for."""
         return stage.quantize == self.spec.stages[-1].quantize
 
-    def _is_better(self, ap: float) -> bool:
-        """Of equals the first is kept."""
-        return not math.isnan(ap) and (self.best is None or ap > self.best["AP"])
+    def _is_better(self, ap: float | None) -> bool:
+        """Of equals the first is kept. None: there was nothing to find."""
+        return ap is not None and not math.isnan(ap) and (self.best is None or ap > self.best["AP"])
 
 
 class _Clock:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from qrecipe.data.synthetic import synthetic_splits
+from qrecipe.data.truth import read_truth
 from qrecipe.evaluate import Evaluation, evaluate_results
 from qrecipe.recipe import load_recipe
 from tests import tiny_commands as tiny
@@ -78,7 +79,7 @@ def test_detections(finished: Finished, tmp_path: Path) -> None:
     assert len(results) == 8 * 15  # every pair of 5 queries and 3 classes
     assert set(results[0]) == {"image_id", "category_id", "bbox", "score"}
     val = synthetic_splits(load_recipe(finished.recipe).data.synthetic)["val"]
-    assert evaluate_results(val.annotations, results) == Evaluation.from_dict(numbers(finished.folder))
+    assert evaluate_results(read_truth(val.annotations), results) == Evaluation(**numbers(finished.folder))
     assert "not overwritten" in tiny.qrecipe("evaluate", finished.folder, "--detections", file).error
     gone = tmp_path / "gone" / "file.json"
     assert "no such folder" in tiny.qrecipe("evaluate", finished.folder, "--detections", gone).error

@@ -155,9 +155,14 @@ class TestWritten:
         model = tiny_detr(labels=3, decoder_layers=1)
         model.config.id2label = dict(enumerate(reversed(NAMES)))  # type: ignore[union-attr]
         model.save_pretrained("detector")  # type: ignore[operator]
+        stored = {"size": {"shortest_edge": 64, "longest_edge": 96}, "image_mean": 0.5, "image_std": [0.5, 0.4, 0.5]}
+        Path("detector/preprocessor_config.json").write_text(json.dumps({**stored, "do_normalize": True}))
         data_set(Path("data"), ("train", "val"))
         out = tiny.qrecipe("init", "--model", "detector", "--data", "data").fine
         assert files() == ["data", "detector", "detector_data.yaml"]
+        text = Path("detector_data.yaml").read_text()
+        assert "as preprocessor_config.json beside the weights says" in text
+        assert "input: {shortest: 64, longest: 96, mean: [0.5, 0.5, 0.5], std: [0.5, 0.4, 0.5]}" in text
         recipe = load_recipe("detector_data.yaml")
         assert recipe.model.architecture == "detr"
         assert recipe.model.config["d_model"] == 16

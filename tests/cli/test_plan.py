@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from qrecipe.experiment.workspace import Workspace
-from qrecipe.recipe import load_recipe, recipe_from_mapping
-from qrecipe.recipe.given import without_weights
+from qrecipe.recipe import load_recipe
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -175,14 +174,3 @@ def test_random_weights_are_of_the_seed(finished: Finished) -> None:
         return next(model.parameters()).flatten()[0].item()
 
     assert first(0) == first(0) != first(1)
-
-
-def test_without_weights_is_the_recipe_without_them() -> None:
-    model = {"architecture": "demo", "weights": {"builtin": "demo"}}
-    data = {"version": 1, "model": model, "teacher": model}
-    plain = without_weights(recipe_from_mapping(data))
-    assert plain == recipe_from_mapping(
-        {"version": 1, "model": {"architecture": "demo"}, "teacher": {"architecture": "demo"}}
-    )
-    assert recipe_from_mapping(plain.source) == plain
-    assert "weights" in recipe_from_mapping(data).source["model"]

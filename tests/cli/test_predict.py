@@ -120,10 +120,10 @@ def test_images_that_are_none(finished: Finished, images: Path, tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     words = ("predict", finished.folder, images / "a.png", images / "notes.txt", "gone.png", tmp_path / "empty")
     error = tiny.qrecipe(*words, "--output", tmp_path / "out").error
-    for text in ("notes.txt: this is no image", "gone.png: no such file", f"{tmp_path / 'empty'}: the folder holds no"):
+    for text in ("notes.txt: is no image", "gone.png: is missing", f"{tmp_path / 'empty'}: the folder holds no"):
         assert text in error
     assert not (tmp_path / "out").exists()
-    assert "gone.png: no such file" in tiny.qrecipe("predict", finished.folder, "gone.png").error
+    assert "gone.png: is missing" in tiny.qrecipe("predict", finished.folder, "gone.png").error
 
 
 def test_an_image_that_is_cut_short(finished: Finished, images: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from qrecipe.data.coco import Category, ImageRecord, _clip, read_coco, read_json
+from qrecipe.data.coco import ImageRecord, _clip, read_coco
+from qrecipe.data.document import Category
 from qrecipe.errors import DataError
 from qrecipe.recipe.definition import SplitSpec
 
@@ -92,16 +93,18 @@ def test_all_problems_at_once(write_coco: WriteCoco) -> None:
     text = str(caught.value)
     assert f"missing images: 1 (2: {split.images / '2.png'})" in text
     assert "3: 9x8, json 8x8" in text
-    assert "unknown image: 1 (1: image 99)" in text
-    assert "unknown category: 1 (2: category 5)" in text
-    assert "not four finite numbers: 3 (3, 4, 40)" in text
+    assert "unknown image: 1 (1: image_id 99)" in text
+    assert "unknown category: 1 (2: category_id 5)" in text
+    assert "at most 100000: 3 (3: [0, 0, NaN, 1], 4: [0, 0, 1], 40: [0, 0, Infinity, 1])" in text
     assert "annotation ids used twice: 1 (2)" in text
     assert str(split.annotations) in text
 
 
 def test_names_ten_and_counts_the_rest(write_coco: WriteCoco) -> None:
     split = write_coco({1: (8, 8)}, [box(50 + n, [0, 0, 1, 1]) for n in range(13)])
-    with pytest.raises(DataError, match=r"unknown image: 13 \(1: image 50, .*, 10: image 59, \.\.\. and 3 more\)"):
+    with pytest.raises(
+        DataError, match=r"unknown image: 13 \(1: image_id 50, .*, 10: image_id 59, \.\.\. and 3 more\)"
+    ):
         read_coco(split)
 
 
@@ -116,8 +119,10 @@ def test_duplicate_image_and_category_ids(write_coco: WriteCoco) -> None:
     text = str(caught.value)
     assert "image ids used twice: 1 (1)" in text
     assert "category ids used twice: 1 (1)" in text
-    assert "categories without an id and a name, by place: 1 (2)" in text
-    assert "images without an id, file_name, width and height, by place: 1 (2)" in text
+    assert 'categories whose id is not a whole number of 64 bits: 1 (categories[2]: "x")' in text
+    assert "categories whose name is not text of whole characters: 1 (categories[2]: absent)" in text
+    assert "images whose width is not a whole number above 0: 1 (5: absent)" in text
+    assert "images whose height is not a whole number above 0: 1 (5: absent)" in text
 
 
 def test_turned_image_is_named_as_such(write_coco: WriteCoco) -> None:
@@ -135,7 +140,7 @@ def test_a_file_that_is_no_image(write_coco: WriteCoco) -> None:
 
 
 def test_empty_lists(write_coco: WriteCoco) -> None:
-    with pytest.raises(DataError, match=r"(?s)no categories.*no images"):
+    with pytest.raises(DataError, match=r"(?s)no images.*no categories"):
         read_coco(write_coco({}, categories=[]))
 
 
@@ -145,9 +150,9 @@ def test_empty_lists(write_coco: WriteCoco) -> None:
         (None, "missing"),
         (b"{", "not json"),
         (b"\xff\xfe\x00", "not json"),
-        (b"[1]", "holds no object"),
-        (b'{"images": [], "categories": []}', "'annotations' is not a list"),
-        (b'{"images": [1], "annotations": [], "categories": []}', "'images' is not a list of objects"),
+        (b"[1]", r"it is \[1\], not an object"),
+        (b'{"images": [], "categories": []}', "annotations is absent, not a list of objects"),
+        (b'{"images": [{}, 1], "annotations": [], "categories": []}', r"images\[1\] is 1, not an object"),
     ],
 )
 def test_files_that_are_not_coco(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -157,8 +162,3 @@ def test_files_that_are_not_coco(tmp_path: Path, content: bytes | None, message:
     with pytest.raises(DataError, match=message) as caught:
         read_coco(SplitSpec(tmp_path, path))
     assert caught.value.where == str(path)
-
-
-def test_a_folder_in_place_of_the_json(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
-        read_json(tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qrecipe.data.images import read_rgb, read_size
+from qrecipe.data.images import read_header, read_rgb
 from qrecipe.errors import DataError
 
 
@@ -18,7 +18,8 @@ def test_png_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     read = read_rgb(tmp_path / "a.png")
     assert read.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(read), np.asarray(image.convert("RGB")))
-    assert read_size(tmp_path / "a.png") == (5, 7)
+    header = read_header(tmp_path / "a.png")
+    assert (header.height, header.width, header.orientation, header.deep) == (5, 7, 1, False)
 
 
 def test_cmyk(tmp_path: Path) -> None:
@@ -49,7 +50,8 @@ def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # rotate by 90 degrees
     image.save(tmp_path / "a.jpg", exif=exif)
     assert read_rgb(tmp_path / "a.jpg").size == (6, 4)
-    assert read_size(tmp_path / "a.jpg") == (4, 6)
+    header = read_header(tmp_path / "a.jpg")
+    assert (header.height, header.width, header.orientation) == (4, 6, 6)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -57,7 +59,7 @@ def test_truncated_files_name_the_image(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:1500])
-    assert read_size(path) == (64, 64)
+    assert read_header(path).height == 64
     with pytest.raises(DataError, match="cannot be decoded") as caught:
         read_rgb(path, where="image 12")
     assert caught.value.where == "image 12"
@@ -75,7 +77,7 @@ def test_broken_png_stream(tmp_path: Path) -> None:
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:
     Image.new("F", (2, 2)).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match="no defined range"):
+    with pytest.raises(DataError, match="no defined RGB"):
         read_rgb(tmp_path / "a.tif")
 
 

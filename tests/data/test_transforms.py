@@ -10,7 +10,6 @@ from PIL import Image
 from qrecipe.data.transforms import (
     Sample,
     augment,
-    check_transforms,
     crop,
     fit,
     flip,
@@ -19,7 +18,6 @@ from qrecipe.data.transforms import (
     shortest_longest,
     to_tensor,
 )
-from qrecipe.errors import DataError
 from qrecipe.recipe.definition import InputSpec, TransformSpec
 
 DETR = TransformSpec(flip=0.5, multiscale=tuple(range(480, 801, 32)), crop=True)
@@ -219,10 +217,3 @@ def test_to_tensor_normalises_by_channel() -> None:
     torch.testing.assert_close(plain[:, 0, 0], torch.tensor([1.0, 0.2, 0.0]))
     scaled = to_tensor(image, InputSpec(mean=(0.5, 0.2, 0.1), std=(0.5, 1.0, 0.2)))
     torch.testing.assert_close(scaled[:, 1, 2], torch.tensor([1.0, 0.0, -0.5]))
-
-
-def test_what_cannot_work_together() -> None:
-    with pytest.raises(DataError, match="multiscale"):
-        check_transforms(DETR, InputSpec(size=(64, 64)))
-    with pytest.raises(DataError, match="neither size nor shortest"):
-        check_transforms(TransformSpec(), InputSpec())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qrecipe.data.batch import Batch
 from qrecipe.data.labels import LabelMap
+from qrecipe.data.truth import Truth, read_truth
 from qrecipe.errors import EvaluateError
 from qrecipe.evaluate import evaluate_model
 
@@ -46,7 +47,7 @@ def perfect(given: Batch) -> Outputs:
 
 
 @pytest.fixture
-def truths(tmp_path: Path) -> Path:
+def truths(tmp_path: Path) -> Truth:
     document = {
         "images": [{"id": key, "file_name": "x", "width": 80, "height": 100} for key in (1, 2, 3)],
         "annotations": [
@@ -56,10 +57,10 @@ def truths(tmp_path: Path) -> Path:
     }
     path = tmp_path / "a.json"
     path.write_text(json.dumps(document))
-    return path
+    return read_truth(path)
 
 
-def test_a_perfect_model(truths: Path) -> None:
+def test_a_perfect_model(truths: Truth) -> None:
     calls: list[tuple[int, int]] = []
     evaluation, results = evaluate_model(
         perfect,
@@ -75,12 +76,12 @@ def test_a_perfect_model(truths: Path) -> None:
     assert calls == [(1, 2), (2, 2)]
 
 
-def test_only_the_images_of_the_loader_count(truths: Path) -> None:
+def test_only_the_images_of_the_loader_count(truths: Truth) -> None:
     evaluation, _ = evaluate_model(perfect, [batch(3)], LABELS, "sigmoid", truths)
     assert pytest.approx(1.0) == evaluation.AP
-    assert evaluation.per_class["b"] == -1
+    assert evaluation.per_class["b"] is None
 
 
-def test_an_image_that_comes_twice(truths: Path) -> None:
+def test_an_image_that_comes_twice(truths: Truth) -> None:
     with pytest.raises(EvaluateError, match="image 1 came twice"):
         evaluate_model(perfect, [batch(1), batch(1)], LABELS, "sigmoid", truths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
-from qrecipe.passes import expose
-from qrecipe.plan import PlannedTap
-from tests.specimens import Specimen
+from qrecipe.passes import run_passes
+from qrecipe.passes.expose_taps import expose_taps
+from qrecipe.plan import PlannedTap, build_plan
+from tests.specimens import TARGETS, Specimen, a_recipe
 from tests.toys import ToyDetector, captured_toy, marked, picture
 
 CROSS = "decoder.cross_attention"
@@ -21,9 +23,9 @@ CROSS = "decoder.cross_attention"
 
 def tapped(captured: Captured) -> tuple[GraphModel, Captured]:
     """A graph that returns every tap there is."""
-    copied, _ = marked(captured)
-    taps = [PlannedTap(f"{role}.{layer}", role, layer, 0) for role, layer in copied.programs["train"].taps]
-    expose(copied, taps)
+    copied, structure = marked(captured)
+    taps = tuple(PlannedTap(f"{role}.{layer}", role, layer, 0) for role, layer in copied.programs["train"].taps)
+    expose_taps(copied, replace(build_plan(structure, a_recipe(), (64, 96)), taps=taps))
     return GraphModel(copied.root, copied.programs), copied
 
 
@@ -128,3 +130,12 @@ def test_attention_written_out(mode: str) -> None:
     # The product itself is there already, so its logits can be tapped (before their scaling).
     logits = taps[f"{CROSS}.logits.1"]
     assert logits.shape == (3, 2, 4, 30)
+
+
+def test_a_planned_tap_that_a_program_does_not_have_is_a_fault(toy: Specimen) -> None:
+    """What is counted are the outputs of the graphs, held against the plan."""
+    copied, structure = marked(toy.captured)
+    plan = build_plan(structure, a_recipe(targets=TARGETS), (16, 24))
+    del copied.programs["eval"].taps["decoder.cross_attention.output", 1]
+    with pytest.raises(AssertionError, match="expose_taps: 1 values tapped, the plan expects 2"):
+        run_passes(copied, plan)

@@ -11,7 +11,7 @@ from torch import fx
 from qrecipe.distill import QueryAlignment
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.program import Program
-from qrecipe.passes import PASSES, PassReport, run_passes
+from qrecipe.passes import PASSES, Pass, PassReport, run_passes
 from qrecipe.plan import Plan, build_plan
 from qrecipe.quantizers import QuantizedOperand, Quantizer
 from qrecipe.recipe import Recipe
@@ -180,13 +180,14 @@ _count = _Counting()
 def test_a_pass_that_does_not_do_what_is_planned_is_a_fault(toy: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:
     captured, structure = marked(toy.captured)
     plan = build_plan(structure, a_recipe(W4A4), (16, 24))
-    monkeypatch.setattr("qrecipe.passes.PASSES", (lambda captured, plan: PassReport("mine", 1, 2, "things done"),))
+    mine = Pass(lambda captured, plan: PassReport("mine", 1, 2, "things done"))
+    monkeypatch.setattr("qrecipe.passes.pipeline.PASSES", (mine,))
     with pytest.raises(AssertionError, match="mine: 1 things done, the plan expects 2"):
         run_passes(captured, plan)
 
 
 def test_the_order_of_the_passes() -> None:
-    assert [one.__name__ for one in PASSES] == [
+    assert [one.name for one in PASSES] == [
         "decompose_attention",
         "fold_batch_norm",
         "insert_alignment",

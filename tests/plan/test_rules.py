@@ -11,7 +11,7 @@ from qrecipe.errors import PlanError
 from qrecipe.plan import Plan
 from qrecipe.plan.rules import pattern_matches
 from qrecipe.recipe import Recipe, load_recipe
-from qrecipe.structure import Place
+from qrecipe.structure import Address
 from tests.specimens import W4A4, Specimen, a_recipe
 from tests.toys import plan_of
 
@@ -112,8 +112,8 @@ def test_operands_are_set_one_by_one(toy: Specimen) -> None:
     ],
 )
 def test_patterns(pattern: str, expected: bool) -> None:
-    place = Place("layers.0.cross_attention.q_proj", "linear", "decoder.cross_attention")
-    found = pattern_matches(pattern, place)
+    address = Address("layers.0.cross_attention.q_proj", "linear", "decoder.cross_attention")
+    found = pattern_matches(pattern, address)
     assert found is expected
 
 

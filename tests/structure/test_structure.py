@@ -42,7 +42,7 @@ def test_sites_and_operations_are_those_that_are_found(specimen: Specimen) -> No
         assert [one.name for one in program.operations] == [one.name for one in operations[mode]]
         assert program.nodes == len(captured.programs[mode].graph.nodes)
         for facts, operation in zip(program.operations, operations[mode], strict=True):
-            assert (facts.place.module, facts.place.operator) == (operation.module, operation.operator)
+            assert (facts.address.module, facts.address.operator) == (operation.module, operation.operator)
             for slot, site in facts.sites:
                 source = operand_at(operation.node, slot)
                 if structure.sites[site].operation == facts.name and structure.sites[site].mode == mode:
@@ -69,7 +69,7 @@ def test_marks_are_found_in_a_copy(specimen: Specimen) -> None:
 
 def test_an_attention_s_operations_attend(toy: Specimen) -> None:
     structure = analyse(toy.captured)
-    attends = {one.place.module for one in structure.programs["eval"].operations if one.attends}
+    attends = {one.address.module for one in structure.programs["eval"].operations if one.attends}
     assert {path.rpartition(".")[0] for path in attends if path.endswith("_proj")} == {
         "layers.0.cross_attention",
         "layers.1.cross_attention",
@@ -83,7 +83,7 @@ def test_what_is_asked_again_is_made_once(toy: Specimen) -> None:
     for _ in range(3):
         structure.once("something", lambda: made.append(1))
     assert made == [1]
-    assert structure.places is structure.places
+    assert structure.addresses is structure.addresses
 
 
 @pytest.mark.parametrize("eager", [False, True])

@@ -94,8 +94,9 @@ def test_ranges_are_those_of_the_evaluation_graph(deimv2: Specimen) -> None:
     training_alone = student.quantizers.keys() - seen.keys()
     assert {name.split(".")[1] for name in training_alone} == {"decoder"}
     for name, quantizer in student.quantizers.items():
-        if not quantizer.is_weight and name not in training_alone:
-            per_sample = seen[name].numel() // quantizer.size // (3 if quantizer.batched else 1)
+        operand = quantizer.operand
+        if not operand.is_weight and name not in training_alone:
+            per_sample = seen[name].numel() // operand.size // (3 if operand.batched else 1)
             assert int(quantizer.count) == per_sample, name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from qrecipe.models.loading.build import build_model
 from qrecipe.plan import describe
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.checkpoint import load_checkpoint
-from qrecipe.student import Student, calibrate, capture_source, make_student, real_valued
+from qrecipe.student import Student, calibrate, capture_source, make_plan, make_student, real_valued
 from qrecipe.student.store import load, save
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
 from tests.toys import ToyDetector
@@ -144,3 +145,15 @@ def test_saving_replaces_what_is_there(toy: Specimen, tmp_path: Path) -> None:
     stored = load_checkpoint(tmp_path / "student").weights
     assert all(torch.equal(stored[key], value) for key, value in student.state_dict().items())
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+def test_quantizers_that_were_chosen_by_site_are_stored(toy: Specimen, tmp_path: Path) -> None:
+    recipe = a_recipe(W4A4)
+    wider = dataclasses.replace(recipe.quantize.weight, bits=8)  # type: ignore[type-var]
+    plan = make_plan(toy.source, recipe, specs={"class_head.weight": wider, "box_head.weight": None})
+    student = make_student(toy.source, recipe, plan)
+    calibrate(student, [toy.batch((2, 0))])
+    save(student, tmp_path / "student")
+    other = load(tmp_path / "student", toy.eager())
+    assert other.plan.sites == plan.sites
+    assert_same(student, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import CaptureError, ModelError, PlanError
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
-from qrecipe.student import Student, calibrate, compile, make_student, plan_size
+from qrecipe.student import Student, calibrate, compile, make_plan, make_student, plan_size
 from qrecipe.vocabulary import ROLES
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
 from tests.toys import ToyDetector
@@ -291,3 +292,25 @@ def test_torch_compile_takes_a_student_whole(toy: Specimen) -> None:
                 assert torch.equal(compiled(pixels)["logits"], student(pixels)["logits"])
     finally:
         torch.compiler.reset()
+
+
+def test_a_plan_of_ones_own(toy: Specimen) -> None:
+    recipe = a_recipe(W4A4, align=ALIGN)
+    spec = recipe.quantize.weight
+    assert spec is not None
+    plan = make_plan(toy.source, recipe, specs={"class_head.weight": replace(spec, bits=8), "box_head.weight": None})
+    student = make_student(toy.source, recipe, plan)
+    assert student.plan is plan
+    assert student.quantizers["class_head.weight"].spec.bits == 8
+    assert "box_head.weight" not in student.quantizers
+    with pytest.raises(PlanError, match="the plan was made of another recipe or model"):
+        make_student(toy.source, a_recipe(W4A4), plan)
+
+
+def test_a_structure_is_analysed_once(toy: Specimen) -> None:
+    source = toy.source
+    assert source.structure() is source.structure({})
+    assert replace(source, label_map=None).structure() is source.structure()
+    other = source.structure({"head.class": "box_head"})
+    assert other.roles.of["box_head"] == "head.class"
+    assert source.structure().roles.of["box_head"] == "head.box"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -309,7 +310,7 @@ def test_a_rehearsal_leaves_everything_as_it_was(
         with pytest.raises(TrainError, match="not finite"):
             rehearse(module)
     else:
-        assert rehearse(module).isfinite()
+        assert rehearse(module).loss.isfinite()
     for name, value in everything(module).items():
         assert torch.equal(value, before[name]), name
     assert module.student.quantized_roles == ("backbone",)
@@ -342,6 +343,41 @@ class Odd(ToyDetector):
 def test_a_rehearsal_of_a_frozen_model() -> None:
     student = compile(Odd(), a_recipe(W4A4), torch.rand(2, 3, 64, 96))
     module = TrainingModule(student)
-    loss = rehearse(module, batch_size=1)
-    assert loss.isfinite()
-    assert not loss.requires_grad
+    rehearsal = rehearse(module, batch_size=1)
+    assert rehearsal.loss.isfinite()
+    assert not rehearsal.loss.requires_grad
+    assert (rehearsal.parameters, rehearsal.quantizers) == ((), ())  # quantizers are learned
+
+
+class Partly(ToyDetector):
+    """Its backbone runs without gradients, and one of its heads leads to an output that nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(8, 2)
+
+    def forward(self, pixel_values: Tensor) -> Any:
+        with torch.no_grad():
+            tokens = self.backbone(pixel_values).flatten(2).mT
+        states = self.layers[0](self.queries.expand(len(tokens), -1, -1), tokens)
+        spare = self.spare(states)
+        states = self.layers[1](states, tokens)
+        return {"logits": self.class_head(states), "pred_boxes": self.box_head(states).sigmoid(), "spare": spare}
+
+
+def test_a_rehearsal_names_what_no_gradient_reaches() -> None:
+    torch.manual_seed(0)
+    student = compile(Partly(), a_recipe(W4A4), torch.rand(2, 3, 64, 96))
+    rehearsal = rehearse(TrainingModule(student))
+    unreached = {name for name, _ in student.named_parameters() if name.startswith(("backbone.", "spare."))}
+    assert set(rehearsal.parameters) == unreached
+    own = {f"{part}.{operand}" for part in ("backbone.0", "backbone.3", "spare") for operand in ("input", "weight")}
+    shared = {site.quantizer for name, site in student.plan.sites.items() if name not in own}
+    expected = {student.plan.sites[name].quantizer for name in own} - shared
+    assert set(rehearsal.quantizers) == expected
+    assert {student.plan.sites[name].quantizer for name in ("backbone.0.weight", "spare.weight")} <= expected
+    first, second = rehearsal.notes()
+    assert first.startswith("no gradient reaches 8 parameters (backbone.0.weight, backbone.0.bias, ")
+    assert "spare.bias): they stay as they are" in first
+    assert re.match(r"no gradient reaches \d quantizers \(.*\): they stay as calibrated", second)
+    assert student.family.notes == ("of its outputs in training spare are not read: no loss is taken of them",)

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrecipe.recipe.definition import ScheduleSpec
-from qrecipe.train.schedule import SHAPES, lr_multiplier
+from qrecipe.recipe.definition import ScheduleSpec, StageSpec, TrainSpec
+from qrecipe.train.schedule import SHAPES, lr_multiplier, stage_of
 
 
 def values(spec: ScheduleSpec, total: int, per_epoch: int = 1) -> list[float]:
@@ -62,3 +62,10 @@ def test_always_between_zero_and_one(name: str, warmup: int, final: float, total
     step = data.draw(st.integers(0, total + 3))
     spec = ScheduleSpec(name, warmup=warmup, final=final, drop_at=(1, 5))  # type: ignore[arg-type]
     assert 0 <= lr_multiplier(spec, step, 3, total) <= 1 + 1e-9
+
+
+def test_stages_by_epoch() -> None:
+    spec = TrainSpec(stages=(StageSpec("a", 2), StageSpec("none", 0), StageSpec("b", 1)))
+    assert [stage_of(spec, epoch).name for epoch in (1, 2, 3)] == ["a", "a", "b"]
+    with pytest.raises(ValueError, match="no epoch 4"):
+        stage_of(spec, 4)

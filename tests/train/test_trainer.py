@@ -21,7 +21,6 @@ from qrecipe.train.denormals import are_flushed, set_flushed
 from qrecipe.train.events import EpochEnded, StepTaken, TrainingEvent, TrainingStarted
 from qrecipe.train.protocols import Trainable
 from qrecipe.train.records import FitResult, Records
-from qrecipe.train.schedule import stage_of
 from qrecipe.train.trainer import Trainer
 from tests.tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
 
@@ -398,13 +397,6 @@ def test_no_epochs_and_no_images(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="no image"):
         fit(TinyTrainable(), TinyLoader(0), SPEC, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_stages_by_epoch() -> None:
-    spec = TrainSpec(stages=(StageSpec("a", 2), StageSpec("none", 0), StageSpec("b", 1)))
-    assert [stage_of(spec, epoch).name for epoch in (1, 2, 3)] == ["a", "a", "b"]
-    with pytest.raises(ValueError, match="no epoch 4"):
-        stage_of(spec, 4)
 
 
 def test_denormals_are_flushed_while_training_only(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.coco import read_json
+from ...data.document import read_entries
+from ...data.json_file import unreadable
 from ...errors import DataError
+from ...plain_text import short
 from ...recipe.definition import SPLITS, SplitSpec
 from .model import placed, plain_name
 
@@ -47,9 +50,10 @@ def starter_data(folder: Path | None, named: Mapping[str, str]) -> StarterData:
     splits = {name: _named(name, text) for name, text in named.items()}
     if folder is None and not splits:
         raise DataError("is missing", where="--data", remedy=f"name the data set's folder, or synthetic, or {OPTIONS}")
-    if folder is not None and not folder.is_dir():
+    reason = None if folder is None else unreadable(folder)
+    if folder is not None and reason != "is a folder":
         raise DataError(
-            "no such folder" if not folder.exists() else "is a file",
+            "no such folder" if reason == "is missing" else reason or "is a file",
             where=f"--data {folder}",
             remedy=f"name the data set's folder, or its splits: {OPTIONS}; or --data synthetic",
         )
@@ -74,13 +78,14 @@ def _named(name: str, text: str) -> SplitSpec:
     places = [place for place, letter in enumerate(text) if letter == ":"]
     for place in places:
         split = SplitSpec(Path(text[:place]).expanduser(), Path(text[place + 1 :]).expanduser())
-        if split.images.is_dir() and split.annotations.is_file():
+        if unreadable(split.images) == "is a folder" and unreadable(split.annotations) is None:
             return split
     where = f"--{name} {text}"
     if not places:
         raise DataError("no colon", where=where, remedy="write IMAGES:ANNOTATIONS, a folder and a COCO json")
     images, _, annotations = text.rpartition(":")
-    missing = f"no folder {images}" if not Path(images).expanduser().is_dir() else f"no file {annotations}"
+    has_images = unreadable(Path(images).expanduser()) == "is a folder"
+    missing = f"no file {annotations}" if has_images else f"no folder {images}"
     raise DataError(missing, where=where, remedy="write IMAGES:ANNOTATIONS, a folder and a COCO json")
 
 
@@ -104,31 +109,51 @@ def _split_of(file: Path, folder: Path) -> str:
 
 
 def _folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """The folder, and those below it, hidden ones left out."""
+    """The folder, and those below it, hidden ones and those that may not be read left out."""
     yield folder
     if depth:
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield from _folders(Path(entry.path), depth - 1)
+        below: list[Path] = []
+        with suppress(OSError):
+            below = _below(folder)
+        for place in below:
+            yield from _folders(place, depth - 1)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Raises: OSError: the folder may not be read."""
+    with os.scandir(folder) as entries:
+        inside = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    return [folder / name for name in inside]
+
+
+def _closed(folder: Path | None) -> str:
+    """The folders that were left out because they may not be read, for the end of a message."""
+    closed = []
+    for place in _folders(folder) if folder is not None else ():
+        try:
+            _below(place)
+        except OSError as error:
+            closed.append(f"{place}: {error.strerror or error}")
+    return f"; not looked into: {', '.join(closed)}" if closed else ""
 
 
 def _images(folder: Path, annotations: Path, split: str) -> Path:
     """The folder below which the json's images are: a few of their names are looked up."""
-    entries = read_json(annotations)["images"]
+    entries = read_entries(annotations)["images"]
     names = [entry.get("file_name") for entry in entries]
     texts = [name for name in names if isinstance(name, str) and name]
     if not texts:
         remedy = f"name another file: --{split} IMAGES:ANNOTATIONS"
         raise DataError("the json names no images", where=str(annotations), remedy=remedy)
     probes = [texts[index * (len(texts) - 1) // max(PROBES - 1, 1)] for index in range(PROBES)]
-    places = [place for place in _folders(folder) if all((place / name).is_file() for name in probes)]
+    places = [place for place in _folders(folder) if all(unreadable(place / name) is None for name in probes)]
     own = [place for place in places if _split_of(place / "-", folder) == split]
     beside = [place for place in places if place == annotations.parent]
     chosen = own if len(own) == 1 else beside or places
     if len(chosen) == 1:
         return chosen[0]
     what = (
-        f"no folder here holds its image {probes[0]}"
+        f"no folder here holds its image {short(probes[0])}{_closed(folder)}"
         if not places
         else f"several folders hold its images: {', '.join(str(place) for place in places)}"
     )
@@ -142,7 +167,8 @@ def _check_complete(folder: Path | None, found: Mapping[str, list[Path]], splits
     listed = [f"{name}: {split.annotations}" for name, split in splits.items()]
     if others := found.get("", []):
         listed.append(f"of no split by their names: {', '.join(map(str, others))}")
-    what = f"no {' and no '.join(missing)} split was found ({'; '.join(listed) or 'no COCO json at all'})"
+    seen = "; ".join(listed) or "no COCO json at all"
+    what = f"no {' and no '.join(missing)} split was found ({seen}{_closed(folder)})"
     named = " ".join(f"--{name} IMAGES:ANNOTATIONS" for name in missing)
     remedy = f"name {'it' if len(missing) == 1 else 'them'}: {named}"
     if missing == ["val"]:

@@ -21,7 +21,7 @@ KEPT = {"stem": "backbone.stem", "head": "head", "position": "decoder.position"}
 """Roles that stay real-valued where there are any; the template says why."""
 SMALL = 5_000_000
 """Parameters of a model below which it trains as a DEIMv2 of 0.5 M, and above which as is usual for DETRs."""
-ORIGINS = {
+VALUES = {
     "demo": "as in the quickstart recipe",
     "little": "these worked for a DEIMv2 of 0.5 M parameters on 205 images",
     "large": "usual for fine-tuning DETRs; not tried on yours",
@@ -61,7 +61,7 @@ def scalar(value: object) -> str:
 
 
 def flow(values: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f"{key}: {scalar(value)}" for key, value in values.items() if value is not None) + "}"
+    return "{" + ", ".join(f"{key}: {scalar(value)}" for key, value in values.items()) + "}"
 
 
 def block(values: Mapping[str, Any], indent: str) -> str:
@@ -80,14 +80,13 @@ def model_text(section: Mapping[str, Any]) -> str:
     return "\n".join(f"  {key}:{text}" for key, text in shown.items())
 
 
-def input_values(shown: InputSpec, sized: bool) -> dict[str, Any]:
-    """How images are given to the model. sized: whether the user chose their size."""
-    return {
-        "sized": sized,
-        "unsized": not sized,
-        "range": "stay in 0..1" if shown.mean is None else "are normalised with mean and std",
-        "input": flow({key: getattr(shown, key) for key in ("size", "shortest", "longest")}),
-    }
+def input_text(chosen: InputSpec, default: InputSpec) -> str:
+    """``model.input``: the size in its own form, and values where they are not the family's default."""
+    keys = ("size", "within", "shortest", "longest", "multiple")
+    found = {key: getattr(chosen, key) for key in keys if getattr(chosen, key) is not None}
+    if (chosen.mean, chosen.std) != (default.mean, default.std):
+        found |= {"mean": chosen.mean, "std": chosen.std}
+    return flow(found)
 
 
 def captured_values(workspace: Workspace) -> dict[str, Any]:
@@ -120,7 +119,7 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
         "query": QUERY,
         "feature": FEATURE,
         size: True,
-        "origin": ORIGINS[size],
+        "values": VALUES[size],
     }
 
 

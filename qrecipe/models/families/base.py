@@ -89,19 +89,24 @@ class Family(ABC):
         """Whether a state_dict key whose two shapes differ belongs to a class head, and may start afresh."""
 
     def input(self, override: InputSpec) -> InputSpec:
-        """The default with the recipe's values over it. A size replaces shortest and longest, and they replace it."""
-        merged = self.default_input
-        if override.size is not None:
-            merged = replace(merged, size=override.size, shortest=None, longest=None)
-        if override.shortest is not None or override.longest is not None:
-            merged = replace(
-                merged,
-                size=None,
-                shortest=override.shortest or merged.shortest,
-                longest=override.longest or merged.longest,
-            )
-        given = {key: getattr(override, key) for key in ("mean", "std", "mask") if getattr(override, key) is not None}
-        return replace(merged, **given)
+        """The default with the recipe's values over it."""
+        return merged_input(self.default_input, override)
+
+
+def merged_input(base: InputSpec, override: InputSpec) -> InputSpec:
+    """An input with the values of another over it. ``size``, ``within``, or ``shortest`` with ``longest``: one of them
+    replaces the others."""
+    none = replace(base, size=None, shortest=None, longest=None, within=None)
+    merged = base
+    if override.size is not None:
+        merged = replace(none, size=override.size, multiple=None)
+    elif override.within is not None:
+        merged = replace(none, within=override.within, multiple=None)
+    elif override.shortest is not None or override.longest is not None:
+        shortest, longest = override.shortest or base.shortest, override.longest or base.longest
+        merged = replace(none, shortest=shortest, longest=longest)
+    keys = ("multiple", "mean", "std", "mask", "grey_range")
+    return replace(merged, **{key: getattr(override, key) for key in keys if getattr(override, key) is not None})
 
 
 def full_mask(pixel_values: Tensor) -> Tensor:

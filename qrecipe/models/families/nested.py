@@ -52,7 +52,7 @@ def nested_type(model: nn.Module, parameter: str) -> type | None:
     return None
 
 
-def asks_for_nested(error: Exception) -> bool:
+def asks_for_nested(error: BaseException) -> bool:
     """Whether a forward failed because it was given a plain tensor in place of such an object."""
     asked = _ASKED.search(str(error))
     return isinstance(error, AttributeError) and asked is not None and asked[1] in ("tensors", "mask", "decompose")

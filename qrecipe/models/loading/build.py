@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import torch
 from torch import nn
 
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec, ModelSpec
-from ...suggestions import hint
-from ..families import Family, build_family, known_family
+from ..families import Family, known_family
 from ..located import ErrorAt, Place, error_at_model
-from .factories import call_factory
-from .label_mapping import classes_needed, map_labels
+from .label_mapping import Categories, classes_needed
+from .own_models import demo_model, factory_model, family_of, map_head
+from .parts import Parts
 from .pretrained import load_pretrained
-from .state_dicts import check_keys, fill, reinitialised
-from .weight_files import read_weights
-
-Categories = Sequence[tuple[int, str]]
+from .processor import prepared, stored_input
+from .state_dicts import check_keys, reinitialised
 
 
 @dataclass(frozen=True)
@@ -30,8 +25,10 @@ class Built:
     """A detector that is ready to be captured.
 
     model: in eval mode, on the CPU, in float32.
-    family: how to feed and read it. input: the family's defaults with the recipe's values over them; concrete.
+    family: how to feed and read it. input: the family's defaults, under what is stored with the weights, under the
+        recipe's values; concrete. processor: the file that has the stored ones.
     label_map: COCO categories to classes of its head. messages: what the user should know of how it was built.
+    fresh: why its head knows nothing yet; "" where it may.
     """
 
     model: nn.Module
@@ -39,6 +36,8 @@ class Built:
     input: InputSpec
     label_map: LabelMap
     messages: tuple[str, ...] = ()
+    fresh: str = ""
+    processor: Path | None = None
 
 
 def build_model(
@@ -69,19 +68,24 @@ def build_model(
         except ModelError as problem:
             raise place.relocated(("family",), problem) from problem
     if spec.factory is not None:
-        return _from_factory(spec, categories, loss, random_weights, place, label_map)
-    if spec.architecture == "demo":
-        return _demo(spec, categories, loss, random_weights, place, label_map)
-    _check_source(spec, place)
-    loaded = load_pretrained(spec, categories, random_weights, place, label_map)
-    family = _family(loaded.model, spec, loss, loaded.label_map.classes, place)
-    try:
-        loading, differing = loaded.loading, loaded.differing
-        check_keys(loading.get("missing_keys", ()), loading.get("unexpected_keys", ()), differing, family.is_head)
-    except ModelError as problem:
-        raise place.relocated(("weights",), problem) from problem
-    messages = (*loaded.messages, *([reinitialised(differing)] if differing else []))
-    return Built(loaded.model.eval(), family, family.input(spec.input), loaded.label_map, messages)
+        parts = factory_model(spec, categories, loss, random_weights, place, label_map)
+    elif spec.architecture == "demo":
+        parts = demo_model(spec, categories, loss, random_weights, place, label_map)
+    else:
+        parts = _pretrained(spec, categories, loss, random_weights, place, label_map)
+    differing, folder, default = parts.differing, parts.folder, parts.family.default_input
+    stored = None if folder is None else stored_input(folder, default, place)
+    pretrained = spec.factory is None and spec.architecture != "demo"
+    image_input, said = prepared(spec.input, default, stored, folder if pretrained else None)
+    return Built(
+        parts.model.eval(),
+        parts.family,
+        image_input,
+        parts.label_map,
+        (*parts.messages, *([reinitialised(differing)] if differing else []), *said),
+        "its class head has just been re-initialised" if differing else "",
+        None if stored is None else stored.file,
+    )
 
 
 def adopt_model(
@@ -97,71 +101,31 @@ def adopt_model(
         ModelError: no family can read it, or its head cannot be mapped to the categories.
     """
     place = Place(error)
-    family = _family(model, spec, loss_spec or LossSpec(), classes_needed(categories, spec.labels), place)
-    return Built(model.eval(), family, family.input(spec.input), _map(model, family, spec, categories, place))
+    family = family_of(model, spec, loss_spec or LossSpec(), classes_needed(categories, spec.labels), place)
+    mapped = map_head(model, family, spec, categories, place)
+    said = mapped.message()
+    return Built(model.eval(), family, family.input(spec.input), mapped.label_map, (said,) if said else ())
 
 
-def _from_factory(
+def _pretrained(
     spec: ModelSpec,
     categories: Categories,
     loss: LossSpec,
     random_weights: bool,
     place: Place,
-    label_map: LabelMap | None,
-) -> Built:
-    assert spec.factory is not None
-    arguments: dict[str, Any] = dict(spec.arguments)
-    needed = label_map.classes if label_map is not None else classes_needed(categories, spec.labels)
-    if spec.labels_argument is not None:
-        if spec.labels_argument in arguments:
-            raise place.error(("arguments", spec.labels_argument), "it is set by labels_argument already")
-        arguments[spec.labels_argument] = needed
-    model = call_factory(spec.factory, arguments, place)
-    dtypes = {one.dtype for one in model.parameters() if one.is_floating_point()}
-    if dtypes and torch.float32 not in dtypes:
-        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        remedy = "images come in float32: return model.float()"
-        raise place.error(
-            ("factory",), f"the factory {spec.factory} returned a model with parameters in {found}", remedy
-        )
-    family = _family(model, spec, loss, needed, place)
-    if spec.labels_argument is not None and family.classes != needed:
-        raise place.error(
-            ("labels_argument",),
-            f"the factory was given {spec.labels_argument}={needed}, but its head has {family.classes} classes",
-            "train.loss.classification says whether the last logit is a no-object class (cross_entropy) or not (focal)",
-        )
-    label_map = label_map or _map(model, family, spec, categories, place)
-    messages = _fill(model, family, spec, random_weights, place)
-    return Built(model.eval(), family, family.input(spec.input), label_map, messages)
-
-
-def _demo(
-    spec: ModelSpec,
-    categories: Categories,
-    loss: LossSpec,
-    random_weights: bool,
-    place: Place,
-    label_map: LabelMap | None,
-) -> Built:
-    from ..demo.detector import DemoDetector
-
-    known = [name for name in inspect.signature(DemoDetector).parameters if name != "num_labels"]
-    for key in spec.config:
-        if key not in known:
-            near = hint(key, known)
-            raise place.error(
-                ("config", key), f'unknown key "{key}"', f"{near}the demo detector has {', '.join(known)}"
-            )
+    known: LabelMap | None,
+) -> Parts:
+    _check_source(spec, place)
+    loaded = load_pretrained(spec, categories, random_weights, place, known)
+    label_map = loaded.head.label_map
+    family = family_of(loaded.model, spec, loss, label_map.classes, place)
     try:
-        needed = label_map.classes if label_map is not None else classes_needed(categories, spec.labels)
-        model = DemoDetector(num_labels=needed, **spec.config)
-    except (TypeError, ValueError) as error:
-        raise place.error(("config",), f"the demo detector refuses this configuration: {error}") from error
-    family = _family(model, spec, loss, None, place)
-    label_map = label_map or _map(model, family, spec, categories, place)
-    messages = _fill(model, family, spec, random_weights, place)
-    return Built(model.eval(), family, family.input(spec.input), label_map, messages)
+        loading, differing = loaded.loading, loaded.differing
+        check_keys(loading.get("missing_keys", ()), loading.get("unexpected_keys", ()), differing, family.is_head)
+    except ModelError as problem:
+        problem.remedy = loaded.otherwise or problem.remedy
+        raise place.relocated(("weights",), problem) from problem
+    return Parts(loaded.model, family, label_map, loaded.messages, differing, loaded.folder)
 
 
 def _check_source(spec: ModelSpec, place: Place) -> None:
@@ -170,35 +134,3 @@ def _check_source(spec: ModelSpec, place: Place) -> None:
         raise place.error(("weights", "builtin"), "built-in weights are for architecture: demo")
     if spec.architecture is None and (weights is None or (weights.hub is None and weights.folder is None)):
         raise place.error((), "nothing says what to build", "set architecture, factory, weights.hub or weights.folder")
-
-
-def _fill(model: nn.Module, family: Family, spec: ModelSpec, random_weights: bool, place: Place) -> tuple[str, ...]:
-    if spec.weights is None or random_weights:
-        return ()
-    weights = read_weights(spec.weights, place)
-    try:
-        differing = fill(model, weights.state, family.is_head)
-    except ModelError as problem:
-        raise place.relocated(("weights",), problem) from problem
-    return (*weights.messages, *([reinitialised(differing)] if differing else []))
-
-
-def _family(model: nn.Module, spec: ModelSpec, loss: LossSpec, classes: int | None, place: Place) -> Family:
-    try:
-        return build_family(model, loss, spec.family, classes, spec.input.size)
-    except ModelError as problem:
-        named = "family" if spec.family is not None else "factory" if spec.factory is not None else "architecture"
-        raise place.relocated((named,), problem) from problem
-
-
-def _map(model: nn.Module, family: Family, spec: ModelSpec, categories: Categories, place: Place) -> LabelMap:
-    names = getattr(getattr(model, "config", None), "id2label", None)
-    label_map = map_labels(categories, family.classes, names, spec.labels)
-    if label_map is not None:
-        return label_map
-    ids = [category for category, _ in categories]
-    raise place.error(
-        ("labels",) if spec.labels != "auto" else ("factory",) if spec.factory is not None else (),
-        f"a head of {family.classes} classes cannot be mapped to {len(ids)} categories (ids {min(ids)} to {max(ids)})",
-        "set labels_argument to the factory's keyword for the number of classes",
-    )

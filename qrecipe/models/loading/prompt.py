@@ -38,8 +38,11 @@ def set_prompt(
     Raises:
         ModelError: no tokenizer, a name that is no single phrase, or a prompt that is too long.
     """
-    label_map = known or map_labels(categories, len(categories), None, "contiguous")
-    assert label_map is not None
+    label_map = known
+    if label_map is None:
+        mapped = map_labels(categories, len(categories), None, "contiguous")
+        assert mapped is not None
+        label_map = mapped.label_map
     names = [label_map.names[label_map.class_to_category[index]] for index in range(label_map.classes)]
     given = spec.config.get("prompt_ids")
     messages: tuple[str, ...] = ()

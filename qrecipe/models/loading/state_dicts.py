@@ -13,6 +13,8 @@ from ...errors import ModelError
 IsHead = Callable[[str, Sequence[int], Sequence[int]], bool]
 Mismatch = tuple[str, Sequence[int], Sequence[int]]
 SHOWN = 10
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What the values of a real-valued model are stored in; eight bits need a scale, which no tensor has."""
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], is_head: IsHead) -> list[Mismatch]:
@@ -22,9 +24,10 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], is_head: IsHead) -> list
     ``num_batches_tracked`` too few or too many counts for nothing, and is passed over.
 
     Raises:
-        ModelError: missing keys, unexpected keys, or shapes that differ outside a head.
+        ModelError: integers for real values, missing keys, unexpected keys, or shapes that differ outside a head.
     """
     own = model.state_dict(keep_vars=True)
+    check_types(own, state)
     stored_ids = {id(own[key]) for key in state if key in own}
     missing = [key for key, value in own.items() if key not in state and id(value) not in stored_ids]
     unexpected = [key for key in state if key not in own]
@@ -51,6 +54,24 @@ def restore_tied(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         for key, value in state.items():
             if key in own and names[id(own[key])] > 1 and own[key].shape == value.shape:
                 own[key].copy_(value)
+
+
+def check_types(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Refuse stored values that are integers, or of eight bits, where the model's are real.
+
+    Raises:
+        ModelError: lists the first ten of them.
+    """
+    wrong = [
+        f"{key} ({str(value.dtype).removeprefix('torch.')})"
+        for key, value in state.items()
+        if key in own and own[key].is_floating_point() and value.dtype not in REAL
+    ]
+    if wrong:
+        raise ModelError(
+            f"the weights are quantized already: {len(wrong)} tensors of the file hold no real values: {_some(wrong)}",
+            remedy="take the real-valued weights: qrecipe quantizes them itself",
+        )
 
 
 def check_keys(

@@ -10,7 +10,7 @@ from ...recipe.definition import ModelSpec, WeightsSource
 from ..families import prompted
 from ..located import Place
 from ..resnets import without_timm
-from .pretrained import check_type, stored_config
+from .configuration import check_type, stored_config
 from .quiet import quiet_transformers
 from .weight_files import model_folder
 
@@ -32,7 +32,7 @@ def stored_architecture(weights: WeightsSource, place: Place) -> tuple[str, dict
     from transformers.models.auto import modeling_auto
 
     with quiet_transformers():
-        config = stored_config(model_folder(weights, place), place)
+        config = stored_config(model_folder(weights, place), place).config
         if config.model_type in prompted():
             raise place.error(
                 ("weights",),

@@ -30,10 +30,11 @@ NAMED = "transformers_weights"
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name, and what is to be said of where they are from."""
+    """Tensors by name, and what is to be said of where they are from. folder: of a hub id or a folder."""
 
     state: Mapping[str, Tensor]
     messages: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 def model_folder(source: WeightsSource, place: Place, with_weights: bool = True) -> Path:
@@ -82,7 +83,7 @@ def read_weights(source: WeightsSource, place: Place, folder: Path | None = None
     files = weight_files(source, place, folder)
     state = {key: value for file in files for key, value in _read(file, place).items()}
     beside = source.file is None and source.builtin is None
-    return Weights(state, _passed_over(files) if beside else ())
+    return Weights(state, _passed_over(files), files[0].parent) if beside else Weights(state)
 
 
 def _of_folder(folder: Path, source: WeightsSource, key: str, place: Place) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from qrecipe.data.drawing import CLASSES
 from qrecipe.errors import ModelError
 from qrecipe.models.demo import DemoDetector
 from qrecipe.models.loading import weight_files
@@ -223,3 +225,38 @@ def test_light_imports() -> None:
         "assert 'transformers' not in sys.modules and 'huggingface_hub' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestClasses:
+    def test_weights_that_fit_are_taken_by_order_and_that_is_said(self, factory: str, tmp_path: Path) -> None:
+        spec = ModelSpec(factory=f"{factory}:build", labels_argument="classes")
+        built = build_model(spec, PETS)
+        assert built.messages == ()  # a head made for the data, and nothing trained in it
+        save_file(built.model.state_dict(), tmp_path / "w.safetensors")
+        filled = dataclasses.replace(spec, weights=WeightsSource(file=tmp_path / "w.safetensors"))
+        (said,) = build_model(filled, PETS).messages
+        assert '"dog" (id 1) is class 0, "cat" (id 3) is class 1, "bird" (id 7) is class 2' in said
+        assert build_model(dataclasses.replace(filled, labels="contiguous"), PETS).messages == ()
+
+    def test_the_built_in_weights_know_their_shapes(self) -> None:
+        spec = ModelSpec(architecture="demo", weights=WeightsSource(builtin="demo"))
+        turned = [(index, name) for index, name in enumerate(reversed(CLASSES), start=1)]
+        built = build_model(spec, turned)
+        assert built.messages == ()
+        assert built.label_map.category_to_class == {1: 2, 2: 1, 3: 0}
+        assert "no category is named as a class of the head" in build_model(spec, PETS).messages[0]
+
+    def test_a_model_without_values(self, tmp_path: Path) -> None:
+        (tmp_path / "far.py").write_text(
+            "import torch\nfrom torch import nn\ndef build():\n    return nn.Linear(3, 3, device='meta')\n"
+        )
+        with pytest.raises(ModelError, match="of which 2 tensors hold no values") as caught:
+            build_model(ModelSpec(factory=f"{tmp_path}/far.py:build"), PETS)
+        assert caught.value.where == "model.factory"
+
+    def test_integers_are_no_weights(self, factory: str, tmp_path: Path) -> None:
+        spec = ModelSpec(factory=f"{factory}:build", labels_argument="classes")
+        state = {key: value.to(torch.int8) for key, value in build_model(spec, PETS).model.state_dict().items()}
+        save_file(state, tmp_path / "w.safetensors")
+        with pytest.raises(ModelError, match=r"the weights are quantized already: 6 tensors .* body\.bias \(int8\)"):
+            build_model(dataclasses.replace(spec, weights=WeightsSource(file=tmp_path / "w.safetensors")), PETS)

@@ -50,8 +50,9 @@ def test_a_folder_and_its_file_give_the_same_model(name: str, tmp_path: Path) ->
     source: Any = stir(build()).eval()
     source.save_pretrained(tmp_path)
     images = some_images(1, 64, 96)
-    folder = ModelSpec(weights=WeightsSource(folder=tmp_path), input=InputSpec(size=(64, 96)))
-    file = ModelSpec(architecture=name, config=config, weights=WeightsSource(file=tmp_path / "model.safetensors"))
+    folder = ModelSpec(weights=WeightsSource(folder=tmp_path), input=InputSpec(size=(64, 96)), labels="contiguous")
+    source_file = WeightsSource(file=tmp_path / "model.safetensors")
+    file = ModelSpec(architecture=name, config=config, weights=source_file, labels="contiguous")
     for spec in (folder, file):
         built = build_model(spec, PETS)
         assert built.family.name == name

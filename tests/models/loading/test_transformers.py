@@ -28,7 +28,8 @@ def saved(model: Any, folder: Path, names: list[str] | None = None) -> Path:
 
 
 def folder_spec(folder: Path, **changes: Any) -> ModelSpec:
-    return ModelSpec(weights=WeightsSource(folder=folder), **changes)
+    """The size is given, so that nothing is to be said of a preprocessor that is not there."""
+    return ModelSpec(weights=WeightsSource(folder=folder), **{"input": InputSpec(shortest=64), **changes})
 
 
 class TestFolder:
@@ -57,7 +58,9 @@ class TestFolder:
         built = build_model(folder_spec(saved(tiny_detr(labels=8), tmp_path)), PETS)
         assert built.label_map.classes == 8
         assert built.label_map.category_to_class == {1: 1, 3: 3, 7: 7}
-        assert built.messages == ()
+        (said,) = built.messages
+        assert "the classes of the head have no names, and are taken by category id" in said
+        assert build_model(folder_spec(tmp_path, labels="category_id"), PETS).messages == ()
 
     def test_a_head_that_cannot_be_mapped_starts_afresh(self, tmp_path: Path) -> None:
         source = stir(tiny_detr(labels=5))

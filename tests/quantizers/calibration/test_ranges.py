@@ -92,6 +92,15 @@ def test_minmax_clips_nothing(data: list[float], bits: int, offset_kind: Offset)
         assert Grid(bits).lo <= round(-offset.item() / scale.item()) <= Grid(bits).hi
 
 
+@pytest.mark.parametrize("offset_kind", OFFSETS)
+def test_percentile_is_minmax_without_one_in_ten_thousand_at_either_end(offset_kind: Offset) -> None:
+    x = torch.randn(2, 20_001)
+    ordered = x.sort(dim=1).values
+    expected = ranges("minmax", ordered[:, 2:-2], 8, offset_kind, is_weight=True)
+    found = ranges("percentile", x, 8, offset_kind, is_weight=True)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     st.integers(0, 1000),

@@ -1,0 +1,75 @@
+"""The ``quantize`` part of a recipe as frozen dataclasses: quantizers, rules, calibration, reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .places import KeyPath
+
+
+@dataclass(frozen=True)
+class QuantizerSpec:
+    """One quantizer: bits 2..8; its kind (a row of the quantizer table); what shares a scale; how it starts.
+
+    per: ``tensor``, ``channel`` (weights: output channels), ``head`` (attention operands).
+    offset: ``none`` (symmetric), ``integer`` (integer zero point), ``real`` (LSQ+ as published).
+    init: a row of the initialiser table; None takes the quantizer's own.
+    """
+
+    bits: int
+    quantizer: str
+    per: Literal["tensor", "channel", "head"]
+    offset: Literal["none", "integer", "real"] = "none"
+    init: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: patterns that must all match, and what it sets. ``path`` is the rule's place in the recipe.
+
+    A pattern is ``role:GLOB``, ``op:GLOB``, ``re:REGEX`` over module paths, or a GLOB over module paths.
+    keep: ``float`` leaves everything that matches real-valued.
+    weight, activation, attention: keys to override in the operand's quantizer (``bits``, ``quantizer``, ``per``,
+    ``offset``, ``init``), or the string ``float``.
+    """
+
+    match: tuple[str, ...]
+    path: KeyPath
+    keep: Literal["float"] | None = None
+    weight: Mapping[str, Any] | Literal["float"] | None = None
+    activation: Mapping[str, Any] | Literal["float"] | None = None
+    attention: Mapping[str, Any] | Literal["float"] | None = None
+
+
+@dataclass(frozen=True)
+class CalibrationSpec:
+    """How many batches of which size set the first ranges; drawn from the training split in order."""
+
+    batches: int = 8
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class ReconstructSpec:
+    """Learned rounding and ranges, block by block: on how many batches of which size, drawn as for calibration; steps
+    per block; the share of activations whose quantization is dropped meanwhile."""
+
+    batches: int = 8
+    batch_size: int = 8
+    iterations: int = 500
+    drop: float = 0.5
+
+
+@dataclass(frozen=True)
+class QuantizeSpec:
+    """None for an operand leaves it real-valued. Rules apply in order; the last match wins."""
+
+    weight: QuantizerSpec | None = None
+    activation: QuantizerSpec | None = None
+    attention: QuantizerSpec | None = None
+    rules: tuple[Rule, ...] = ()
+    batch_norm: Literal["frozen", "live"] = "frozen"
+    calibration: CalibrationSpec = field(default_factory=CalibrationSpec)
+    reconstruct: ReconstructSpec | None = None

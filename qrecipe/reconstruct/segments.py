@@ -1,0 +1,93 @@
+"""A graph cut into its blocks, each a function of what it reads: values flow through one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..graph.program import function_of, mutates
+from ..structure.blocks import Block, find_blocks
+
+Values = dict[str, Any]
+"""Values by their node's name: tensors, and sizes as plain numbers."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One block as a function.
+
+    reads: what it takes from inputs and earlier blocks. writes: what later ones and the model's output take from it.
+    last: of ``reads``, what nothing needs afterwards. mutates: whether a call in it writes into its operand.
+    """
+
+    block: Block
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    last: tuple[str, ...]
+    mutates: bool
+    function: Callable[..., Any]
+
+    def run(self, root: nn.Module, values: Mapping[str, Any]) -> Values:
+        """What the block writes, with the parts of ``root`` as they are now. What it reads stays as it is."""
+        read = [values[name] for name in self.reads]
+        if self.mutates:
+            read = [value.clone() if isinstance(value, Tensor) else value for value in read]
+        return dict(zip(self.writes, self.function(root, *read), strict=True))
+
+    @torch.no_grad()
+    def constants(self, root: nn.Module, values: Mapping[str, Any]) -> Values:
+        """The same without gradients, whatever of it is a parameter."""
+        written = self.run(root, values)
+        return {name: value.detach() if isinstance(value, Tensor) else value for name, value in written.items()}
+
+    @property
+    def quantizers(self) -> tuple[str, ...]:
+        """The modules that it calls, by their paths: fake quantizers, alignments and others, each once."""
+        return tuple(dict.fromkeys(str(node.target) for node in self.block.nodes if node.op == "call_module"))
+
+
+def cut(graph: fx.Graph) -> tuple[Segment, ...]:
+    """The blocks of a graph up to the last one with a weighted operation."""
+    blocks = list(find_blocks(graph))
+    home = {node: index for index, block in enumerate(blocks) for node in block.nodes}
+    while blocks and not blocks[-1].weighted:
+        blocks.pop()
+    readers = {node: [home.get(user, len(home)) for user in node.users] for node in graph.nodes}
+    return tuple(_segment(block, index, readers) for index, block in enumerate(blocks))
+
+
+def _segment(block: Block, index: int, readers: Mapping[fx.Node, Sequence[int]]) -> Segment:
+    graph = fx.Graph()
+    mapped: dict[fx.Node, fx.Node] = {}
+    inside = set(block.nodes)
+    reads: list[fx.Node] = []
+    for node in block.nodes:
+        for source in node.all_input_nodes:
+            if source not in inside and source not in mapped and source.op != "get_attr":
+                mapped[source] = graph.placeholder(source.name)
+                reads.append(source)
+    for node in block.nodes:
+        for source in node.all_input_nodes:
+            if source.op == "get_attr" and source not in mapped:
+                mapped[source] = graph.node_copy(source)
+        mapped[node] = graph.node_copy(node, lambda own: mapped[own])
+    writes = [node for node in block.nodes if any(reader > index for reader in readers[node])]
+    graph.output(tuple(mapped[node] for node in writes))
+    last = [node for node in reads if max(readers[node]) <= index]
+    return Segment(
+        block,
+        tuple(node.name for node in reads),
+        tuple(node.name for node in writes),
+        tuple(node.name for node in last),
+        any(mutates(node) for node in block.nodes),
+        function_of(graph, f"block {block.name}"),
+    )
+
+
+def is_compared(value: Any) -> bool:
+    """Whether a value is one of features: a floating-point tensor of some size."""
+    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1

@@ -1,0 +1,60 @@
+"""A run that reconstructs: a row of its own, and cut off between two blocks it ends as one that was not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from qrecipe.experiment import phases
+from qrecipe.run.checkpoint import load_checkpoint
+from tests import tiny_commands as tiny
+
+
+class Killed(BaseException):
+    """Nothing in qrecipe catches it, as nothing catches a kill."""
+
+
+def recipe(path: Path) -> Path:
+    quantize = {**tiny.TINY["quantize"], "reconstruct": {"batches": 1, "batch_size": 4, "iterations": 6}}
+    return tiny.recipe(path, quantize=quantize, distill=None, train={"epochs": 0})
+
+
+def weights(run: Path, model: str) -> dict[str, torch.Tensor]:
+    return dict(load_checkpoint(run / model).weights)
+
+
+def test_cut_off_between_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = recipe(tmp_path / "tiny.yaml")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    out = tiny.qrecipe("apply", own, "--output", whole).fine
+    assert "reconstruction: block 1/" in out
+    assert "student, reconstructed" in out
+    save, seen = phases.save_checkpoint, []
+
+    def cut(folder: Path, checkpoint: Any) -> None:
+        save(folder, checkpoint)
+        seen.append(folder)
+        if len(seen) in (2, 5):
+            raise Killed
+
+    monkeypatch.setattr(phases, "save_checkpoint", cut)
+    for more in ((), ("--resume",)):
+        with pytest.raises(Killed):
+            tiny.qrecipe("apply", own, "--output", parts, *more)
+    again = tiny.qrecipe("apply", own, "--output", parts, "--resume").fine
+    assert "reconstruction: block 1/" not in again
+    assert "reconstruction: block 6/" in again
+    for model in ("calibrated", "reconstructed", "student"):
+        mine, other = weights(whole, model), weights(parts, model)
+        assert mine.keys() == other.keys()
+        assert all(torch.equal(mine[name], other[name]) for name in mine), model
+    assert (whole / "summary.json").read_text() == (parts / "summary.json").read_text()
+    kept, made = weights(whole, "student"), weights(whole, "reconstructed")
+    assert all(torch.equal(kept[name], made[name]) for name in kept)
+    before = weights(whole, "calibrated")
+    assert any(not torch.equal(before[name], made[name]) for name in made)
+    shown = tiny.qrecipe("evaluate", whole, "--model", "reconstructed").fine
+    assert "reconstructed" in shown

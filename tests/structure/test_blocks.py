@@ -1,0 +1,37 @@
+"""Blocks: together the whole graph, in its order, cut where networks have their joints."""
+
+from __future__ import annotations
+
+from qrecipe.structure.blocks import LARGEST, find_blocks, is_weighted
+from tests.specimens import Specimen
+
+
+def test_blocks_hold_every_call_once_and_in_order(specimen: Specimen) -> None:
+    graph = specimen.captured.programs["eval"].graph
+    blocks = find_blocks(graph)
+    calls = [node for node in graph.nodes if node.op in ("call_function", "call_module")]
+    assert [node for block in blocks for node in block.nodes] == calls
+    assert sum(block.weighted for block in blocks) == sum(map(is_weighted, calls))
+    assert len({block.name for block in blocks}) == len(blocks)
+    assert max(block.weighted for block in blocks) <= LARGEST
+
+
+def test_the_demo_has_residual_blocks_layers_and_heads(demo: Specimen) -> None:
+    weighted = {block.name: block.weighted for block in find_blocks(demo.captured.programs["eval"].graph)}
+    assert weighted["backbone.stem.conv"] == 1
+    assert weighted["backbone.stage1.1"] == 2  # a residual block
+    assert weighted["encoder.0"] == 6  # query, key, value, output; two of a feed-forward network
+    assert weighted["decoder.0"] == 10
+    assert weighted["box_heads.0"] == 3  # layers side by side
+
+
+def test_a_module_that_is_called_again_is_a_block_of_its_own(demo: Specimen) -> None:
+    names = [block.name for block in find_blocks(demo.captured.programs["eval"].graph)]
+    assert names.index("query_position") < names.index("decoder.0") < names.index("query_position@1")
+
+
+def test_a_choice_among_places_ends_a_block(demo: Specimen) -> None:
+    graph = demo.captured.programs["eval"].graph
+    for block in find_blocks(graph):
+        chosen = [node for node in block.nodes if "topk" in str(node.target)]
+        assert not chosen or block.nodes[-1] is chosen[-1]
