@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ..errors import ModelError, PlanError, PlanErrors, QRecipeError, RecipeErrors, RunError
+from ..errors import ModelError, RecipeErrors, RunError
 from ..experiment.binding import bound
-from ..experiment.events import Listener, Noted, nobody
+from ..experiment.events import Listener, Noted
 from ..experiment.workspace import Workspace
 from ..models.loading.build import Built
 from ..plan import Plan
@@ -22,11 +19,8 @@ from ..recipe.definition import SPLITS
 from ..run.checkpoint import WEIGHTS
 from ..run.layout import MODELS, RUNS
 from .starter.data import StarterData, starter_data
-from .starter.facts import facts_of
-from .starter.model import StarterModel, starter_model
-from .starter.sections import data_section, input_section, model_section
-from .starter.text import Content, recipe_text, teacher_text
-from .starter.training import training_for
+from .starter.model import StarterModel, placed, starter_model
+from .starter.text import bits_values, captured_values, data_values, filled, input_text, model_text, said, scalar
 
 
 @dataclass(frozen=True)
@@ -54,16 +48,11 @@ class Started:
     plan: Plan
     next: tuple[tuple[str, str], ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        tuning = None if self.tuning is None else str(self.tuning)
-        commands = [list(command) for command in self.next]
-        return {"recipe": str(self.recipe), "tuning": tuning, "fresh": self.fresh, "next": commands}
 
-
-def init(request: Request, listener: Listener = nobody) -> Started:
+def init(request: Request, listener: Listener) -> Started:
     """Write a recipe, and where the model does not know the data's categories yet, one that teaches it first.
 
-    Nothing is put in place unless the recipes are valid and bind, and no file is ever overwritten.
+    Nothing is left behind unless the recipes are valid and bind, and no file is ever overwritten.
 
     Raises:
         RunError: a file is there already, or its folder is not.
@@ -80,34 +69,31 @@ def init(request: Request, listener: Listener = nobody) -> Started:
     if fresh:
         _check_free(tuning)
     _say_input(built, request, listener)
-    facts = facts_of(workspace.source, workspace.recipe)
-    weights = RUNS / tuning.stem / MODELS["trained"] / WEIGHTS
     base = file.absolute().parent
-    content = Content(
-        title=f"{request.model} on {data.name}",
-        categories=[name for _, name in sorted(workspace.categories)],
-        model=model_section(model, base),
-        teacher=None if teacher is None else model_section(teacher, base),
-        data=data_section(data, base),
-        input=input_section(built.input, built.family.default_input),
-        origin=_origin(built, request),
-        bits=request.bits,
-        facts=facts,
-        training=training_for(model.section.get("architecture") == "demo", facts.parameters),
-        fresh=fresh,
-        tuned=f"--set {shlex.quote(_weights(model, weights))}",
-    )
-    with _aside(file, recipe_text(content, file.name, tuning.name)) as written:
-        plan = _held(written, file, workspace)
-        if not fresh:
-            _place(written, file)
-        else:
-            with _aside(tuning, teacher_text(content, written.name, tuning.name)) as other:
-                _held(other, tuning, workspace)
-                other.write_text(teacher_text(content, file.name, tuning.name), encoding="utf-8")
-                _place(written, file)
-                _place(other, tuning)
-    commands = _next(file, tuning if fresh else None, content)
+    tuned = f"--set {shlex.quote(_weights(model, RUNS / tuning.stem / MODELS['trained'] / WEIGHTS))}"
+    values = {
+        "file": said(file.name),
+        "tuning": said(tuning.name),
+        "extends": scalar(file.name),
+        "title": said(f"{request.model} on {data.name}"),
+        "fresh": said(fresh),
+        "tuned": said(tuned),
+        "model": model_text(placed(model.section, base)),
+        "teacher": model_text(placed(teacher.section, base)) if teacher else "",
+        "source": "the teacher above" if teacher else "the model itself, real-valued",
+        "input": input_text(built.input, built.family.default_input),
+        "origin": _origin(built, request),
+        **captured_values(workspace),
+        **bits_values(request.bits),
+        **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
+    }
+    with _new(file, filled("student.txt", values)):
+        plan = _bound(file, workspace)
+        if fresh:
+            with _new(tuning, filled("tuning.txt", values)):
+                _bound(tuning, workspace)
+    split = "val" if values["untested"] else "test"
+    commands = _next(file, tuning if fresh else None, fresh, tuned, split)
     return Started(file, tuning if fresh else None, fresh, plan, tuple(commands))
 
 
@@ -128,8 +114,8 @@ def _check_free(file: Path) -> None:
 
 def _workspace(request: Request, model: StarterModel, data: StarterData, listener: Listener) -> Workspace:
     """The model and the data with a recipe that quantizes nothing."""
-    section = model_section(model, None) | ({"input": {"size": list(request.size)}} if request.size else {})
-    draft = recipe_from_mapping({"version": 1, "model": section, "data": data_section(data, None)}, "draft")
+    section = placed(model.section, None) | ({"input": {"size": list(request.size)}} if request.size else {})
+    draft = recipe_from_mapping({"version": 1, "model": section, "data": data.section(None)}, "draft")
     return Workspace(draft, tuple(data.splits or SPLITS), listener)
 
 
@@ -185,29 +171,22 @@ def _weights(model: StarterModel, file: Path) -> str:
 
 
 @contextmanager
-def _aside(file: Path, text: str) -> Iterator[Path]:
-    """The text in a file of another name beside the one that it is for; gone afterwards, unless it was moved."""
+def _new(file: Path, text: str) -> Iterator[None]:
+    """A file with this text, and none where what follows fails."""
+    _check_free(file)
     try:
-        handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.stem}-", suffix=".yaml")
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
     except OSError as error:
         raise RunError(f"cannot be written: {error.strerror}", where=str(file)) from error
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    path = Path(name)
-    path.chmod(0o666 & ~_umask())
     try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+        yield
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _held(written: Path, file: Path, workspace: Workspace) -> Plan:
+def _bound(file: Path, workspace: Workspace) -> Plan:
     """Load and bind what was written, with the capture that is there.
 
     Raises:
@@ -216,39 +195,25 @@ def _held(written: Path, file: Path, workspace: Workspace) -> Plan:
     """
     draft = workspace.recipe
     try:
-        recipe = load_recipe(written, ["name=started"])  # a hidden file's own name is no recipe's
+        recipe = load_recipe(file, ["name=started"])  # whatever the file is called
     except RecipeErrors as errors:
         raise AssertionError(f"the recipe that init wrote is not valid:\n{errors}") from errors
-    assert (recipe.model.factory, recipe.model.weights, recipe.model.config) == (
-        draft.model.factory,
-        draft.model.weights,
-        draft.model.config,
-    )
+    for key in ("factory", "weights", "config"):
+        assert getattr(recipe.model, key) == getattr(draft.model, key), key
     assert recipe.data.train == draft.data.train
     assert workspace.built.family.input(recipe.model.input) == workspace.built.input
     workspace.recipe = recipe
-    try:
-        return bound(workspace)
-    except QRecipeError as problem:
-        found = problem.problems if isinstance(problem, RecipeErrors) else (problem,)
-        said = [str(one).replace(str(written), str(file)) for one in found]  # that file will be gone
-        raise PlanErrors([PlanError(text) for text in said]) from problem
+    return bound(workspace)
 
 
-def _place(written: Path, file: Path) -> None:
-    _check_free(file)
-    written.replace(file)
-
-
-def _next(file: Path, tuning: Path | None, content: Content) -> Iterator[tuple[str, str]]:
+def _next(file: Path, tuning: Path | None, fresh: str, tuned: str, split: str) -> Iterator[tuple[str, str]]:
     recipe, run = shlex.quote(str(file)), str(RUNS / file.stem)
-    split = "test" if "test" in content.data or content.data["format"] == "synthetic" else "val"
     yield f"qrecipe plan {recipe}", "what is quantized, why, and what it saves"
     if tuning is None:
         yield f"qrecipe apply {recipe} --set train.epochs=1 --output {shlex.quote(run + '_try')}", "a first short run"
         yield f"qrecipe apply {recipe}", "calibrate, train, evaluate"
     else:
-        yield f"qrecipe apply {shlex.quote(str(tuning))}", f"step 1, real-valued: {content.fresh}"
-        yield f"qrecipe apply {recipe} {content.tuned}", "step 2: quantize what step 1 made"
+        yield f"qrecipe apply {shlex.quote(str(tuning))}", f"step 1, real-valued: {fresh}"
+        yield f"qrecipe apply {recipe} {tuned}", "step 2: quantize what step 1 made"
     yield f"qrecipe evaluate {shlex.quote(run)} --split {split}", "COCO AP, category by category"
     yield f"qrecipe predict {shlex.quote(run)} IMAGE", "boxes drawn into a picture of yours"

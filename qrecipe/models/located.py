@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Protocol, final
 
 from ..errors import ModelError, QRecipeError
@@ -19,12 +17,6 @@ class ErrorAt(Protocol):
 def error_at_model(path: KeyPath, what: str, remedy: str | None = None) -> QRecipeError:
     """Where no recipe was given: the dotted path alone."""
     return ModelError(what, where=dotted(("model", *path)), remedy=remedy)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``did you mean "size"? ``, or nothing where no known name is near."""
-    close = get_close_matches(name, sorted(known), n=1)
-    return f'did you mean "{close[0]}"? ' if close else ""
 
 
 @final

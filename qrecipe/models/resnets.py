@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .located import Place, did_you_mean
+from ..suggestions import hint
+from .located import Place
 
 RESNETS: dict[str, dict[str, Any]] = {
     "resnet18": {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"},
@@ -45,8 +46,8 @@ def resnet_values(architecture: str, default: str, values: Mapping[str, Any], pl
     if filled.get("backbone_config") is None:
         name = filled.pop("backbone", default)
         if name not in RESNETS:
-            hint = did_you_mean(str(name), RESNETS)
-            raise place.error(("config", "backbone"), f'no backbone "{name}"', f"{hint}there are {', '.join(RESNETS)}")
+            near = hint(str(name), RESNETS)
+            raise place.error(("config", "backbone"), f'no backbone "{name}"', f"{near}there are {', '.join(RESNETS)}")
         several = architecture == "deformable_detr" and filled.get("num_feature_levels", 4) > 1
         filled["backbone_config"] = _described(name, several)
     return filled

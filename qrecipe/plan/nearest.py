@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..errors import PlanError
 from ..recipe.definition import Recipe
 from ..structure import Address, Structure
 from ..structure.roles import role_matches
+from ..suggestions import closest_are, nearest
 from .rules import addresses_matched, pattern_path
 from .views.collapse import collapse
 
 COUNT = 3
 RANGE = re.compile(r"(?<![^.])\d+[-,][\d,-]+(?![^.])")
 """A range of numbers between dots, for which a pattern has a star."""
-
-
-def nearest(name: str, known: Iterable[str], count: int = COUNT) -> list[str]:
-    """Up to ``count`` of the known names, the closest first."""
-    return difflib.get_close_matches(name, sorted(known), n=count, cutoff=0.4)
 
 
 def unmatched_problems(recipe: Recipe, matched: set[int], structure: Structure) -> list[PlanError]:
@@ -41,9 +36,8 @@ def unmatched_problems(recipe: Recipe, matched: set[int], structure: Structure) 
             )
         for number, pattern in enumerate(rule.match):
             if alone[number]:
-                near = _near(pattern, structure.addresses)
                 what = f"{pattern!r} matches nothing in the model"
-                remedy = f"the closest are {', '.join(near)}" if near else "mend or remove the rule"
+                remedy = closest_are(_near(pattern, structure.addresses)) or "mend or remove the rule"
                 problems.append(PlanError(what, where=recipe.where(pattern_path(recipe, rule, number)), remedy=remedy))
     return problems
 
@@ -60,7 +54,7 @@ def _near(pattern: str, addresses: Sequence[Address]) -> list[str]:
     names = {one.module for one in addresses if one.module}
     names |= {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 1)}
     words = rest if colon and kind == "re" else pattern
-    close = difflib.get_close_matches(words, sorted(names), n=4 * COUNT, cutoff=0.4)
+    close = nearest(words, names, 4 * COUNT)
     labels = [RANGE.sub("*", group.label) for group in collapse(dict.fromkeys(close, ""))]
     return (labels or _heads(names))[:COUNT]
 
@@ -78,7 +72,7 @@ def missing_role_problems(recipe: Recipe, roles: set[str], part: str) -> list[Pl
             if any(role_matches(pattern, role) for role in roles):
                 continue
             near = nearest(pattern, roles | {role.partition(".")[0] for role in roles})
-            remedy = f"the closest are {', '.join(near)}" if near else f"it has {', '.join(sorted(roles))}"
+            remedy = closest_are(near) or f"it has {', '.join(sorted(roles))}"
             where = recipe.where(("train", "stages", number, "quantize", index))
             problems.append(PlanError(f"the model has no role {pattern!r}", where=where, remedy=remedy))
     return problems

@@ -9,8 +9,8 @@ from ..errors import PlanError
 from ..recipe.definition import QuantizerSpec, QuantizeSpec, Recipe
 from ..recipe.names import GRANULARITIES
 from ..structure import Address, SiteFacts, Structure
+from ..suggestions import closest_are, nearest
 from ..vocabulary import OperandKind
-from .nearest import nearest
 from .plan import CHOSEN, Site
 from .problems import stop_at
 from .rules import Verdict, decide
@@ -52,8 +52,8 @@ def choose(
     for site, spec in specs.items():
         facts = structure.sites.get(site)
         if facts is None:
-            near = ", ".join(nearest(site, structure.sites))
-            problems.append(PlanError(f"there is no site {site!r}", remedy=f"the closest are {near}" if near else None))
+            remedy = closest_are(nearest(site, structure.sites))
+            problems.append(PlanError(f"there is no site {site!r}", remedy=remedy))
         elif spec is not None and spec.per not in GRANULARITIES[facts.kind]:
             problems.append(PlanError(f"{site}, an operand of kind {facts.kind}, cannot have scales per {spec.per}"))
         else:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
+from ..suggestions import did_you_mean
 from .definition import KeyPath, dotted
 from .distill_table import LOSSES, MATCHERS
 from .document import Document, LocatedError, shown
@@ -69,12 +69,6 @@ def takes_null(path: KeyPath) -> bool:
     return None in part.get("enum", ()) or "null" in ([types] if isinstance(types, str) else types)
 
 
-def close_match(word: object, words: Sequence[str]) -> str | None:
-    """``did you mean "weight"?`` where one of the words is near."""
-    near = get_close_matches(word, words, n=1, cutoff=0.5) if isinstance(word, str) else []
-    return f"did you mean {shown(near[0])}?" if near else None
-
-
 def _validator() -> Validator:
     return _validator_of(tuple(QUANTIZERS), tuple(INITIALISERS), tuple(LOSSES), tuple(MATCHERS))
 
@@ -98,6 +92,11 @@ def _is_number(checker: object, value: object) -> bool:
     return _is_integer(checker, value) or (isinstance(value, float) and value - value == 0)  # finite
 
 
+def _near(word: object, words: Iterable[str]) -> str | None:
+    """Keys and words of a recipe are short: half of one is enough to know it by."""
+    return did_you_mean(word, words, cutoff=0.5)
+
+
 def _translated(document: Document, error: ValidationError) -> Iterator[LocatedError]:
     path: KeyPath = tuple(error.absolute_path)
     value: Any = error.instance
@@ -107,7 +106,7 @@ def _translated(document: Document, error: ValidationError) -> Iterator[LocatedE
         case "additionalProperties":
             allowed = sorted(part["properties"])
             for key in [key for key in value if key not in part["properties"]]:
-                near = close_match(key, [known for known in allowed if known not in value]) or close_match(key, allowed)
+                near = _near(key, [known for known in allowed if known not in value]) or _near(key, allowed)
                 remedy = near or f"{dotted(path)} has {', '.join(allowed)}"
                 yield document.problem((*path, key), "unknown key", remedy, at_key=True)
         case "required" | "x-required":
@@ -117,7 +116,7 @@ def _translated(document: Document, error: ValidationError) -> Iterator[LocatedE
             what = f"expected {expected(part)}, found {shown(value)}"
             yield document.problem(path, what, _remedy(part, value, ranges=False))
         case "enum":
-            near = close_match(value, [word for word in rule if isinstance(word, str)])
+            near = _near(value, [word for word in rule if isinstance(word, str)])
             what = f"must be {_one_of(rule)}; found {shown(value)}"
             yield document.problem(path, what, near or _remedy(part, value, ranges=False))
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" as bound:
@@ -134,9 +133,7 @@ def _translated(document: Document, error: ValidationError) -> Iterator[LocatedE
         case "uniqueItems":
             yield document.problem(path, "has an item twice", _remedy(part, ranges=False))
         case "pattern" if rule.startswith(_FLOAT):
-            yield document.problem(
-                path, f"must be float or a mapping; found {shown(value)}", close_match(value, ["float"])
-            )
+            yield document.problem(path, f"must be float or a mapping; found {shown(value)}", _near(value, ["float"]))
         case "pattern":
             yield document.problem(path, f"{shown(value)} is not of the right form", _remedy(part))
         case _:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from ..errors import PlanError
 from ..graph.captured import Captured
 from ..graph.flow import within
 from ..graph.program import GraphMode
+from ..suggestions import closest_are, nearest
 from ..vocabulary import OVERRIDABLE, ROLES
 from .assign_roles import assign_roles, find_backbone
 from .attending import attending, layer_of
@@ -87,13 +87,12 @@ def override_problems(captured: Captured, overrides: Mapping[str, str]) -> dict[
     for role, pattern in overrides.items():
         where = f"model.roles.{role}"
         if role not in OVERRIDABLE:
-            near = difflib.get_close_matches(role, OVERRIDABLE, n=1)
+            near = nearest(role, OVERRIDABLE, 1, cutoff=0.6)
             remedy = f"did you mean {near[0]}?" if near else f"roles are {', '.join(OVERRIDABLE)}"
             problems[role] = PlanError(f"there is no role {role!r}", where=where, remedy=remedy)
         elif not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
-            given = f"the closest are {', '.join(near)}" if near else None
-            problems[role] = PlanError(f"no module matches {pattern!r}", where=where, remedy=given)
+            what = f"no module matches {pattern!r}"
+            problems[role] = PlanError(what, where=where, remedy=closest_are(nearest(pattern, names)))
     return problems
 
 

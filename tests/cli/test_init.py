@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from qrecipe.commands.starter import sections
+from qrecipe.commands.starter import data as starter
 from qrecipe.commands.starter.data import starter_data
 from qrecipe.commands.starter.model import FORMS, starter_model
 from qrecipe.errors import DataError, ModelError
@@ -59,7 +59,7 @@ def plain(num_labels: int):
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(sections, "SYNTHETIC", {"train": 8, "val": 4, "test": 4, "size": 64, "seed": 0})
+    monkeypatch.setattr(starter, "SYNTHETIC", {"train": 8, "val": 4, "test": 4, "size": 64, "seed": 0})
 
 
 def coco(file: Path, images: Path, count: int = 4, names: Sequence[str] = NAMES, first: int = 1) -> None:
@@ -295,7 +295,7 @@ class TestModels:
         for name in ("things", "things.mine", "things.mine.build"):
             monkeypatch.delitem(sys.modules, name)
         assert found.section == {"factory": "things.mine.build:build", "labels_argument": "num_classes"}
-        assert (found.name, found.labels, found.paths) == ("mine", 80, {})
+        assert (found.name, found.labels) == ("mine", 80)
 
     def test_an_architecture_is_random(self) -> None:
         assert starter_model("detr").random

@@ -8,19 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...data.document import read_entries
 from ...data.json_file import unreadable
 from ...errors import DataError
 from ...plain_text import short
-from ...recipe.definition import SPLITS
-from .model import plain_name
+from ...recipe.definition import SPLITS, SplitSpec
+from .model import placed, plain_name
 
-WORDS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+SYNTHETIC = {"train": 512, "val": 128, "test": 256, "size": 128, "seed": 0}
+WORDS = {"train": "train training", "val": "val valid validation dev", "test": "test testing"}
+"""What names of files and folders call the splits."""
 OTHER = ("captions", "person", "stuff", "panoptic", "image_info")
 """How COCO's files begin that are about something else."""
 DEPTH = 3
@@ -29,19 +28,17 @@ OPTIONS = "--train IMAGES:ANNOTATIONS --val IMAGES:ANNOTATIONS [--test IMAGES:AN
 
 
 @dataclass(frozen=True)
-class StarterSplit:
-    """A folder of images and a COCO json, as typed or found below what was typed."""
-
-    images: Path
-    annotations: Path
-
-
-@dataclass(frozen=True)
 class StarterData:
-    """name: for files. splits: None is the synthetic set."""
+    """name: for files. splits: paths as they were typed or found below what was typed; None is the synthetic set."""
 
     name: str
-    splits: Mapping[str, StarterSplit] | None
+    splits: Mapping[str, SplitSpec] | None
+
+    def section(self, base: Path | None) -> dict[str, Any]:
+        """The keys under ``data`` of a recipe in the folder ``base``. A dollar sign of a path is doubled."""
+        if self.splits is None:
+            return {"format": "synthetic", "synthetic": SYNTHETIC}
+        return {"format": "coco", **placed({name: vars(split) for name, split in self.splits.items()}, base, "$$")}
 
 
 def starter_data(folder: Path | None, named: Mapping[str, str]) -> StarterData:
@@ -69,18 +66,18 @@ def starter_data(folder: Path | None, named: Mapping[str, str]) -> StarterData:
             remedy = f"name the one that is meant: --{name} IMAGES:ANNOTATIONS"
             raise DataError(f"several files may be the {name} split: {listed}", where=f"--data {folder}", remedy=remedy)
         assert folder is not None
-        splits[name] = StarterSplit(_images(folder, found[name][0], name), found[name][0])
+        splits[name] = SplitSpec(_images(folder, found[name][0], name), found[name][0])
     _check_complete(folder, found, splits)
     base = folder.absolute() if folder is not None else splits["train"].annotations.absolute().parent
     ordered = {name: splits[name] for name in SPLITS if name in splits}
     return StarterData(plain_name(base.name), ordered)
 
 
-def _named(name: str, text: str) -> StarterSplit:
+def _named(name: str, text: str) -> SplitSpec:
     """``IMAGES:ANNOTATIONS``; a colon may be part of either."""
     places = [place for place, letter in enumerate(text) if letter == ":"]
     for place in places:
-        split = StarterSplit(Path(text[:place]).expanduser(), Path(text[place + 1 :]).expanduser())
+        split = SplitSpec(Path(text[:place]).expanduser(), Path(text[place + 1 :]).expanduser())
         if unreadable(split.images) == "is a folder" and unreadable(split.annotations) is None:
             return split
     where = f"--{name} {text}"
@@ -104,9 +101,10 @@ def _candidates(folder: Path) -> dict[str, list[Path]]:
 
 def _split_of(file: Path, folder: Path) -> str:
     for name in (file.stem, *reversed(file.parent.relative_to(folder).parts)):
-        named = {WORDS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in WORDS}
+        found = set(re.findall(r"[a-z]+", name.lower()))
+        named = [split for split, words in WORDS.items() if found & set(words.split())]
         if named:
-            return named.pop() if len(named) == 1 else ""
+            return named[0] if len(named) == 1 else ""
     return ""
 
 
@@ -162,21 +160,20 @@ def _images(folder: Path, annotations: Path, split: str) -> Path:
     raise DataError(what, where=str(annotations), remedy=f"name the right one: --{split} IMAGES:{annotations}")
 
 
-def _check_complete(folder: Path | None, found: Mapping[str, list[Path]], splits: Mapping[str, StarterSplit]) -> None:
+def _check_complete(folder: Path | None, found: Mapping[str, list[Path]], splits: Mapping[str, SplitSpec]) -> None:
     missing = [name for name in ("train", "val") if name not in splits]
     if not missing:
         return
-    where = f"--data {folder}" if folder is not None else None
-    known = [f"{name}: {split.annotations}" for name, split in splits.items()]
-    others = [str(file) for file in found.get("", [])]
-    listed = "; ".join([*known, *([f"of no split by their names: {', '.join(others)}"] if others else [])])
-    what = f"no {' and no '.join(missing)} split was found ({listed or 'no COCO json at all'}{_closed(folder)})"
-    remedy = f"name {'it' if len(missing) == 1 else 'them'}: " + " ".join(
-        f"--{name} IMAGES:ANNOTATIONS" for name in missing
-    )
+    listed = [f"{name}: {split.annotations}" for name, split in splits.items()]
+    if others := found.get("", []):
+        listed.append(f"of no split by their names: {', '.join(map(str, others))}")
+    seen = "; ".join(listed) or "no COCO json at all"
+    what = f"no {' and no '.join(missing)} split was found ({seen}{_closed(folder)})"
+    named = " ".join(f"--{name} IMAGES:ANNOTATIONS" for name in missing)
+    remedy = f"name {'it' if len(missing) == 1 else 'them'}: {named}"
     if missing == ["val"]:
         remedy += (
             "; the best epoch is chosen on val, so take images that are neither for training nor for the final test: "
             "split some off the training json"
         )
-    raise DataError(what, where=where, remedy=remedy)
+    raise DataError(what, where=None if folder is None else f"--data {folder}", remedy=remedy)

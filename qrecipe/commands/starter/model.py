@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...models.loading.stored import stored_architecture
 from ...models.loading.weight_files import PICKLES
 from ...models.located import Place
 from ...recipe.definition import KeyPath, WeightsSource
+from ...suggestions import hint
 
 LABELS_ARGUMENTS = ("num_labels", "num_classes", "n_labels", "n_classes", "nb_classes", "number_of_classes", "classes")
 """Under what names a factory may be given the number of labels."""
@@ -36,8 +37,7 @@ FORMS = (
 class StarterModel:
     """A model as a recipe names it.
 
-    typed: what the user wrote. name: for files. section: the keys under ``model``, paths absolute.
-    paths: the keys in it that are paths, each with the path as it was typed.
+    typed: what the user wrote. name: for files. section: the keys under ``model``, paths as they were typed.
     labels: the number of labels that a factory makes by itself; None where it does not say, or is none.
     random: nothing fills it.
     """
@@ -45,7 +45,6 @@ class StarterModel:
     typed: str
     name: str
     section: Mapping[str, Any]
-    paths: Mapping[KeyPath, str] = field(default_factory=dict)
     labels: int | None = None
     random: bool = False
 
@@ -73,16 +72,25 @@ def starter_model(typed: str, option: str = "--model") -> StarterModel:
         return _factory(typed, found[1], found[2], place)
     path = Path(typed).expanduser()
     if path.is_dir():
-        source = WeightsSource(folder=path.absolute())
-        architecture, config = stored_architecture(source, place)
-        section = {"architecture": architecture, "config": config, "weights": {"folder": str(path.absolute())}}
-        return StarterModel(typed, plain_name(path.absolute().name), section, {("weights", "folder"): str(path)})
+        section = _stored({"folder": path}, WeightsSource(folder=path.absolute()), place)
+        return StarterModel(typed, plain_name(path.absolute().name), section)
     _refuse_file(path, where)
     if (named := _HUB.fullmatch(typed)) and not typed.startswith("."):
         return _hub(typed, named[1], named[2], place)
-    near = get_close_matches(typed, ["demo", *architectures()], n=1)
-    hint = f'did you mean "{near[0]}"? ' if near else ""
-    raise ModelError("there is no such folder, and it is no other kind of model", where=where, remedy=hint + FORMS)
+    remedy = hint(typed, ["demo", *architectures()]) + FORMS
+    raise ModelError("there is no such folder, and it is no other kind of model", where=where, remedy=remedy)
+
+
+def placed(value: Any, base: Path | None, dollar: str = "$") -> Any:
+    """A section with its paths as a recipe in the folder ``base`` names them: from there if they were typed relative,
+    else as they were typed. Without a base every path is absolute.
+    """
+    if isinstance(value, Mapping):
+        return {key: placed(own, base, dollar) for key, own in value.items()}
+    if not isinstance(value, Path):
+        return value
+    whole = value.is_absolute() or base is None
+    return (str(value.absolute()) if whole else os.path.relpath(value.absolute(), base)).replace("$", dollar)
 
 
 def plain_name(text: str) -> str:
@@ -93,7 +101,7 @@ def plain_name(text: str) -> str:
 def _hub(typed: str, name: str, revision: str | None, place: Place) -> StarterModel:
     weights = {"hub": name} | ({"revision": revision} if revision else {})
     try:
-        architecture, config = stored_architecture(WeightsSource(hub=name, revision=revision), place)
+        section = _stored(weights, WeightsSource(hub=name, revision=revision), place)
     except ModelError as problem:
         if "cannot be downloaded" not in problem.what:
             raise
@@ -102,17 +110,21 @@ def _hub(typed: str, name: str, revision: str | None, place: Place) -> StarterMo
             f"`hf download {name}{f' --revision {revision}' if revision else ''} --local-dir FOLDER`, then name FOLDER"
         )
         raise ModelError(problem.what, where=problem.where, remedy=remedy) from problem
-    section = {"architecture": architecture, "config": config, "weights": weights}
     return StarterModel(typed, plain_name(name.rpartition("/")[2]), section)
+
+
+def _stored(weights: Mapping[str, Any], source: WeightsSource, place: Place) -> dict[str, Any]:
+    architecture, config = stored_architecture(source, place)
+    return {"architecture": architecture, "config": config, "weights": weights}
 
 
 def _factory(typed: str, source: str, function: str, place: Place) -> StarterModel:
     is_file = source.endswith(".py")
     parts = Path(source).expanduser().absolute().with_suffix("").parts[-2:] if is_file else source.split(".")[-2:]
     name = next((part for part in reversed(parts) if part not in DULL), parts[-1])
-    absolute = f"{Path(source).expanduser().absolute()}:{function}" if is_file else typed
-    section: dict[str, Any] = {"factory": absolute}
-    parameters = factory_parameters(absolute, place)
+    named = Path(f"{source}:{function}").expanduser() if is_file else typed
+    section: dict[str, Any] = {"factory": named}
+    parameters = factory_parameters(str(named.absolute() if isinstance(named, Path) else named), place)
     needed = [
         key
         for key, own in parameters.items()
@@ -127,7 +139,7 @@ def _factory(typed: str, source: str, function: str, place: Place) -> StarterMod
         section["labels_argument"] = argument
         default = parameters[argument].default
         labels = default if isinstance(default, int) else None
-    return StarterModel(typed, plain_name(name), section, {("factory",): typed} if is_file else {}, labels)
+    return StarterModel(typed, plain_name(name), section, labels)
 
 
 def _counts(parameter: inspect.Parameter) -> bool:

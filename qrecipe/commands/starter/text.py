@@ -1,70 +1,57 @@
-"""The text of a new recipe: a comment for each choice."""
+"""The text of a new recipe: a template of this folder with what is known filled in."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
 from textwrap import wrap
 from typing import Any
 
+from ...experiment.workspace import Workspace
+from ...plan import cost_of
+from ...recipe.definition import InputSpec
 from ...report.amounts import amount
+from ...student import make_plan, plan_size
 from ...vocabulary import FEATURE, QUERY
-from .facts import Facts
-from .training import Training
 
 WIDTH = 110
+KEPT = {"stem": "backbone.stem", "head": "head", "position": "decoder.position"}
+"""Roles that stay real-valued where there are any; the template says why."""
+SMALL = 5_000_000
+"""Parameters of a model below which it trains as a DEIMv2 of 0.5 M, and above which as is usual for DETRs."""
+VALUES = {
+    "demo": "as in the quickstart recipe",
+    "little": "these worked for a DEIMv2 of 0.5 M parameters on 205 images",
+    "large": "usual for fine-tuning DETRs; not tried on yours",
+}
+"""Where the template's values of training come from."""
 
 
-@dataclass(frozen=True)
-class Content:
-    """All that the text says. Sections are as the YAML has them, paths as they are to be written.
+def filled(template: str, values: Mapping[str, Any]) -> str:
+    """A template with its ``$names`` replaced, and long comments wrapped.
 
-    title: what the model and the data are called. categories: their names. input: the keys of ``model.input``.
-    origin: where they are from. fresh: why the model does not know the categories yet; "" where it may. tuned: what
-    gives a second run the first one's weights.
+    A line that begins with ``?name `` stands only where that value is true, one with ``?name|other `` where either is.
     """
-
-    title: str
-    categories: Sequence[str]
-    model: Mapping[str, Any]
-    teacher: Mapping[str, Any] | None
-    data: Mapping[str, Any]
-    input: Mapping[str, Any]
-    origin: str
-    bits: tuple[int, int, int]
-    facts: Facts
-    training: Training
-    fresh: str
-    tuned: str
+    lines: list[str] = []
+    for line in Path(__file__).with_name(template).read_text(encoding="utf-8").splitlines():
+        needed, text = line[1:].split(" ", 1) if line.startswith("?") else ("", line)
+        if not needed or any(values.get(name) for name in needed.split("|")):
+            lines += Template(text).substitute(values).split("\n")
+    return "".join(f"{line}\n" for long in lines for line in _wrapped(long))
 
 
-def recipe_text(content: Content, file: str, tuning: str) -> str:
-    """The student's recipe. file: its name. tuning: the name of the recipe that comes first, if one does."""
-    parts = (_model, _quantize, _distill, _train, _data)
-    sections = [_head(content, file, tuning), *(part(content) for part in parts)]
-    return "\n".join("\n".join(section) + "\n" for section in sections)
+def _wrapped(line: str) -> list[str]:
+    indent, mark, text = line.partition("# ")
+    if not mark or indent.strip() or len(text) + len(indent) <= WIDTH:
+        return [line]
+    return [f"{indent}# {part}" for part in wrap(text, WIDTH - len(indent), break_on_hyphens=False)]
 
 
-def teacher_text(content: Content, file: str, tuning: str) -> str:
-    """The real-valued fine-tuning that comes first where the model does not know the data's categories."""
-    training = content.training
-    lines = [
-        f"# qrecipe apply {tuning}",
-        *comment(
-            f"Step 1 of 2: the model of {file}, real-valued, trained until it knows the data: {content.fresh}. "
-            "Its weights are what the student starts from and what it is measured by."
-        ),
-        f"extends: {scalar(file)}",
-        "version: 1",
-        *(["teacher: null"] if content.teacher else []),
-        "quantize: {weight: null, activation: null, attention: null, rules: []}   # nothing is quantized",
-        "distill: {align: [], targets: []}                                        # and nothing distilled",
-        "train:",
-        f"  epochs: {training.teacher_epochs}",
-        f"  optimizer: {{lr: {rate(training.teacher_lr)}}}",
-    ]
-    return "\n".join(lines) + "\n"
+def said(text: str) -> str:
+    """Text for a comment, on one line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def scalar(value: object) -> str:
@@ -73,182 +60,86 @@ def scalar(value: object) -> str:
     return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)
 
 
-def rate(value: float) -> str:
-    """A learning rate, which YAML 1.1 tools read as a number too: ``3.0e-4``."""
-    return f"{value:.1e}".replace("e-0", "e-")
-
-
 def flow(values: Mapping[str, Any]) -> str:
     return "{" + ", ".join(f"{key}: {scalar(value)}" for key, value in values.items()) + "}"
 
 
-def comment(text: str, indent: str = "") -> list[str]:
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return [f"{indent}# {line}" for line in wrap(printable, WIDTH - len(indent), break_on_hyphens=False)]
+def block(values: Mapping[str, Any], indent: str) -> str:
+    return "\n".join(f"{indent}{key}: {scalar(value)}" for key, value in values.items())
 
 
-def _head(content: Content, file: str, tuning: str) -> Iterator[str]:
-    bits = "-".join(map(str, content.bits))
-    listed = ", ".join(content.categories[:8]) + (", ..." if len(content.categories) > 8 else "")
-    yield f"# qrecipe apply {file}"
-    yield from comment(
-        f"A {bits} student (bits of weights, activations, attention) of {content.title} with {len(content.categories)} "
-        f"categories: {listed}. Written by qrecipe init: read it, and change what you like."
-    )
-    if content.fresh:
-        yield from comment(
-            f"Step 2 of 2. First `qrecipe apply {tuning}`, as the model does not know the data yet: "
-            f"{content.fresh}. Then apply this recipe with {content.tuned}"
-        )
-    yield from comment(
-        "For completion in an editor: run `qrecipe schema > qrecipe.schema.json` here, and make the next ## a single #."
-    )
-    yield "## yaml-language-server: $schema=qrecipe.schema.json"
-    yield "version: 1"
+def model_text(section: Mapping[str, Any]) -> str:
+    """The keys under ``model``; what is empty is left out."""
+    shown = {key: f" {scalar(value)}" for key, value in section.items() if value}
+    if "labels_argument" in shown:
+        shown["labels_argument"] += "   # the factory is given the data's number of categories under this name"
+    if "weights" in shown:
+        shown["weights"] = f" {flow(section['weights'])}"
+    if "config" in shown:
+        shown["config"] = f"\n{block(section['config'], '    ')}"
+    return "\n".join(f"  {key}:{text}" for key, text in shown.items())
 
 
-def _model(content: Content) -> Iterator[str]:
-    yield "model:"
-    yield from _keys(content.model)
-    yield from comment(f"How an image is given to the model: {content.origin}.", "  ")
-    yield f"  input: {flow(content.input)}"
-    if content.teacher:
-        yield from comment("The real-valued detector that the student learns from.")
-        yield "teacher:"
-        yield from _keys(content.teacher)
+def input_text(chosen: InputSpec, default: InputSpec) -> str:
+    """``model.input``: the size in its own form, and values where they are not the family's default."""
+    keys = ("size", "within", "shortest", "longest", "multiple")
+    found = {key: getattr(chosen, key) for key in keys if getattr(chosen, key) is not None}
+    if (chosen.mean, chosen.std) != (default.mean, default.std):
+        found |= {"mean": chosen.mean, "std": chosen.std}
+    return flow(found)
 
 
-def _keys(section: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in section.items():
-        if key == "config" and value:
-            yield "  config:"
-            yield from (f"    {name}: {scalar(own)}" for name, own in value.items())
-        elif isinstance(value, Mapping):
-            yield f"  {key}: {flow(value)}"
-        elif key == "labels_argument":
-            yield f"  {key}: {scalar(value)}   # the factory is given the data's number of categories under this name"
-        elif value:
-            yield f"  {key}: {scalar(value)}"
-
-
-def _quantize(content: Content) -> Iterator[str]:
-    facts = content.facts
-    weight, activation, attention = content.bits
-    height, width = facts.size
-    yield from comment(
-        f"Where the work is, of {amount(facts.macs)} multiply-accumulates an image of {height}x{width} "
-        f"({amount(facts.parameters)} parameters):"
-    )
-    kept = [role for role, _ in _kept(facts)]
-    longest = max(map(len, facts.shares), default=0)
-    for role, share in facts.shares.items():
-        real = any(role == own or role.startswith(f"{own}.") for own in kept)
-        yield f"#   {role:{longest}}  {share:6.1%}  {'real-valued' if real else 'quantized'}"
-    yield "quantize:"
-    lines = {
-        f"  weight: {{bits: {weight}, quantizer: lsq, per: channel}}": "a scale for each output channel, symmetric",
-        f"  activation: {{bits: {activation}, quantizer: lsq+, per: tensor}}": "a scale and a zero point each",
-        f"  attention: {{bits: {attention}, quantizer: lsq+, per: head}}": "query, key, value and probabilities",
+def captured_values(workspace: Workspace) -> dict[str, Any]:
+    """Where the work of a model is, what of it is left real-valued, and what can be distilled; of a recipe that
+    quantizes nothing."""
+    source, recipe = workspace.source, workspace.recipe
+    plan = make_plan(source, recipe)
+    total = cost_of(plan)
+    roles = dict.fromkeys(site.role for site in plan.sites.values() if site.operator not in ("add", "cat"))
+    kept = {name: whole for name, whole in KEPT.items() if any(_within(role, whole) for role in roles)}
+    lines = []
+    for role in roles:
+        macs = cost_of(plan, [operation for operation in plan.operations if operation.role == role]).macs
+        real = any(_within(role, whole) for whole in kept.values())
+        share = f"{macs / max(total.macs, 1):6.1%}  {'real-valued' if real else 'quantized'}"
+        lines.append(f"#   {role:{max(map(len, roles))}}  {share}")
+    training = source.structure(recipe.model.roles).programs["train"]
+    layers, tapped = len(training.queries), FEATURE in {role for role, _ in training.taps}
+    size = "demo" if recipe.model.architecture == "demo" else "little" if total.parameters < SMALL else "large"
+    return {
+        **kept,
+        "macs": amount(total.macs),
+        "parameters": amount(total.parameters),
+        "shown": "{}x{}".format(*plan_size(source.input)),
+        "shares": "\n".join(lines),
+        "aligned": f"{layers} decoder layer{'s'[: layers != 1]}" if layers else "",
+        "unaligned": tapped and not layers,
+        "tapped": tapped,
+        "undistilled": not tapped and not layers,
+        "query": QUERY,
+        "feature": FEATURE,
+        size: True,
+        "values": VALUES[size],
     }
-    longest = max(map(len, lines))
-    yield from (f"{line:{longest}}   # {text}" for line, text in lines.items())
-    rules = _kept(facts)
-    if rules:
-        yield "  rules:   # in order, the last match wins; `qrecipe plan` shows what each of them decides"
-        for role, reason in rules:
-            yield from comment(reason, "    ")
-            yield f'    - {{match: "role:{role}", keep: float}}'
-    yield "  batch_norm: frozen   # folded into the convolutions; statistics of small batches would only disturb them"
 
 
-def _kept(facts: Facts) -> list[tuple[str, str]]:
-    """Roles that stay real-valued, and why."""
-    reasons = {
-        "backbone.stem": "The first convolution reads the image itself; the published figures leave it real-valued.",
-        "head": "Boxes and scores come straight out of the heads: few operations, and errors there are not made good.",
-        "decoder.position": "This reads or makes box coordinates, four numbers in 0..1: coarse steps move boxes.",
+def _within(role: str, whole: str) -> bool:
+    return role == whole or role.startswith(f"{whole}.")
+
+
+def bits_values(bits: Sequence[int]) -> dict[str, Any]:
+    named = dict(zip(("weight", "activation", "attention"), bits, strict=True))
+    return {**named, "bits": "-".join(map(str, bits)), "eight": min(bits) >= 8}
+
+
+def data_values(data: Mapping[str, Any], categories: Sequence[str]) -> dict[str, Any]:
+    """The section of the data, and its categories."""
+    splits = {name: block(data[name], "    ") for name in ("train", "val", "test") if name in data}
+    return {
+        "count": len(categories),
+        "listed": said(", ".join(categories[:8]) + (", ..." if len(categories) > 8 else "")),
+        "format": data["format"],
+        "synthetic": flow(data["synthetic"]) if "synthetic" in data else "",
+        **splits,
+        "untested": "train" in data and "test" not in data,
     }
-    return [(role, reason) for role, reason in reasons.items() if facts.has(role)]
-
-
-def _distill(content: Content) -> Iterator[str]:
-    facts = content.facts
-    if not facts.layers and not facts.distillable:
-        yield from comment(
-            "No cross-attention was found in this model, so queries are not aligned and nothing is distilled. If it "
-            "has one, name its modules under model.roles: {decoder.cross_attention: GLOB}, and see docs/method.md."
-        )
-        return
-    source = "the teacher above" if content.teacher else "the model itself, real-valued"
-    yield from comment(f"Distillation as in Q-DETR (CVPR 2023); the teacher is {source}.")
-    yield "distill:"
-    if facts.layers:
-        yield from comment(
-            f"The query of the cross-attention, in {facts.layers} decoder layer{'s'[: facts.layers != 1]}, is "
-            "standardised and scaled again before it is quantized.",
-            "  ",
-        )
-        yield "  align:"
-        yield f"    - {{at: {QUERY}, per: head}}"
-    else:
-        yield from comment("Queries are not aligned: none was found that could be.", "  ")
-    if facts.distillable:
-        yield from comment(
-            "What the last layer gathers for queries near an object (tau: how near) is drawn to the teacher's. The "
-            "weight counts against the detection loss.",
-            "  ",
-        )
-        yield "  targets:"
-        yield f"    - at: {FEATURE}"
-        yield "      layers: last"
-        yield "      loss: l2"
-        yield "      weight: 2.5"
-        yield "      match: {kind: foreground, tau: 0.6, giou: 2, l1: 5}"
-
-
-def _train(content: Content) -> Iterator[str]:
-    training = content.training
-    backbone = f", lr_backbone: {rate(training.backbone)}" if training.backbone else ""
-    yield from comment(
-        "Before training, ranges are calibrated on 64 training images; a small model at four bits or fewer may detect "
-        f"nothing until it is trained. Values: {training.origin}."
-    )
-    yield "train:"
-    if min(content.bits) >= 8:
-        yield from comment("At 8 bits calibration is often enough: try epochs: 0 first.", "  ")
-    yield f"  epochs: {training.epochs}   # more of them is what low bits need most"
-    yield f"  batch_size: {training.batch}"
-    yield from comment("lr_quantizer: a step changes a scale by up to this share of itself.", "  ")
-    yield f"  optimizer: {{name: adamw, lr: {rate(training.lr)}{backbone}, weight_decay: 1.0e-4, lr_quantizer: 5.0e-3}}"
-    yield "  schedule: {name: one_cycle, final: 0.01}"
-    yield f"  clip_norm: {training.clip}"
-    yield "  evaluate_every: 1   # epochs; the epoch that is best on val is kept"
-    yield from comment(
-        "control: true also trains the real-valued model on for as long, in about as much time again: it says what of "
-        "a gain is the training's and not the method's.",
-        "  ",
-    )
-    yield "  control: false"
-
-
-def _data(content: Content) -> Iterator[str]:
-    data = content.data
-    yield "data:"
-    yield f"  format: {data['format']}"
-    if data["format"] == "synthetic":
-        yield from comment("Shapes on textured grounds, made on first use; counts are images.", "  ")
-        yield f"  synthetic: {flow(data['synthetic'])}"
-    else:
-        for split, text in {
-            "train": "",
-            "val": "   # chooses the best epoch",
-            "test": "   # read once, at the very end",
-        }.items():
-            if split in data:
-                yield f"  {split}:{text}"
-                yield f"    images: {scalar(data[split]['images'])}"
-                yield f"    annotations: {scalar(data[split]['annotations'])}"
-        if "test" not in data:
-            yield from comment("No test split: the final scores are from val, which chose the epoch.", "  ")
-            yield "  # test: {images: FOLDER, annotations: FILE.json}"
-    yield "  transforms: {flip: 0.5}   # mirrored half of the time: set 0 where left and right mean different things"

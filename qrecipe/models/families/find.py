@@ -6,7 +6,7 @@ from torch import nn
 
 from ...errors import ModelError
 from ...recipe.definition import LossSpec
-from ..located import did_you_mean
+from ...suggestions import hint
 from .base import Family
 from .generic import GenericFamily
 from .table import FAMILIES, architectures
@@ -50,8 +50,8 @@ def known_family(name: str) -> str:
         ModelError: it is not.
     """
     if name not in FAMILIES:
-        hint = did_you_mean(name, FAMILIES)
-        raise ModelError(f'no family "{name}"', remedy=f"{hint}families are {', '.join(FAMILIES)}")
+        near = hint(name, FAMILIES)
+        raise ModelError(f'no family "{name}"', remedy=f"{near}families are {', '.join(FAMILIES)}")
     return name
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import ModelError
+from ...suggestions import nearest
 
 _WHOLE = re.compile(r"\d{1,9}")
 _BETWEEN = re.compile(r"[\s_./-]+")
@@ -60,12 +61,10 @@ def same_names(categories: Mapping[int, str], classes: Mapping[int, str]) -> dic
     return found
 
 
-def nearest(name: str, known: Sequence[str]) -> str | None:
+def nearest_class(name: str, known: Sequence[str]) -> str | None:
     """The one of the known names that somebody may have meant, or None."""
-    from difflib import get_close_matches
-
     spelled = {_loosely(one): one for one in known}
-    close = get_close_matches(_loosely(name), sorted(spelled), n=1, cutoff=0.75)
+    close = nearest(_loosely(name), spelled, 1, cutoff=0.75)
     return spelled[close[0]] if close else None
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from ...errors import ModelError
 from ...recipe.definition import KeyPath, ModelSpec
+from ...suggestions import hint
 from ..families import architectures, family_of_type, prompted, resnets
-from ..located import Place, did_you_mean
+from ..located import Place
 from ..resnets import resnet_values, without_timm
 from .class_names import class_names
 from .file_kinds import read_mapping
@@ -86,11 +87,11 @@ def chosen_config(spec: ModelSpec, detectors: Mapping[str, str], place: Place) -
     assert spec.architecture is not None
     if spec.architecture not in detectors or spec.architecture not in CONFIG_MAPPING:
         known = ["demo", *architectures()]
-        hint = did_you_mean(spec.architecture, known)
+        near = hint(spec.architecture, known)
         raise place.error(
             ("architecture",),
             f'no architecture "{spec.architecture}"',
-            f"{hint}architectures are {', '.join(known)}; set model.factory for a detector of your own",
+            f"{near}architectures are {', '.join(known)}; set model.factory for a detector of your own",
         )
     values = _with_names(spec, place)
     if spec.architecture in resnets():
@@ -160,9 +161,9 @@ def _check_keys(config_class: type, values: Mapping[str, Any], path: KeyPath, pl
         allowed |= {"model_type", "out_features", "out_indices"}
     for key, value in values.items():
         if key not in allowed:
-            hint = did_you_mean(key, allowed)
+            near = hint(key, allowed)
             raise place.error(
-                (*path, key), f'unknown key "{key}"', f"{hint}{config_class.__name__} has {', '.join(sorted(allowed))}"
+                (*path, key), f'unknown key "{key}"', f"{near}{config_class.__name__} has {', '.join(sorted(allowed))}"
             )
         if key.endswith("_config") and isinstance(value, Mapping):
             kind = value.get("model_type")

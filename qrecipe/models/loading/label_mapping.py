@@ -9,7 +9,7 @@ from typing import Literal
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...plain_text import short
-from .class_names import is_named, nearest, same_names
+from .class_names import is_named, nearest_class, same_names
 
 Categories = Sequence[tuple[int, str]]
 """(COCO category id, name)"""
@@ -152,7 +152,7 @@ def _permuted(found: Mapped) -> ModelError:
 def _meant(others: Sequence[str], id2label: Mapping[int, str] | None) -> Iterable[str]:
     known = list((id2label or {}).values())
     for name in others:
-        close = nearest(name, known)
+        close = nearest_class(name, known)
         yield f'"{short(name)}"' + (f' (did you mean "{short(close)}"?)' if close else "")
 
 

@@ -13,8 +13,9 @@ from ...data.drawing import CLASSES
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import LossSpec, ModelSpec
+from ...suggestions import hint
 from ..families import Family, build_family
-from ..located import Place, did_you_mean
+from ..located import Place
 from .class_names import class_names
 from .factories import call_factory
 from .label_mapping import Categories, Mapped, classes_needed, map_labels
@@ -77,8 +78,8 @@ def demo_model(
     keys = [name for name in inspect.signature(DemoDetector).parameters if name != "num_labels"]
     for key in spec.config:
         if key not in keys:
-            hint = did_you_mean(key, keys)
-            raise place.error(("config", key), f'unknown key "{key}"', f"{hint}the demo detector has {', '.join(keys)}")
+            near = hint(key, keys)
+            raise place.error(("config", key), f'unknown key "{key}"', f"{near}the demo detector has {', '.join(keys)}")
     try:
         needed = known.classes if known is not None else classes_needed(categories, spec.labels)
         model = DemoDetector(num_labels=needed, **spec.config)

@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ...recipe.definition import WeightsSource
-from ..located import Place, did_you_mean
+from ...suggestions import hint
+from ..located import Place
 from .file_kinds import CONVERT, cut_off, foreign, is_safetensors, read_mapping, reading
 from .hub import snapshot
 
@@ -178,9 +179,9 @@ def _builtin(name: str, place: Place) -> Path:
     there = sorted(file.stem for file in BUILTIN.glob("*.safetensors"))
     if name in there:
         return BUILTIN / f"{name}.safetensors"
-    hint = did_you_mean(name, there)
+    near = hint(name, there)
     known = f"there are {', '.join(there)}" if there else "the package holds none"
-    raise place.error(("weights", "builtin"), f'no built-in weights "{name}"', hint + known)
+    raise place.error(("weights", "builtin"), f'no built-in weights "{name}"', near + known)
 
 
 def _no_weights(folder: Path, first: str, key: str, place: Place) -> Exception:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrecipe.errors import ModelError
-from qrecipe.models.loading.class_names import class_names, nearest, same_names
+from qrecipe.models.loading.class_names import class_names, nearest_class, same_names
 
 
 @pytest.mark.parametrize(
@@ -75,5 +75,5 @@ def test_a_name_is_one_class_or_none() -> None:
 
 
 def test_nearest() -> None:
-    assert nearest("trafic-light", ["traffic light", "stop sign"]) == "traffic light"
-    assert nearest("zebra", ["traffic light", "stop sign"]) is None
+    assert nearest_class("trafic-light", ["traffic light", "stop sign"]) == "traffic light"
+    assert nearest_class("zebra", ["traffic light", "stop sign"]) is None
