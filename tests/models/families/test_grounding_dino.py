@@ -111,7 +111,8 @@ class TestBuild:
             assert model.config.prompt_ids == [101, 500, 1012, 501, 502, 1012, 503, 1012, 102]
             assert built.label_map.category_to_class == {1: 0, 3: 1, 7: 2}
             assert built.family.classes == 3
-            assert built.messages == ()
+            (said,) = built.messages  # of classes and prompt nothing
+            assert said.startswith("no preprocessor_config.json in")
         again = build_model(spec, PETS, random_weights=True, label_map=built.label_map)
         assert again.label_map == built.label_map
         with pytest.raises(ModelError, match="4 phrases for 3 categories"):
