@@ -6,14 +6,14 @@ arXiv 2102.05426, algorithm 1. The error is relative: the squared distance of ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..quantizers import Quantizer
+from ..quantizers import Quantizer, step_in_coordinates
 from .dropping import DroppedQuantization, mixed
 from .rounding import LearnedRounding
 from .segments import Segment, Values, is_compared
@@ -75,10 +75,10 @@ def optimise(
     """
     energy = _energies(pairs)
     before = _error(root, segment, pairs, energy)
-    ranges = [module for module in _modules(root, segment) if not module.operand.is_weight]
+    ranges = _ranges(root, segment)
     if before == 0 or not (learned.weights or ranges):
         return Outcome(before, before)
-    saved = [(value, value.detach().clone()) for value in _changing(ranges, learned)]
+    saved = [(value, value.detach().clone()) for value in _changing(ranges.values(), learned)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         _learn(root, segment, pairs, learned, ranges, settings, energy, before)
@@ -96,7 +96,7 @@ def _learn(
     segment: Segment,
     pairs: Sequence[Pair],
     learned: Learned,
-    ranges: Sequence[Quantizer],
+    ranges: Mapping[str, Quantizer],
     settings: ReconstructSettings,
     energy: Mapping[str, float],
     start: float,
@@ -104,12 +104,8 @@ def _learn(
     roundings = {
         path: LearnedRounding(_quantizer(root, path), weight.value()) for path, weight in learned.weights.items()
     }
-    stand_ins: dict[str, nn.Module] = dict(roundings)
-    for path in segment.quantizers:
-        module = root.get_submodule(path)
-        if isinstance(module, Quantizer) and not module.operand.is_weight:
-            stand_ins[path] = DroppedQuantization(module, settings.keep)
-    steps = [step for quantizer in ranges for step in quantizer.steps()]
+    dropped = {path: DroppedQuantization(quantizer, settings.keep) for path, quantizer in ranges.items()}
+    steps = [step for quantizer in ranges.values() for step in quantizer.steps()]
     optimizer = torch.optim.Adam(
         [
             {"params": [one.position for one in roundings.values()], "lr": LR_ROUNDING},
@@ -117,9 +113,10 @@ def _learn(
             *({"params": [bias], "lr": LR_BIASES * _size(bias)} for bias in learned.biases.values()),
         ]
     )
+    step_in_coordinates(optimizer, steps)
     moving = [value for group in optimizer.param_groups for value in group["params"]]
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.iterations)
-    with _in_place(root, stand_ins), _learning(root, moving):
+    with _in_place(root, {**roundings, **dropped}), _learning(root, moving):
         for iteration in range(settings.iterations):
             pair = pairs[int(torch.randint(len(pairs), ()))]
             loss = _distance(segment.run(root, _mixed(pair, settings.keep)), pair.target, energy)
@@ -129,11 +126,7 @@ def _learn(
                 loss = loss + DECIDING * start * penalties.mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            for step in steps:
-                step.before()
             optimizer.step()
-            for step in steps:
-                step.after()
             schedule.step()
     for path, rounding in roundings.items():
         put(learned.weights[path], rounding.rounded())
@@ -166,9 +159,12 @@ def _energies(pairs: Sequence[Pair]) -> dict[str, float]:
     return {name: value for name, value in means.items() if 0 < value < float("inf")}
 
 
-def _modules(root: nn.Module, segment: Segment) -> list[Quantizer]:
-    found = [root.get_submodule(path) for path in segment.quantizers]
-    return [module for module in found if isinstance(module, Quantizer) and module.mode == "on"]
+def _ranges(root: nn.Module, segment: Segment) -> dict[str, Quantizer]:
+    """The quantizers of a block's activations, by their path."""
+    found = {path: root.get_submodule(path) for path in segment.calls}
+    return {
+        path: module for path, module in found.items() if isinstance(module, Quantizer) and not module.operand.is_weight
+    }
 
 
 def _quantizer(root: nn.Module, path: str) -> Quantizer:
@@ -177,7 +173,7 @@ def _quantizer(root: nn.Module, path: str) -> Quantizer:
     return module
 
 
-def _changing(ranges: Sequence[Quantizer], learned: Learned) -> list[Tensor]:
+def _changing(ranges: Iterable[Quantizer], learned: Learned) -> list[Tensor]:
     parts = [value for quantizer in ranges for step in quantizer.steps() for value in step.parameters]
     return [*parts, *learned.biases.values(), *(weight.parameter for weight in learned.weights.values())]
 

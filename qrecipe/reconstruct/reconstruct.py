@@ -156,12 +156,14 @@ def _weights(
 
 def _biases(student: Student, segment: Segment, changed: set[str]) -> dict[str, nn.Parameter]:
     """Biases that a block reads and no block before it: what they add makes up for mean errors (bias correction)."""
-    found = {}
-    for node in segment.block.nodes:
-        for source in node.all_input_nodes:
-            path = str(source.target)
-            if source.op == "get_attr" and path.rpartition(".")[2] == "bias" and path not in changed:
-                value = student.get_parameter(path) if path in dict(student.named_parameters()) else None
-                if value is not None and value.is_floating_point():
-                    found[path] = value
-    return found
+    read = {
+        str(source.target)
+        for node in segment.block.nodes
+        for source in node.all_input_nodes
+        if source.op == "get_attr" and str(source.target).rpartition(".")[2] == "bias"
+    }
+    return {
+        path: value
+        for path, value in student.named_parameters()
+        if path in read - changed and value.is_floating_point()
+    }

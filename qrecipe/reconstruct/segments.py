@@ -45,7 +45,7 @@ class Segment:
         return {name: value.detach() if isinstance(value, Tensor) else value for name, value in written.items()}
 
     @property
-    def quantizers(self) -> tuple[str, ...]:
+    def calls(self) -> tuple[str, ...]:
         """The modules that it calls, by their paths: fake quantizers, alignments and others, each once."""
         return tuple(dict.fromkeys(str(node.target) for node in self.block.nodes if node.op == "call_module"))
 

@@ -121,11 +121,12 @@ def _before(node: fx.Node, inside: fx.Node, limit: int = 400) -> set[fx.Node]:
 def _goes_on(nodes: Sequence[fx.Node], labels: dict[fx.Node, str], index: int) -> bool:
     """Whether the next labelled node is of the same block and the same call of it."""
     own = labels[nodes[index]]
-    following = next((node for node in nodes[index + 1 :] if labels[node]), None)
-    if following is None or labels[following] != own:
-        return False
-    between = nodes[index + 1 : nodes.index(following, index + 1)]
-    return not any(labels[node] == "" and _leaves(node, own) for node in between)
+    for node in nodes[index + 1 :]:
+        if labels[node]:
+            return labels[node] == own
+        if _leaves(node, own):
+            return False
+    return False
 
 
 def _leaves(node: fx.Node, path: str) -> bool:

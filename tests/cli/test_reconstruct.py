@@ -11,10 +11,7 @@ import torch
 from qrecipe.experiment import phases
 from qrecipe.run.checkpoint import load_checkpoint
 from tests import tiny_commands as tiny
-
-
-class Killed(BaseException):
-    """Nothing in qrecipe catches it, as nothing catches a kill."""
+from tests.cli.test_resume import Killed
 
 
 def recipe(path: Path) -> Path:
