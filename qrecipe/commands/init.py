@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelError, RecipeErrors, RunError
 from ..experiment.binding import bound
@@ -47,6 +48,15 @@ class Started:
     fresh: str
     plan: Plan
     next: tuple[tuple[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without the plan: ``plan.to_dict()`` has that."""
+        return {
+            "recipe": str(self.recipe),
+            "tuning": None if self.tuning is None else str(self.tuning),
+            "fresh": self.fresh,
+            "next": [list(step) for step in self.next],
+        }
 
 
 def init(request: Request, listener: Listener) -> Started:
