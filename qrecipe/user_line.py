@@ -75,14 +75,15 @@ def deepest_line(steps: Iterable[Step], root: nn.Module) -> Line | None:
 
     The part of the model is told by ``self`` in the frames: the innermost one down to that line.
     """
-    names = {id(part): name for name, part in root.named_modules()}
+    # torch runs a module with several names through proxies of it, which share its attributes.
+    names = {id(vars(part)): name for name, part in root.named_modules()}
     module: str | None = None
     kind = ""
     found: Line | None = None
     for frame, number in steps:
         running = frame.f_locals.get("self")
-        if isinstance(running, nn.Module) and id(running) in names:
-            module, kind = names[id(running)], type(running).__name__
+        if isinstance(running, nn.Module) and id(vars(running)) in names:
+            module, kind = names[id(vars(running))], type(running).__name__
         code = frame.f_code
         if module is not None and is_users(code.co_filename):
             text = linecache.getline(code.co_filename, number, frame.f_globals).strip()

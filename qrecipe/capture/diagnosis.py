@@ -11,6 +11,7 @@ from .value_reads import Watch
 
 FailureKind = Literal[
     "branch",
+    "equal",
     "item",
     "tolist",
     "varying",

@@ -31,6 +31,14 @@ ADVICE: dict[FailureKind, Advice] = {
             "or decide by something known when the model is built: a setting in __init__",
         ),
     ),
+    "equal": Advice(
+        "a comparison of the values of two tensors",
+        "known without the values is only that two are one and the same tensor, or differ in shape",
+        (
+            "ask whether they are one and the same: key is value, not torch.equal(key, value)",
+            "or leave the comparison out: most often it saves a product and changes no result",
+        ),
+    ),
     "item": Advice(
         "a Python number read from a tensor's values",
         "the number is another one for every image, and Python code or a shape is built from it",

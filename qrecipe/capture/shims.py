@@ -19,6 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .equality import known_equality
+from .known_sizes import KnownSizes
+
 dynamo: Any = importlib.import_module("torch._dynamo.config")
 FAKE_TENSOR_CACHE = False
 """Looking up fake tensors of symbolic shapes takes torch longer than making them anew: benchmarks/capture.py."""
@@ -35,15 +38,28 @@ class SymbolicSizes(TorchFunctionMode):
         # Tensors are kept alive: an id must not be given to another tensor during the capture.
         self._elementwise: dict[int, tuple[Tensor, bool]] = {}
         self._verdict: dict[int, tuple[Tensor, bool]] = {}
+        self.sizes = KnownSizes()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
-        if func in (torch.tensor, torch.as_tensor) and args and _holds_symbol(args[0]):
-            return _symbolic_tensor(args[0], **options)
+        if func is Tensor.new_tensor and len(args) > 1 and self._holds_size(args[1]):
+            func, options = torch.tensor, {"dtype": args[0].dtype, "device": args[0].device, **options}
+            args = args[1:]
+        if func in (torch.tensor, torch.as_tensor) and args and self._holds_size(args[0]):
+            made = _symbolic_tensor(args[0], **options)
+            self.sizes.follow(func, args, options, made)
+            return made
+        if (equal := known_equality(func, args, self.sizes)) is not None:
+            return equal
+        if (read := self.sizes.read(func, args)) is not None:
+            return read[0]
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = self.sizes.in_slices(args)
         if func is torch.linspace:
             ends = {**dict(zip(("start", "end", "steps"), args, strict=False)), **options}
+            ends = {name: value if (size := self.sizes.number(value)) is None else size for name, value in ends.items()}
             if isinstance(ends.get("steps"), torch.SymInt):
                 return _symbolic_linspace(**ends)
         if func == _DATA:  # made anew at each access
@@ -52,7 +68,13 @@ class SymbolicSizes(TorchFunctionMode):
             return self._verdict[id(args[0])][1]
         result = func(*args, **options)
         self._remember(func, args, result)
+        self.sizes.follow(func, args, options, result)
         return result
+
+    def _holds_size(self, value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return any(self._holds_size(item) for item in value)
+        return isinstance(value, torch.SymInt) or isinstance(self.sizes.number(value), torch.SymInt)
 
     def _remember(self, func: Callable[..., Any], args: Sequence[Any], result: Any) -> None:
         """Follow ``isfinite(x).all()`` and ``isnan(x).any()`` (also ``isinf``) to the branch they decide."""
@@ -64,12 +86,6 @@ class SymbolicSizes(TorchFunctionMode):
             self._elementwise[id(result)] = (result, False)
         elif func in (torch.all, Tensor.all, torch.any, Tensor.any) and args and id(args[0]) in self._elementwise:
             self._verdict[id(result)] = (result, self._elementwise[id(args[0])][1])
-
-
-def _holds_symbol(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(_holds_symbol(item) for item in value)
-    return isinstance(value, torch.SymInt)
 
 
 def _symbolic_tensor(value: Any, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> Tensor:
@@ -91,10 +107,14 @@ def _symbolic_linspace(start: Any, end: Any, steps: torch.SymInt, **options: Any
     # One step is the start alone: it must neither divide by zero nor count as the second half.
     largest: Callable[[Any, int], Any] = torch.sym_max
     gaps, half = largest(count - 1, 1), largest(count // 2, 1)
-    step = (torch.scalar_tensor(end, dtype=kind) - torch.scalar_tensor(start, dtype=kind)) / gaps
+    step = (_number(end, kind) - _number(start, kind)) / gaps
     rising = start + step * index.to(kind)
     falling = end - step * (count - 1 - index).to(kind)
     return torch.where(index < half, rising, falling)
+
+
+def _number(value: Any, kind: torch.dtype) -> Tensor:
+    return value.to(kind) if isinstance(value, Tensor) else torch.scalar_tensor(value, dtype=kind)
 
 
 def _symbolic_len(value: Any) -> Any:
@@ -111,13 +131,15 @@ class _IntMeta(type):
         return issubclass(kind, builtins.int)
 
 
-class _SymbolicInt(metaclass=_IntMeta):
+def _symbolic_int(sizes: KnownSizes) -> type:
     """Stands in for ``int`` in a model's modules: symbolic sizes pass through, all else becomes a plain ``int``."""
 
-    def __new__(cls, value: Any = 0, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(value, torch.SymInt):
-            return value
-        return builtins.int(value, *args, **kwargs)
+    class SymbolicInt(metaclass=_IntMeta):
+        def __new__(cls, value: Any = 0, *args: Any, **kwargs: Any) -> Any:
+            size = value if isinstance(value, torch.SymInt) else sizes.number(value)
+            return builtins.int(value, *args, **kwargs) if size is None else size
+
+    return SymbolicInt
 
 
 def _modules_of(model: nn.Module) -> set[ModuleType]:
@@ -167,7 +189,8 @@ def _is_filled(cell: CellType) -> bool:
 @contextmanager
 def symbolic_sizes(model: nn.Module) -> Iterator[None]:
     """Everything above, for the length of one capture of ``model``."""
-    shadows: dict[str, Any] = {"len": _symbolic_len, "int": _SymbolicInt}
+    mode = SymbolicSizes()
+    shadows: dict[str, Any] = {"len": _symbolic_len, "int": _symbolic_int(mode.sizes)}
     changed: list[tuple[dict[str, Any], str, Any]] = []
     modules = _modules_of(model)
     _clear_caches(modules)
@@ -177,7 +200,7 @@ def symbolic_sizes(model: nn.Module) -> Iterator[None]:
             changed.append((space, name, space.get(name, _MISSING)))
             space[name] = stand_in
     try:
-        with SymbolicSizes(), dynamo.patch(fake_tensor_cache_enabled=FAKE_TENSOR_CACHE):
+        with mode, dynamo.patch(fake_tensor_cache_enabled=FAKE_TENSOR_CACHE):
             yield
     finally:
         for space, name, before in reversed(changed):

@@ -15,6 +15,13 @@ from ..user_line import Line, deepest_line, steps_from
 
 READS: dict[Any, str] = {
     Tensor.__bool__: "branch",
+    Tensor.__contains__: "branch",
+    Tensor.is_nonzero: "branch",
+    torch.is_nonzero: "branch",
+    torch.equal: "equal",
+    Tensor.equal: "equal",
+    torch.allclose: "equal",
+    Tensor.allclose: "equal",
     Tensor.item: "item",
     Tensor.__int__: "item",
     Tensor.__float__: "item",

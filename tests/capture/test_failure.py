@@ -54,6 +54,25 @@ class Branch(Part):
         return x
 
 
+class Equal(Part):
+    def compute(self, x: Tensor) -> Tensor:
+        if torch.equal(x, x.flip(0)):  # HERE
+            return x * 2
+        return x
+
+
+class Close(Part):
+    def compute(self, x: Tensor) -> Tensor:
+        for _ in x.flatten(1)[:, :2].unbind(1):
+            x = x + 1
+        return x * 2 if x.allclose(x.flip(0)) else x  # HERE
+
+
+class Contains(Part):
+    def compute(self, x: Tensor) -> Tensor:
+        return x if 1.0 in x else x * 2  # HERE
+
+
 class Item(Part):
     def compute(self, x: Tensor) -> Tensor:
         top = x.max().item()
@@ -127,6 +146,9 @@ class Model(nn.Module):
 
 FAILING: list[tuple[type[Part], str, str]] = [
     (Branch, "branch", "torch.where"),
+    (Equal, "equal", "key is value"),
+    (Close, "equal", "leave the comparison out"),
+    (Contains, "branch", "torch.where"),
     (Item, "item", "keep it a tensor"),
     (ToList, "tolist", "gather"),
     (ListOfTheBatch, "varying", "without a loop over it"),
@@ -195,6 +217,21 @@ def test_which_size_became_a_number_is_told(failures: dict[type[Part], CaptureFa
 
 def test_there_is_advice_for_every_kind() -> None:
     assert set(ADVICE) == set(FAILURE_KINDS)
+
+
+class Twice(Model):
+    """One module under two names, which torch runs through a proxy of it."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__(part)
+        self.again = nn.ModuleList([part, self.dropout])
+
+
+@pytest.mark.parametrize("part", [Branch, Item])
+def test_a_module_under_two_names_changes_nothing(part: type[Part], failures: dict[type[Part], CaptureFailure]) -> None:
+    with pytest.raises(CaptureFailure) as caught:
+        capture(Twice(part()).double(), call, picture())
+    assert str(caught.value) == str(failures[part]).replace("Model", "Twice", 1)
 
 
 class FollowedByDynamo(Part):
