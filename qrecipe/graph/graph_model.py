@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -62,13 +63,23 @@ class GraphModel(nn.Module):
             ModelError: images so small that a model which chooses its queries among their places finds too few.
         """
         program = self._programs[mode or ("train" if self.training else "eval")]
-        try:
+        with reading(inputs):
             return program(self, inputs, taps=taps)
-        except RuntimeError as error:
-            if TOO_FEW not in str(error):
-                raise
-            height, width = image_shape(inputs)[-2:]
-            raise ModelError(
-                f"an image of {height}x{width} has fewer places than the model chooses queries from them",
-                remedy="a larger model.input.size, or fewer queries",
-            ) from error
+
+
+@contextmanager
+def reading(inputs: Mapping[str, Tensor]) -> Iterator[None]:
+    """While a graph runs on these inputs: what an image too small for the model makes of it is one message.
+
+    Raises: ModelError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if TOO_FEW not in str(error):
+            raise
+        height, width = image_shape(inputs)[-2:]
+        raise ModelError(
+            f"an image of {height}x{width} has fewer places than the model chooses queries from them",
+            remedy="a larger model.input.size, or fewer queries",
+        ) from error
