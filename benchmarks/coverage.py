@@ -32,7 +32,7 @@ from qrecipe.data.batch import Batch
 from qrecipe.errors import QRecipeError
 from qrecipe.models.families import Family, prompted
 from qrecipe.models.loading.build import Built, build_model
-from qrecipe.plan import Plan
+from qrecipe.planning import Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
 from qrecipe.run.checkpoint import load_weights

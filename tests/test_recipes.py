@@ -14,7 +14,7 @@ from torch import nn
 from qrecipe.commands.bind import bind
 from qrecipe.commands.plan import plan
 from qrecipe.experiment import workspace
-from qrecipe.plan import cost_of
+from qrecipe.planning import cost_of
 from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.recipe.given import without_weights
 from qrecipe.student import Source, capture_source

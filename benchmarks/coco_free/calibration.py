@@ -12,11 +12,11 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
-from qrecipe.evaluate import Evaluation
+from qrecipe.evaluation import Evaluation
 from qrecipe.experiment.detector import score, student_detector
 from qrecipe.experiment.events import Event
 from qrecipe.experiment.workspace import Workspace
-from qrecipe.plan import cost_of
+from qrecipe.planning import cost_of
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import Recipe
 from qrecipe.report.amounts import share, three_places

@@ -9,8 +9,8 @@ from pathlib import Path
 from ..experiment.events import Listener, Noted, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
-from ..plan import Comparison
-from ..plan.views import compare
+from ..planning import Comparison
+from ..planning.views import compare
 from ..recipe.definition import Recipe
 from ..student import make_plan
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..experiment.events import Listener, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
-from ..plan import Anatomy, anatomy
+from ..planning import Anatomy, anatomy
 from ..recipe.definition import Recipe
 from ..student import make_plan, real_valued
 

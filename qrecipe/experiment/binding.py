@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import PlanErrors, QRecipeError
-from ..plan import Plan, WhichModel
+from ..planning import Plan, WhichModel
 from ..recipe.definition import Recipe
 from ..student import Source, Student, make_student, real_valued
 from ..train.module import TrainingModule

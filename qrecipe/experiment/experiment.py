@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.coco import CocoIndex
 from ..data.loader import BatchLoader
-from ..evaluate import Evaluation
+from ..evaluation import Evaluation
 from ..recipe.definition import Recipe
 from ..run.folder import RunFolder
 from ..run.layout import MODELS

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from ..plan import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, describe, real_macs, unquantized, whole
+from ..planning import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, describe, real_macs, unquantized, whole
 from .amounts import BIT_OPERATIONS, OPERATIONS, amount, bits_text, size, tight
 from .table import compact
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from ..errors import PlanError
 from ..passes import run_passes
-from ..plan import Plan, WhichModel, build_plan, check
+from ..planning import Plan, WhichModel, build_plan, check
 from ..recipe.definition import DistillSpec, InputSpec, ModelSpec, QuantizerSpec, QuantizeSpec, Recipe
 from ..structure import mark
 from .source import Source

@@ -15,7 +15,7 @@ from ..graph.graph_model import GraphModel
 from ..graph.program import GraphMode, Program
 from ..models.families import Family
 from ..passes import PassReport
-from ..plan import Plan
+from ..planning import Plan
 from ..quantizers import Quantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches

@@ -12,7 +12,7 @@ from ..data.batch import Batch
 from ..detection.prediction import Prediction
 from ..distill import Match, check_widths, distill_loss, global_mean, match_queries, query_features
 from ..errors import PlanError, PlanErrors, TrainError
-from ..plan import PlannedTap
+from ..planning import PlannedTap
 from ..recipe.definition import TargetSpec
 from ..student import Student
 

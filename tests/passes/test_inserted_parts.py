@@ -12,7 +12,7 @@ from qrecipe.distill import QueryAlignment
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.program import Program
 from qrecipe.passes import PASSES, Pass, PassReport, run_passes
-from qrecipe.plan import Plan, build_plan
+from qrecipe.planning import Plan, build_plan
 from qrecipe.quantizers import QuantizedOperand, Quantizer
 from qrecipe.recipe import Recipe
 from qrecipe.structure.operands import SITES, operand_at

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.graph.shapes import Symbols
-from qrecipe.plan import Plan
+from qrecipe.planning import Plan
 from qrecipe.structure import analyse
 from qrecipe.structure.cross_attention import _heads_of
 from qrecipe.structure.operations import find_operations

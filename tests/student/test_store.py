@@ -13,7 +13,7 @@ import torch
 from qrecipe.data.labels import LabelMap
 from qrecipe.errors import ModelError, TrainError
 from qrecipe.models.loading.build import build_model
-from qrecipe.plan import describe
+from qrecipe.planning import describe
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.student import Student, calibrate, capture_source, make_plan, make_student, real_valued

@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 from ...experiment.workspace import Workspace
-from ...plan import cost_of
+from ...planning import cost_of
 from ...recipe.definition import InputSpec
 from ...report.amounts import amount
 from ...student import make_plan, plan_size
