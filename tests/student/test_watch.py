@@ -10,7 +10,7 @@ from qrecipe.quantizers.calibration.moment import conv_columns, linear_columns
 from qrecipe.student import calibrate
 from tests.specimens import W4A4, Specimen, a_recipe
 
-OUTPUT = {**W4A4, "weight": {**W4A4["weight"], "init": "output"}}
+OUTPUT, TENSOR = ({**W4A4, "weight": {**W4A4["weight"], "init": init}} for init in ("output", "mse"))
 
 
 def test_ranges_of_weights_are_those_of_the_real_valued_model_s_layers(toy: Specimen) -> None:
@@ -52,7 +52,7 @@ def inputs_of(model: nn.Module, layer: nn.Module, pixels: Tensor) -> list[Tensor
 
 def test_every_layer_of_a_detector_is_watched(specimen: Specimen) -> None:
     """Convolutions of all kinds and linear layers; those that only training has keep their own least squares."""
-    student, other = (specimen.student(a_recipe(quantize)) for quantize in (OUTPUT, W4A4))
+    student, other = (specimen.student(a_recipe(quantize)) for quantize in (OUTPUT, TENSOR))
     for one in (student, other):
         calibrate(one, [specimen.batch()])
     weights = [name for name, quantizer in student.quantizers.items() if quantizer.operand.is_weight]

@@ -1,7 +1,7 @@
 """The second moment of what a weight multiplies: with it the error of an operation's output is a quadratic form.
 
-For a row w of the weight and its quantized form, E[((w - w_hat) x)^2] = (w - w_hat) E[x x^T] (w - w_hat)^T. A convolution
-multiplies its weight with patches, each group of channels with its own.
+For a row w of the weight and its quantized form w_hat, E[((w - w_hat) x)^2] = (w - w_hat) E[x x^T] (w - w_hat)^T. A
+convolution multiplies its weight with patches, each group of channels with its own.
 """
 
 from __future__ import annotations
@@ -64,5 +64,5 @@ def conv_columns(
     else:
         before = after = list(padding)
     padded = F.pad(image[None], (before[1], after[1], before[0], after[0]))
-    patches = F.unfold(padded, list(kernel), dilation=list(dilation), stride=list(stride))[0]
+    patches = F.unfold(padded, kernel, dilation=dilation, stride=stride)[0]
     return spread_sample(patches, limit).reshape(groups, patches.shape[0] // groups, -1)

@@ -16,7 +16,7 @@ from .ranges import Range, Target, mse
 # Candidates are the scale of least squared error of the weight itself times these, then finer ones around the best.
 _COARSE = tuple(1.05**power for power in range(-12, 13))
 _FINE = (0.98, 0.99, 1.01, 1.02)
-_POLISHING_ROUNDS = 6
+_POLISHING_ROUNDS = 4
 
 
 def output(seen: Observed, target: Target) -> Range:
