@@ -20,7 +20,7 @@ from qrecipe.train.schedule import MULTIPLIERS
 from qrecipe.vocabulary import ALIGNABLE, OPERAND_KINDS, OVERRIDABLE, TAPS
 
 #: Fields that come from no key, and keys that become another field.
-NOT_KEYS = {Recipe: {"source", "marks"}, Rule: {"path"}}
+NOT_KEYS = {Recipe: {"resolved", "marks"}, Rule: {"path"}}
 LEFT_OUT = {Recipe: {"name", "quantize", "distill", "train", "data"}}
 NOT_FIELDS = {"": {"extends"}, "train": {"epochs"}}
 FREE = {"config", "arguments"}
