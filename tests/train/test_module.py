@@ -228,7 +228,7 @@ def test_a_teacher_is_needed_and_must_fit(toy: Specimen) -> None:
 
 def names(module: TrainingModule) -> list[tuple[str, str]]:
     """The paired taps of the only target."""
-    (pairs,) = module._pairs
+    (pairs,) = module.pairs
     return [(mine.name, his.name) for mine, his in pairs]
 
 
