@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .student import Student, calibrate, compile, load, real_valued, save
     from .train.module import TrainingModule
 
-_HOMES = {
+HOMES = {
     "Applied": "commands.apply",
     "Batch": "data.batch",
     "Comparison": "planning",
@@ -126,9 +126,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in HOMES:
         raise AttributeError(f"module 'qrecipe' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -199,6 +199,15 @@ def test_our_own_imports_are_relative() -> None:
                 assert (node.module or "").split(".")[0] != "qrecipe", name_of(file)
 
 
+def test_tests_import_no_private_names() -> None:
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qrecipe"):
+                assert not [
+                    alias.name for alias in node.names if alias.name.startswith("_") and alias.name[1] != "_"
+                ], file
+
+
 @pytest.mark.parametrize("package", list(CONFINED))
 def test_third_party_packages_keep_to_their_places(package: str) -> None:
     found = {name_of(file) for file in FILES if any(path[0] == package for path in imports(file))}
@@ -214,7 +223,7 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    assert list(qrecipe._HOMES) == qrecipe.__all__ == sorted(qrecipe.__all__)
+    assert list(qrecipe.HOMES) == qrecipe.__all__ == sorted(qrecipe.__all__)
     assert set(dir(qrecipe)) == {*qrecipe.__all__, "__doc__", "__version__"}
     for name in qrecipe.__all__:
         assert getattr(qrecipe, name).__module__.startswith("qrecipe.")

@@ -55,7 +55,7 @@ class Bench:
 
     def score(self, recipe: Recipe) -> tuple[Evaluation, Student]:
         """AP on the validation split after calibration, where there is anything to calibrate."""
-        student = make_student(self.workspace.source, recipe)
+        student = make_student(self.workspace.original, recipe)
         if student.quantizers:
             spec = recipe.quantize.calibration
             assert student.label_map is not None

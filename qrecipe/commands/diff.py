@@ -43,7 +43,7 @@ def diff(
     second = first if same else Workspace(other, ("train",), listener, placeholder=True)
     if same:
         listener(Noted("capture", "one for both, as their models are the same"))
-    plans = [make_plan(own.source, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]
+    plans = [make_plan(own.original, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]
     sites, totals = compare.site_changes(*plans), compare.totals(*plans)
     return dataclasses.replace(found, sites=tuple(sites), totals=tuple(totals))
 

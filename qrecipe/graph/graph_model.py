@@ -44,12 +44,12 @@ class GraphModel(nn.Module):
             self.register_parameter(name, parameter)
         for name, buffer in root.named_buffers(recurse=False):
             self.register_buffer(name, buffer, persistent=name not in root._non_persistent_buffers_set)
-        self._programs = {mode: CompiledProgram(program) for mode, program in programs.items()}
+        self.programs = {mode: CompiledProgram(program) for mode, program in programs.items()}
         self.train(root.training)
 
     @property
     def tap_names(self) -> tuple[str, ...]:
-        return self._programs["train"].exposed
+        return self.programs["train"].exposed
 
     def run(self, inputs: Mapping[str, Tensor], *, mode: GraphMode | None = None, taps: bool = False) -> GraphOutputs:
         """Run one mode.
@@ -62,7 +62,7 @@ class GraphModel(nn.Module):
         Raises:
             ModelError: images so small that a model which chooses its queries among their places finds too few.
         """
-        program = self._programs[mode or ("train" if self.training else "eval")]
+        program = self.programs[mode or ("train" if self.training else "eval")]
         with reading(inputs):
             return program(self, inputs, taps=taps)
 

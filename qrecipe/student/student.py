@@ -77,7 +77,7 @@ class Student(GraphModel):
 
     def deployable(self) -> Deployable:
         """The evaluation graph without taps, over this student: what an export lowers."""
-        program = self._programs["eval"].untapped.copy()
+        program = self.programs["eval"].untapped.copy()
         names = tuple(str(node.target) for node in program.graph.nodes if node.op == "placeholder")
         return Deployable(self, program.graph, program.out_spec, names)
 
