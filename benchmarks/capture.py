@@ -23,7 +23,7 @@ from qrecipe.capture import capture
 from qrecipe.models.families import Family
 from qrecipe.models.open_windows import open_windows
 from qrecipe.recipe import load_recipe
-from qrecipe.student import capture_source, make_student
+from qrecipe.student import capture_original, make_student
 
 CLASSES = 80
 WARM_UP = Path(__file__).resolve().parents[1] / "recipes" / "quickstart_w4a4.yaml"
@@ -53,8 +53,8 @@ def one(path: Path) -> list[float]:
     shown = replace(built.input, size=SIZE[1:], shortest=None, longest=None)
     with open_windows(model):
         capturing, _ = timed(lambda: capture(model, family.forward, inputs(family, *SIZE)))
-    whole, source = timed(lambda: capture_source(model, family, shown, label_map=built.label_map))
-    rewriting, _ = timed(lambda: make_student(source, recipe))
+    whole, original = timed(lambda: capture_original(model, family, shown, label_map=built.label_map))
+    rewriting, _ = timed(lambda: make_student(original, recipe))
     return [building, capturing, max(whole - capturing, 0.0), rewriting, whole + rewriting]
 
 

@@ -32,11 +32,11 @@ from qrecipe.data.batch import Batch
 from qrecipe.errors import QRecipeError
 from qrecipe.models.families import Family, prompted
 from qrecipe.models.loading.build import Built, build_model
-from qrecipe.plan import Plan
+from qrecipe.planning import Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
 from qrecipe.run.checkpoint import load_weights
-from qrecipe.student import Source, Student, calibrate, capture_source, make_student, real_valued
+from qrecipe.student import Original, Student, calibrate, capture_original, make_student, real_valued
 from qrecipe.student.store import save
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.optimizer import build_optimizer
@@ -105,22 +105,22 @@ def measure(
     settle(model, family, input_size, dtype)
     image_input = at_size(family, recipe, height, width)
     start = time.perf_counter()
-    source = capture_source(model, family, image_input)
+    original = capture_original(model, family, image_input)
     seconds = time.perf_counter() - start
     # No student is kept beside the next: a large model in float64, its gradients and its copies fill a small machine.
-    differences = compare(make_student(source, recipe), model, family, shapes, dtype)
+    differences = compare(make_student(original, recipe), model, family, shapes, dtype)
     large = sum(parameter.numel() for parameter in model.parameters()) > LARGE
     data = labelled(*(ONE_SMALLER if large else input_size), dtype)
-    losses, without = train(source, recipe, data)
-    targets = dict(every_target(source, recipe, data))
-    student = make_student(source, recipe)
+    losses, without = train(original, recipe, data)
+    targets = dict(every_target(original, recipe, data))
+    student = make_student(original, recipe)
     plan = student.plan
     quantizers = len(plan.quantizers)
     pixels, mask = images(2, height, width, dtype)
     student.switch_off()
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         before = leaves(student.eval().run(family.inputs(pixels, mask)).outputs)
-        other = make_student(source, recipe)
+        other = make_student(original, recipe)
         stir(other, seed=1)
         save(student, Path(folder) / "student")
         load_weights(Path(folder) / "student", other)
@@ -131,7 +131,7 @@ def measure(
         recipe=name,
         model=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        nodes={mode: len(program.graph.nodes) for mode, program in source.captured.programs.items()},
+        nodes={mode: len(program.graph.nodes) for mode, program in original.captured.programs.items()},
         seconds=seconds,
         differences=differences,
         sites=quantized_sites(plan),
@@ -311,12 +311,12 @@ def labelled(batch: int, height: int, width: int, dtype: torch.dtype) -> Batch:
     return Batch(pixels, mask, labels, list(range(batch)), torch.tensor([[height, width]] * batch))
 
 
-def train(source: Source, recipe: Recipe, data: Batch) -> tuple[list[float], list[str]]:
+def train(original: Original, recipe: Recipe, data: Batch) -> tuple[list[float], list[str]]:
     """Losses of two optimizer steps after calibration, and the quantizers whose scale had no gradient in either."""
-    student = make_student(source, recipe)
+    student = make_student(original, recipe)
     calibrate(student, [data])
     targets = bool(recipe.distill.targets)
-    teacher = make_student(source, real_valued(recipe, targets=True), part="teacher") if targets else None
+    teacher = make_student(original, real_valued(recipe, targets=True), part="teacher") if targets else None
     module = TrainingModule(student, teacher).train()
     optimizer, _ = build_optimizer(
         student.named_parameters(), recipe.train.optimizer, student.is_backbone, student.modules()
@@ -335,19 +335,19 @@ def train(source: Source, recipe: Recipe, data: Batch) -> tuple[list[float], lis
     return losses, sorted(set(student.quantizers) - reached)
 
 
-def every_target(source: Source, recipe: Recipe, data: Batch) -> Iterator[tuple[str, bool]]:
+def every_target(original: Original, recipe: Recipe, data: Batch) -> Iterator[tuple[str, bool]]:
     """Whether each value that can be distilled is there, and gives a finite loss and gradient."""
     for role in TAPS:
         target = TargetSpec(at=role, layers="all")
         try:
-            yield role, _finite(source, replace(recipe, distill=replace(recipe.distill, targets=(target,))), data)
+            yield role, _finite(original, replace(recipe, distill=replace(recipe.distill, targets=(target,))), data)
         except QRecipeError:
             continue  # this model has none, or not per query: the plan says so to users
 
 
-def _finite(source: Source, recipe: Recipe, data: Batch) -> bool:
-    student = make_student(source, recipe)
-    teacher = make_student(source, real_valued(recipe, targets=True), part="teacher")
+def _finite(original: Original, recipe: Recipe, data: Batch) -> bool:
+    student = make_student(original, recipe)
+    teacher = make_student(original, real_valued(recipe, targets=True), part="teacher")
     student.switch_off()
     loss, parts = TrainingModule(student, teacher).train()(data)
     loss.backward()

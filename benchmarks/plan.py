@@ -24,7 +24,7 @@ from coverage import build
 
 from qrecipe.capture import capture
 from qrecipe.models.open_windows import open_windows
-from qrecipe.plan import build_plan, cost_of
+from qrecipe.planning import build_plan, cost_of
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import QuantizerSpec, Recipe, Rule
 from qrecipe.structure import Structure, analyse

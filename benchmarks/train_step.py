@@ -20,7 +20,7 @@ from rich.table import Table
 
 from qrecipe import Batch, TrainingModule, calibrate, load_recipe
 from qrecipe.models.loading.build import build_model
-from qrecipe.student import capture_source, make_student, real_valued
+from qrecipe.student import capture_original, make_student, real_valued
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart_w4a4.yaml"
 
@@ -55,16 +55,16 @@ def main() -> None:
     recipe = load_recipe(RECIPE)
     categories = [(1, "disc"), (2, "square"), (3, "triangle")]
     built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True)
-    source = capture_source(built.model, built.family, built.input)
+    original = capture_original(built.model, built.family, built.input)
     batch = random_batch(arguments.batch)
-    student, plain = make_student(source, recipe), make_student(source, recipe)
+    student, plain = make_student(original, recipe), make_student(original, recipe)
     for one in (student, plain):
         calibrate(one, [batch])
-    distilled = TrainingModule(student, make_student(source, real_valued(recipe, targets=True)))
-    undistilled = TrainingModule(plain, make_student(source, real_valued(recipe, targets=True)))
+    distilled = TrainingModule(student, make_student(original, real_valued(recipe, targets=True)))
+    undistilled = TrainingModule(plain, make_student(original, real_valued(recipe, targets=True)))
     undistilled.teacher = None
     modules = {
-        "real-valued": (TrainingModule(make_student(source, real_valued(recipe))), "1"),
+        "real-valued": (TrainingModule(make_student(original, real_valued(recipe))), "1"),
         "4-4-8, plain fake quantizers": (undistilled, "0"),
         "4-4-8, fused fake quantizers": (undistilled, "1"),
         "4-4-8, fused, distilled": (distilled, "1"),

@@ -31,9 +31,7 @@ Names are looked up on first use, so that ``import qrecipe`` stays light.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -50,18 +48,18 @@ if TYPE_CHECKING:
     from .commands.validate import Validation, validate
     from .data.batch import Batch
     from .errors import QRecipeError, RecipeErrors
-    from .plan import Comparison, Plan, describe
+    from .planning import Comparison, Plan, describe
     from .recipe import Recipe, load_recipe, recipe_from_mapping
     from .student import Student, calibrate, compile, load, real_valued, save
     from .train.module import TrainingModule
 
-_HOMES = {
+HOMES = {
     "Applied": "commands.apply",
     "Batch": "data.batch",
-    "Comparison": "plan",
+    "Comparison": "planning",
     "Evaluated": "commands.evaluate",
     "Inspection": "commands.inspect",
-    "Plan": "plan",
+    "Plan": "planning",
     "Predictions": "commands.predict",
     "QRecipeError": "errors",
     "Recipe": "recipe",
@@ -75,7 +73,7 @@ _HOMES = {
     "bind": "commands.bind",
     "calibrate": "student",
     "compile": "student",
-    "describe": "plan",
+    "describe": "planning",
     "diff": "commands.diff",
     "evaluate": "commands.evaluate",
     "init": "commands.init",
@@ -89,7 +87,7 @@ _HOMES = {
     "save": "student",
     "validate": "commands.validate",
 }
-"""Where each public name is."""
+"""Where each public name is. No room has one of these names: importing it would put its module in their place."""
 
 __all__ = [
     "Applied",
@@ -128,24 +126,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in HOMES:
         raise AttributeError(f"module 'qrecipe' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__doc__", "__version__"])
-
-
-class _Package(ModuleType):
-    """Two rooms have the names of commands: ``qrecipe.plan`` and ``qrecipe.evaluate`` stay the functions.
-
-    Importing a room would otherwise put its module in their place; ``from qrecipe.plan import Plan`` works as ever.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

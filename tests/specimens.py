@@ -19,7 +19,7 @@ from qrecipe.models.demo import DemoDetector
 from qrecipe.models.families import Family, build_family
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import LossSpec, Recipe
-from qrecipe.student import Source, Student, make_student
+from qrecipe.student import Original, Student, make_student
 from tests.tiny_detectors import some_labels, stir, tiny_deimv2, tiny_detr
 from tests.toys import ToyDetector
 
@@ -60,8 +60,8 @@ class Specimen:
     sizes: tuple[tuple[int, int, int], ...]
 
     @property
-    def source(self) -> Source:
-        return Source(self.captured, self.family, replace(self.family.default_input, size=(64, 96), shortest=None))
+    def original(self) -> Original:
+        return Original(self.captured, self.family, replace(self.family.default_input, size=(64, 96), shortest=None))
 
     @cached_property
     def agreements(self) -> list[Agreement]:
@@ -74,7 +74,7 @@ class Specimen:
         return copy.deepcopy(self.model)
 
     def student(self, recipe: Recipe) -> Student:
-        return make_student(self.source, recipe)
+        return make_student(self.original, recipe)
 
     def inputs(self, batch: int, height: int, width: int, seed: int = 0) -> dict[str, Tensor]:
         return self.family.inputs(*images(batch, height, width, seed))

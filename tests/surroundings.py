@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from qrecipe.experiment import workspace
-from qrecipe.student import Source, capture_source, store
+from qrecipe.student import Original, capture_original, store
 
-_SOURCES: dict[tuple[str, str], Source] = {}
+_ORIGINALS: dict[tuple[str, str], Original] = {}
 
 
 @contextmanager
@@ -32,9 +32,9 @@ def command_surroundings(cache: Path) -> Iterator[None]:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QRECIPE_CACHE", str(cache))
-        patch.setattr(workspace, "capture_source", partial(_source, weights=True))
-        patch.setattr(store, "capture_source", partial(_source, weights=False))
-        patch.setattr(import_module("qrecipe.student.compile"), "capture_source", partial(_source, weights=True))
+        patch.setattr(workspace, "capture_original", partial(_original, weights=True))
+        patch.setattr(store, "capture_original", partial(_original, weights=False))
+        patch.setattr(import_module("qrecipe.student.compile"), "capture_original", partial(_original, weights=True))
         patch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would format all of it
         torch.set_num_threads(1)
         try:
@@ -44,19 +44,19 @@ def command_surroundings(cache: Path) -> Iterator[None]:
             torch.set_rng_state(state)
 
 
-def _source(
+def _original(
     model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None, *, weights: bool
-) -> Source:
+) -> Original:
     structure = repr((model, family.name, family.loss_spec, image_input))
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(name.encode() + value.numpy().tobytes())
     key = (structure, digest.hexdigest())
     if not weights:
-        key = next((found for found in _SOURCES if found[0] == structure), key)
-    if key not in _SOURCES:
-        _SOURCES[key] = capture_source(model, family, image_input)
-    return replace(_SOURCES[key], label_map=label_map)
+        key = next((found for found in _ORIGINALS if found[0] == structure), key)
+    if key not in _ORIGINALS:
+        _ORIGINALS[key] = capture_original(model, family, image_input)
+    return replace(_ORIGINALS[key], label_map=label_map)
 
 
 def hub_cache(root: Path, name: str, patch: pytest.MonkeyPatch, revision: str = "main") -> Path:

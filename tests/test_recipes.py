@@ -14,10 +14,10 @@ from torch import nn
 from qrecipe.commands.bind import bind
 from qrecipe.commands.plan import plan
 from qrecipe.experiment import workspace
-from qrecipe.plan import cost_of
+from qrecipe.planning import cost_of
 from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.recipe.given import without_weights
-from qrecipe.student import Source, capture_source
+from qrecipe.student import Original, capture_original
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -95,7 +95,7 @@ SMALL: dict[str, tuple[str, ...]] = {
 BITS = {"fp32": None, "w8a8": (8, 8, 8), "w4a4": (4, 4, 8), "w4a4_lsq": (4, 4, 8), "w3a3": (3, 3, 8), "w2a2": (2, 2, 8)}
 """Of each detr_r50 recipe: bits of weights, activations, attention."""
 
-_SOURCES: dict[str, Source] = {}
+_ORIGINALS: dict[str, Original] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """COCO, and whatever else a recipe looks for, with one image; a cache; no network; models captured once."""
     monkeypatch.setenv("QRECIPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(workspace, "capture_source", _source)
+    monkeypatch.setattr(workspace, "capture_original", _original)
     for name in ("COCO", "COCO_FREE", "BCCD", "TABLES"):
         monkeypatch.setenv(name, str(tmp_path / "data"))
     (tmp_path / "data" / "annotations").mkdir(parents=True)
@@ -118,12 +118,12 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.write_text(json.dumps({"images": [image], "annotations": [box], "categories": categories}))
 
 
-def _source(model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None) -> Source:
+def _original(model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None) -> Original:
     """The capture of a model of the same structure: nothing here looks at weights."""
     key = repr((model, family.name, family.loss_spec, image_input))
-    if key not in _SOURCES:
-        _SOURCES[key] = capture_source(model, family, image_input)
-    return dataclasses.replace(_SOURCES[key], label_map=label_map)
+    if key not in _ORIGINALS:
+        _ORIGINALS[key] = capture_original(model, family, image_input)
+    return dataclasses.replace(_ORIGINALS[key], label_map=label_map)
 
 
 def small(path: Path) -> Recipe:

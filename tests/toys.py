@@ -13,7 +13,7 @@ from qrecipe.capture import capture
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.passes import PassReport, run_passes
-from qrecipe.plan import Plan, WhichModel, build_plan, check
+from qrecipe.planning import Plan, WhichModel, build_plan, check
 from qrecipe.recipe import Recipe
 from qrecipe.structure import Structure, analyse, mark
 

@@ -12,11 +12,11 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
-from qrecipe.evaluate import Evaluation
+from qrecipe.evaluation import Evaluation
 from qrecipe.experiment.detector import score, student_detector
 from qrecipe.experiment.events import Event
 from qrecipe.experiment.workspace import Workspace
-from qrecipe.plan import cost_of
+from qrecipe.planning import cost_of
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import Recipe
 from qrecipe.report.amounts import share, three_places
@@ -55,7 +55,7 @@ class Bench:
 
     def score(self, recipe: Recipe) -> tuple[Evaluation, Student]:
         """AP on the validation split after calibration, where there is anything to calibrate."""
-        student = make_student(self.workspace.source, recipe)
+        student = make_student(self.workspace.original, recipe)
         if student.quantizers:
             spec = recipe.quantize.calibration
             assert student.label_map is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..experiment.binding import bound
 from ..experiment.events import Listener, nobody
 from ..experiment.workspace import Workspace
-from ..plan import Plan
+from ..planning import Plan
 from ..recipe.definition import Recipe
 from ..recipe.given import read_recipe
 

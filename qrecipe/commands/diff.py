@@ -9,8 +9,8 @@ from pathlib import Path
 from ..experiment.events import Listener, Noted, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
-from ..plan import Comparison
-from ..plan.views import compare
+from ..planning import Comparison
+from ..planning.views import compare
 from ..recipe.definition import Recipe
 from ..student import make_plan
 
@@ -43,7 +43,7 @@ def diff(
     second = first if same else Workspace(other, ("train",), listener, placeholder=True)
     if same:
         listener(Noted("capture", "one for both, as their models are the same"))
-    plans = [make_plan(own.source, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]
+    plans = [make_plan(own.original, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]
     sites, totals = compare.site_changes(*plans), compare.totals(*plans)
     return dataclasses.replace(found, sites=tuple(sites), totals=tuple(totals))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluate import Evaluation
+from ..evaluation import Evaluation
 from ..experiment.detector import score
 from ..experiment.events import Listener, nobody
 from ..experiment.target import find_target, open_target

@@ -14,7 +14,7 @@ from ..experiment.binding import bound
 from ..experiment.events import Listener, Noted
 from ..experiment.workspace import Workspace
 from ..models.loading.build import Built
-from ..plan import Plan
+from ..planning import Plan
 from ..recipe import load_recipe, recipe_from_mapping
 from ..recipe.definition import SPLITS
 from ..run.checkpoint import WEIGHTS

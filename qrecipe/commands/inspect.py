@@ -10,7 +10,7 @@ from typing import Any
 from ..experiment.events import Listener, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
-from ..plan import Anatomy, anatomy
+from ..planning import Anatomy, anatomy
 from ..recipe.definition import Recipe
 from ..student import make_plan, real_valued
 
@@ -58,16 +58,16 @@ def inspect(
     """
     recipe = real_valued(find_target(target, "real", overrides, random_weights, data=False).recipe)
     workspace = Workspace(recipe, ("train",), listener, placeholder=True)
-    source, built = workspace.source, workspace.built
-    structure = source.structure(recipe.model.roles)
-    plan = make_plan(source, recipe, image_size)
+    original, built = workspace.original, workspace.built
+    structure = original.structure(recipe.model.roles)
+    plan = make_plan(original, recipe, image_size)
     return Inspection(
         name=recipe.name,
         model=type(built.model).__name__,
-        family=source.family.name,
-        input=asdict(source.input),
-        classes=source.family.classes,
-        scores=source.family.scores,
-        anatomy=anatomy(source.captured.root, structure, plan),
-        notes=(*built.messages, *source.family.notes),
+        family=original.family.name,
+        input=asdict(original.input),
+        classes=original.family.classes,
+        scores=original.family.scores,
+        anatomy=anatomy(original.captured.root, structure, plan),
+        notes=(*built.messages, *original.family.notes),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..experiment.events import Listener, nobody
 from ..experiment.workspace import Workspace
-from ..plan import Plan
+from ..planning import Plan
 from ..recipe.definition import Recipe
 from ..recipe.given import read_recipe
 from ..student import make_plan
@@ -36,4 +36,4 @@ def plan(
     read = read_recipe(recipe, overrides, random_weights, data=False)
     workspace = Workspace(read, ("train",), listener, placeholder=True)
     workspace.check_training()
-    return make_plan(workspace.source, read, image_size=image_size)
+    return make_plan(workspace.original, read, image_size=image_size)

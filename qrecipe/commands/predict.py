@@ -18,7 +18,7 @@ from ..data.json_file import unreadable
 from ..data.notices import depth_lines, turned_line
 from ..data.transforms import Sample, fit, to_tensor
 from ..errors import DataError, RunError
-from ..evaluate import detections
+from ..evaluation import detections
 from ..experiment.detector import Detector
 from ..experiment.events import Listener, Noted, nobody
 from ..experiment.target import Target, find_target, open_target

@@ -15,7 +15,7 @@ from ..recipe.problems import as_data, located, problems_of
 
 if TYPE_CHECKING:  # a recipe alone is validated without torch
     from ..experiment.events import Listener
-    from ..plan import Plan
+    from ..planning import Plan
 
 
 @dataclass(frozen=True)

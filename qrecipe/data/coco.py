@@ -166,7 +166,7 @@ def _boxes(
     for one in annotations:
         x, y, width, height = one.bbox
         box = x, y, x + width, y + height
-        inside = _clip(box, records[one.image_id])
+        inside = clip(box, records[one.image_id])
         if one.iscrowd:
             crowd.append(one.id)
         elif inside[0] >= inside[2] or inside[1] >= inside[3]:
@@ -180,7 +180,8 @@ def _boxes(
     return tuple(tuple(kept[image.id]) for image in images), report
 
 
-def _clip(box: tuple[float, float, float, float], image: ImageRecord) -> tuple[float, float, float, float]:
+def clip(box: tuple[float, float, float, float], image: ImageRecord) -> tuple[float, float, float, float]:
+    """A box (x0, y0, x1, y1) in pixels, cut at the image's edges."""
     x0, y0, x1, y1 = box
     width, height = float(image.width), float(image.height)
     return min(max(x0, 0.0), width), min(max(y0, 0.0), height), min(max(x1, 0.0), width), min(max(y1, 0.0), height)

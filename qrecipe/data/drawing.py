@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 CLASSES = ("disc", "square", "triangle")
 SUPERSAMPLING = 4
 SIDES = (0.12, 0.50)
-MOST_SHAPES = 4
-NO_SHAPE = 0.08
+MOST_FIGURES = 4
+NO_FIGURE = 0.08
 MOST_COVERED = 0.25
 TRIES = 30
 LEAST_CONTRAST = 36.0
@@ -25,26 +25,26 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Shape:
+class Figure:
     """One object: an index into CLASSES, and x, y, width, height in whole pixels, tight around what was drawn."""
 
     kind: int
     bbox: tuple[int, int, int, int]
 
 
-def draw(size: int, rng: np.random.Generator) -> tuple[Image.Image, tuple[Shape, ...]]:
+def draw(size: int, rng: np.random.Generator) -> tuple[Image.Image, tuple[Figure, ...]]:
     """An RGB image of size x size pixels and its objects; sometimes there are none."""
     canvas = _ground(size, rng)
     _lines(canvas, rng, int(rng.integers(0, 4)))
-    shapes: list[Shape] = []
-    count = 0 if rng.random() < NO_SHAPE else int(rng.integers(1, MOST_SHAPES, endpoint=True))
+    figures: list[Figure] = []
+    count = 0 if rng.random() < NO_FIGURE else int(rng.integers(1, MOST_FIGURES, endpoint=True))
     for _ in range(count):
-        placed = _place(size, shapes, rng)
+        placed = _place(size, figures, rng)
         if placed is not None:
             kind, mask, left, top = placed
             canvas.paste(_colour(canvas, mask, left, top, rng), (left, top), mask)
-            shapes.append(Shape(kind, (left, top, mask.width, mask.height)))
-    return _noise(canvas, rng), tuple(shapes)
+            figures.append(Figure(kind, (left, top, mask.width, mask.height)))
+    return _noise(canvas, rng), tuple(figures)
 
 
 def _ground(size: int, rng: np.random.Generator) -> Image.Image:
@@ -78,7 +78,7 @@ def _lines(canvas: Image.Image, rng: np.random.Generator, count: int) -> None:
         pen.line(ends, fill=colour, width=int(rng.integers(1, max(2, canvas.width // 40), endpoint=True)))
 
 
-def _place(size: int, shapes: list[Shape], rng: np.random.Generator) -> tuple[int, Image.Image, int, int] | None:
+def _place(size: int, figures: list[Figure], rng: np.random.Generator) -> tuple[int, Image.Image, int, int] | None:
     """A class, its mask, and where it covers little of the others; None if no place was found."""
     kind = int(rng.integers(0, len(CLASSES)))
     low, high = SIDES
@@ -89,13 +89,13 @@ def _place(size: int, shapes: list[Shape], rng: np.random.Generator) -> tuple[in
         left = int(rng.integers(0, size - mask.width, endpoint=True))
         top = int(rng.integers(0, size - mask.height, endpoint=True))
         box = (left, top, mask.width, mask.height)
-        if all(_covered(box, other.bbox) <= MOST_COVERED for other in shapes):
+        if all(_covered(box, other.bbox) <= MOST_COVERED for other in figures):
             return kind, mask, left, top
     return None
 
 
 def _mask(kind: int, side: int, rng: np.random.Generator) -> Image.Image:
-    """Coverage 0..255 of one shape, cut tight, at most side x side pixels."""
+    """Coverage 0..255 of one figure, cut tight, at most side x side pixels."""
     big = side * SUPERSAMPLING
     mask = Image.new("L", (big, big))
     pen = ImageDraw.Draw(mask)

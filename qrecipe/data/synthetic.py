@@ -86,7 +86,7 @@ def _write(folder: Path, seed: tuple[int, int], count: int, size: int) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number in range(count):
-        image, shapes = draw(size, np.random.default_rng((*seed, number)))
+        image, figures = draw(size, np.random.default_rng((*seed, number)))
         name = f"{number + 1:06d}.png"
         image.save(folder / IMAGES / name)
         images.append({"id": number + 1, "file_name": name, "width": size, "height": size})
@@ -95,12 +95,12 @@ def _write(folder: Path, seed: tuple[int, int], count: int, size: int) -> None:
             {
                 "id": first + place,
                 "image_id": number + 1,
-                "category_id": shape.kind + 1,
-                "bbox": list(shape.bbox),
-                "area": shape.bbox[2] * shape.bbox[3],
+                "category_id": figure.kind + 1,
+                "bbox": list(figure.bbox),
+                "area": figure.bbox[2] * figure.bbox[3],
                 "iscrowd": 0,
             }
-            for place, shape in enumerate(shapes)
+            for place, figure in enumerate(figures)
         )
     document = {
         "info": {"description": "qrecipe synthetic shapes"},

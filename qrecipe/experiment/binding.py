@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import PlanErrors, QRecipeError
-from ..plan import Plan, WhichModel
+from ..planning import Plan, WhichModel
 from ..recipe.definition import Recipe
-from ..student import Source, Student, make_student, real_valued
+from ..student import Original, Student, make_student, real_valued
 from ..train.module import TrainingModule
 from ..train.rehearsal import rehearse
 from .events import Noted
@@ -23,9 +23,9 @@ def bound(workspace: Workspace) -> Plan:
     recipe = workspace.recipe
     problems: list[QRecipeError] = []
     teacher = None
-    student = _made(workspace.source, recipe, "model", problems)
+    student = _made(workspace.original, recipe, "model", problems)
     if recipe.distill.targets or (recipe.teacher is not None and recipe.teacher.roles):
-        teacher = _made(workspace.teacher_source, real_valued(recipe, targets=True), "teacher", problems)
+        teacher = _made(workspace.teacher_original, real_valued(recipe, targets=True), "teacher", problems)
     if problems:
         raise PlanErrors(list({str(problem): problem for problem in problems}.values()))
     assert student is not None
@@ -36,10 +36,10 @@ def bound(workspace: Workspace) -> Plan:
     return student.plan
 
 
-def _made(source: Source, recipe: Recipe, part: WhichModel, problems: list[QRecipeError]) -> Student | None:
+def _made(original: Original, recipe: Recipe, part: WhichModel, problems: list[QRecipeError]) -> Student | None:
     """One of the two; None where it does not fit, which ``problems`` is told."""
     try:
-        return make_student(source, recipe, part=part)
+        return make_student(original, recipe, part=part)
     except PlanErrors as found:
         problems += found.problems
         return None

@@ -31,15 +31,15 @@ def conduct(
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
     """
-    source, text = dict(recipe.source), dump(recipe.source)
+    resolved, text = dict(recipe.resolved), dump(recipe.resolved)
     if is_finished(folder):
         run = RunFolder.read(folder)
-        run.check_recipe(source)
+        run.check_recipe(resolved)
         summary = run.summary()
         listener(RunEnded(folder, summary, already=True))
         return summary
     if resume:
-        RunFolder.check_resumable(folder, source)
+        RunFolder.check_resumable(folder, resolved)
         recipe = as_made(recipe, folder)
     else:
         RunFolder.check_free(folder)
@@ -48,8 +48,8 @@ def conduct(
     with flushed_denormals():
         _ = workspace.data
         workspace.check_training()  # what is wrong with data and model is said before a folder is made
-        with opened(folder, recipe=source, text=text) as run:
-            listener(RunStarted(folder, source, resume))
+        with opened(folder, recipe=resolved, text=text) as run:
+            listener(RunStarted(folder, resolved, resume))
             run_phases(Experiment(workspace, run, resume, draw))
             summary = run.summary()
     listener(RunEnded(folder, summary))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data.labels import LabelMap
 from ..detection.prediction import Prediction, Scores
 from ..errors import EvaluateError
-from ..evaluate import Evaluation, evaluate_model
+from ..evaluation import Evaluation, evaluate_model
 from ..models.loading.build import Built
 from ..placement import placement_of
 from ..recipe.definition import InputSpec

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluate import Evaluation
-from ..plan import Plan
+from ..evaluation import Evaluation
+from ..planning import Plan
 from ..reconstruct import BlockReport
 from ..run.summary import Summary
 from ..student import CalibrationReport

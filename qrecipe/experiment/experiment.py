@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.coco import CocoIndex
 from ..data.loader import BatchLoader
-from ..evaluate import Evaluation
+from ..evaluation import Evaluation
 from ..recipe.definition import Recipe
 from ..run.folder import RunFolder
 from ..run.layout import MODELS
@@ -51,7 +51,7 @@ class Experiment:
     def teacher(self) -> Student:
         """Real-valued, with the student's taps. Raises: PlanErrors."""
         recipe = real_valued(self.recipe, targets=True)
-        return make_student(self.workspace.teacher_source, recipe, part="teacher")
+        return make_student(self.workspace.teacher_original, recipe, part="teacher")
 
     @cached_property
     def module(self) -> TrainingModule:
@@ -60,11 +60,11 @@ class Experiment:
 
     def make_student(self) -> Student:
         """Another one, as it is before its calibration."""
-        return make_student(self.workspace.source, self.recipe)
+        return make_student(self.workspace.original, self.recipe)
 
     def make_control(self) -> Student:
         """The teacher, to be trained as the student is."""
-        return make_student(self.workspace.teacher_source, real_valued(self.recipe), part="teacher")
+        return make_student(self.workspace.teacher_original, real_valued(self.recipe), part="teacher")
 
     @property
     def quantizes(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ..plan import describe
+from ..planning import describe
 from ..reconstruct import BlockReport, ReconstructSettings, reconstruct
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights, save_checkpoint
 from ..run.layout import BEST, LAST, PICTURE

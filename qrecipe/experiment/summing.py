@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..plan import Cost, cost_of
+from ..planning import Cost, cost_of
 from ..run.summary import Summary, SummaryRow
 from .experiment import Experiment
 

@@ -76,7 +76,7 @@ def open_target(target: Target, workspace: Workspace) -> Detector:
         workspace.listener(Noted("model", text))
         return student_detector(load(target.student))
     if target.which == "off":
-        student = make_student(workspace.source, target.recipe)
+        student = make_student(workspace.original, target.recipe)
         student.switch_off()
         return student_detector(student)
     return built_detector(workspace.built)
@@ -132,4 +132,4 @@ def _with_data(recipe: Recipe, overrides: Sequence[str], path: Path) -> Recipe:
             where=str(path),
             remedy="only data can be set, for example data.test.images=FOLDER",
         )
-    return recipe_from_mapping(recipe.source, recipe.name, overrides=overrides) if overrides else recipe
+    return recipe_from_mapping(recipe.resolved, recipe.name, overrides=overrides) if overrides else recipe

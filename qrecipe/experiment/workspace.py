@@ -18,7 +18,7 @@ from ..errors import DataError, QRecipeError, RecipeErrors
 from ..models.families import published_classes
 from ..models.loading.build import Built, build_model
 from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
-from ..student import Source, capture_source
+from ..student import Original, capture_original
 from .events import CaptureEnded, CaptureStarted, DataRead, Listener, ModelBuilt, Noted, nobody
 
 
@@ -89,15 +89,15 @@ class Workspace:
         return self._build(self.recipe.model, "model")
 
     @cached_property
-    def source(self) -> Source:
+    def original(self) -> Original:
         """The recipe's model, captured and verified."""
         return self._capture(self.built)
 
     @cached_property
-    def teacher_source(self) -> Source:
+    def teacher_original(self) -> Original:
         """The teacher, captured; the recipe's own model where it names no other."""
         if self.recipe.teacher is None:
-            return self.source
+            return self.original
         return self._capture(self._build(self.recipe.teacher, "teacher"))
 
     def _build(self, spec: ModelSpec, part: str) -> Built:
@@ -127,12 +127,12 @@ class Workspace:
             "for such a model; what is compared with it or learned from it is worth nothing",
         )
 
-    def _capture(self, built: Built) -> Source:
+    def _capture(self, built: Built) -> Original:
         name = type(built.model).__name__
         self.listener(CaptureStarted(name))
-        source = capture_source(built.model, built.family, built.input, label_map=built.label_map)
-        self.listener(CaptureEnded(name, tuple(source.captured.warnings)))
-        return source
+        original = capture_original(built.model, built.family, built.input, label_map=built.label_map)
+        self.listener(CaptureEnded(name, tuple(original.captured.warnings)))
+        return original
 
     def check_training(self) -> None:
         """Say now what would come out only once training's batches are made, or would be worth nothing.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -43,12 +44,12 @@ class GraphModel(nn.Module):
             self.register_parameter(name, parameter)
         for name, buffer in root.named_buffers(recurse=False):
             self.register_buffer(name, buffer, persistent=name not in root._non_persistent_buffers_set)
-        self._programs = {mode: CompiledProgram(program) for mode, program in programs.items()}
+        self.programs = {mode: CompiledProgram(program) for mode, program in programs.items()}
         self.train(root.training)
 
     @property
     def tap_names(self) -> tuple[str, ...]:
-        return self._programs["train"].exposed
+        return self.programs["train"].exposed
 
     def run(self, inputs: Mapping[str, Tensor], *, mode: GraphMode | None = None, taps: bool = False) -> GraphOutputs:
         """Run one mode.
@@ -61,14 +62,24 @@ class GraphModel(nn.Module):
         Raises:
             ModelError: images so small that a model which chooses its queries among their places finds too few.
         """
-        program = self._programs[mode or ("train" if self.training else "eval")]
-        try:
+        program = self.programs[mode or ("train" if self.training else "eval")]
+        with reading(inputs):
             return program(self, inputs, taps=taps)
-        except RuntimeError as error:
-            if TOO_FEW not in str(error):
-                raise
-            height, width = image_shape(inputs)[-2:]
-            raise ModelError(
-                f"an image of {height}x{width} has fewer places than the model chooses queries from them",
-                remedy="a larger model.input.size, or fewer queries",
-            ) from error
+
+
+@contextmanager
+def reading(inputs: Mapping[str, Tensor]) -> Iterator[None]:
+    """While a graph runs on these inputs: what an image too small for the model makes of it is one message.
+
+    Raises: ModelError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if TOO_FEW not in str(error):
+            raise
+        height, width = image_shape(inputs)[-2:]
+        raise ModelError(
+            f"an image of {height}x{width} has fewer places than the model chooses queries from them",
+            remedy="a larger model.input.size, or fewer queries",
+        ) from error

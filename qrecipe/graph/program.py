@@ -99,6 +99,7 @@ class GraphOutputs(NamedTuple):
 class CompiledProgram:
     """A program turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes.
 
+    plain, tapped: these functions; the same where nothing is exposed.
     untapped: the program of the one without.
     """
 
@@ -107,14 +108,14 @@ class CompiledProgram:
         self.out_spec = program.out_spec
         self.exposed = program.exposed
         self.untapped = program.without_taps()
-        self._plain = function_of(self.untapped.graph, program.mode)
-        self._tapped = function_of(program.graph, f"{program.mode} with taps") if program.exposed else self._plain
+        self.plain = function_of(self.untapped.graph, program.mode)
+        self.tapped = function_of(program.graph, f"{program.mode} with taps") if program.exposed else self.plain
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledProgram:
         return self
 
     def __call__(self, root: Any, inputs: Mapping[str, Tensor], *, taps: bool) -> GraphOutputs:
-        flat = (self._tapped if taps else self._plain)(root, **inputs)
+        flat = (self.tapped if taps else self.plain)(root, **inputs)
         count = self.out_spec.num_leaves
         outputs, extras = pytree.tree_unflatten(flat[:count], self.out_spec)
         return GraphOutputs(outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {})

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..suggestions import hint
-from .located import Place
+from .model_place import ModelPlace
 
 RESNETS: dict[str, dict[str, Any]] = {
     "resnet18": {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"},
@@ -29,7 +29,7 @@ PART = re.compile(r"layer(?P<stage>\d)\.(?P<block>\d+)\.(?P<kind>conv|bn)(?P<num
 SHORTCUT = re.compile(r"layer(?P<stage>\d)\.(?P<block>\d+)\.downsample\.(?P<number>[01])\.(?P<rest>.+)")
 
 
-def resnet_values(architecture: str, default: str, values: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def resnet_values(architecture: str, default: str, values: Mapping[str, Any], place: ModelPlace) -> dict[str, Any]:
     """A recipe's ``model.config`` with ``backbone: resnet50`` spelled out as a ``backbone_config`` of transformers.
 
     Args:
@@ -53,7 +53,7 @@ def resnet_values(architecture: str, default: str, values: Mapping[str, Any], pl
     return filled
 
 
-def without_timm(config: Any, place: Place) -> None:
+def without_timm(config: Any, place: ModelPlace) -> None:
     """Put transformers' ResNet in the place of timm's in a stored configuration.
 
     Raises:

@@ -8,7 +8,7 @@ from torch import fx, nn
 
 from ..graph.captured import Captured
 from ..graph.program import Program
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 from ..structure.operands import SITES, Slot, operand_at
 from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
 from .rewrite import Condition

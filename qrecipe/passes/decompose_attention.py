@@ -12,7 +12,7 @@ from ..graph.captured import Captured
 from ..graph.dropout import add_dropout
 from ..graph.points import TapPoint
 from ..graph.program import Program
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 from ..structure.operands import SITES
 from ..vocabulary import LOGITS
 from .conditions import NOTHING_QUANTIZED, OPERANDS_ARE_ARGUMENTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..graph.captured import Captured
 from ..graph.program import Program
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 from .conditions import OPERANDS_QUANTIZED, TAPS_EXPOSED
 from .rewrite import Pass, PassReport
 

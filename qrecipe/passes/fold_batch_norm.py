@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..graph.captured import Captured
 from ..graph.program import Program
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 from ..structure.operands import OPERATORS, SITES
 from .conditions import NORMS_FOLDED, NOTHING_QUANTIZED, is_norm
 from .rewrite import Pass, PassReport

@@ -6,7 +6,7 @@ from torch import nn
 
 from ..distill.alignment import QueryAlignment
 from ..graph.captured import Captured
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 from ..vocabulary import ALIGNMENTS, QUERY
 from .conditions import NOTHING_QUANTIZED, QUERIES_ALIGNED
 from .rewrite import Pass, PassReport

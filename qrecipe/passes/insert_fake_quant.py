@@ -6,7 +6,7 @@ from torch import fx, nn
 
 from ..graph.captured import Captured
 from ..graph.program import Program
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 from ..quantizers import QuantizedOperand, build
 from ..structure.operands import Slot, operand_at
 from ..vocabulary import FAKE_QUANTIZERS

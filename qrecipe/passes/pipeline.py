@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..graph.captured import Captured
 from ..placement import placement_of
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
 from .decompose_attention import DECOMPOSE_ATTENTION
 from .expose_taps import EXPOSE_TAPS

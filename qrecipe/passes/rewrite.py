@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..graph.captured import Captured
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 
 
 @dataclass(frozen=True)

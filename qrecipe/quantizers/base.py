@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from ..errors import CalibrationError
 from ..recipe.definition import QuantizerSpec
+from ..recipe.quantizer_table import WATCHES_INPUTS
+from .calibration.moment import InputMoment
 from .calibration.observer import Observed, Observer
 from .encoding import Encoding
 from .kernels.grid import Grid
@@ -77,6 +80,7 @@ class Quantizer(nn.Module, ABC):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
         self._observer: Observer | None = None
+        self._multiplied = InputMoment()
         self._read_buffers()
 
     @abstractmethod
@@ -145,6 +149,16 @@ class Quantizer(nn.Module, ABC):
         self._observer.update(x, samples)
 
     @property
+    def watches_inputs(self) -> bool:
+        """Whether its first range asks for what the weight multiplies: :meth:`watch`."""
+        return self.operand.is_weight and (self.spec.init or self.own_initialiser()) in WATCHES_INPUTS
+
+    @final
+    def watch(self, columns: Tensor) -> None:
+        """Take in what this weight multiplies: (groups, K, places), as ``calibration.moment`` cuts it."""
+        self._multiplied.update(columns)
+
+    @property
     def has_seen_data(self) -> bool:
         """Whether anything was observed since the last calibration."""
         return self._observer is not None
@@ -153,6 +167,7 @@ class Quantizer(nn.Module, ABC):
     def forget(self) -> None:
         """Drop what was observed since the last calibration."""
         self._observer = None
+        self._multiplied = InputMoment()
 
     @final
     @torch.no_grad()
@@ -163,11 +178,11 @@ class Quantizer(nn.Module, ABC):
         """
         operand = self.operand
         observer = self._observer or Observer(operand.name, operand.size, operand.axis, operand.is_weight)
-        seen = observer.result()
+        seen = dataclasses.replace(observer.result(), moment=self._multiplied.result())
         self.initialise(seen)
         self.count.fill_(seen.count)
         self.calibrated.fill_(True)
-        self._observer = None
+        self.forget()
         self._read_buffers()
 
     @final

@@ -15,4 +15,4 @@ class LSQ(AffineQuantizer):
     learned = True
 
     def own_initialiser(self) -> str:
-        return "mse"
+        return "output"

@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 
 def build_recipe(document: Document) -> Recipe:
-    """The recipe of a checked document, whose paths are absolute. ``source`` and ``marks`` are copies."""
+    """The recipe of a checked document, whose paths are absolute. ``resolved`` and ``marks`` are copies."""
     marks = dict(document.marks)
     data = _written_out(document.data)
     if "epochs" in document.data.get("train", {}) and ("train", "epochs") in marks:
         marks[("train", "stages")] = marks[("train", "stages", 0)] = marks[("train", "epochs")]
-    extra = {"source": copy.deepcopy(document.data), "marks": marks}
+    extra = {"resolved": copy.deepcopy(document.data), "marks": marks}
     return _build(Recipe, data, (), extra)
 
 
-def _written_out(source: Mapping[str, Any]) -> dict[str, Any]:
+def _written_out(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with each shorthand in its long form, and the sections and offsets that are left out."""
-    data = copy.deepcopy(dict(source))
+    data = copy.deepcopy(dict(resolved))
     for section in ("quantize", "distill", "train", "data"):
         data.setdefault(section, {})
     for model in (data["model"], data.get("teacher") or {}):

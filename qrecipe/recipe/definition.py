@@ -220,7 +220,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe. ``source`` is the resolved YAML as plain data (what a run folder keeps); ``marks`` says where
+    """A whole recipe. ``resolved`` is the resolved YAML as plain data (what a run folder keeps); ``marks`` says where
     each of its values stands."""
 
     name: str
@@ -233,7 +233,7 @@ class Recipe:
     seed: int = 0
     version: int = 1
     output: Path | None = None
-    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    resolved: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict, repr=False, compare=False)
 
     def where(self, path: KeyPath) -> Spot:

@@ -29,9 +29,9 @@ class _Dumper(yaml.SafeDumper):
         return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
 
-def dump(source: Mapping[str, Any]) -> str:
-    """A resolved recipe (``Recipe.source``) as YAML: keys in their order, lists and mappings one item a line."""
+def dump(resolved: Mapping[str, Any]) -> str:
+    """A resolved recipe (``Recipe.resolved``) as YAML: keys in their order, lists and mappings one item a line."""
     text: str = yaml.dump(
-        dict(source), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100
+        dict(resolved), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100
     )
     return text

@@ -18,7 +18,7 @@ MAX_CHAIN = 16
 _BEGINS = f"a recipe begins with version: {VERSION}"
 
 
-class Sources:
+class RecipeFiles:
     """The files behind one recipe, and every problem found so far.
 
     base: the folder for relative paths of values that stand in no file.

@@ -25,16 +25,16 @@ def read_recipe(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, tuple(overrides), data=data)
     elif overrides:
-        recipe = recipe_from_mapping(recipe.source, recipe.name, overrides=overrides)
+        recipe = recipe_from_mapping(recipe.resolved, recipe.name, overrides=overrides)
     return without_weights(recipe) if random_weights else recipe
 
 
 def without_weights(recipe: Recipe) -> Recipe:
-    """The recipe as if it named no weights, in its ``source`` too: what ``--random-weights`` asks for."""
-    source = dict(recipe.source)
+    """The recipe as if it named no weights, in its ``resolved`` too: what ``--random-weights`` asks for."""
+    resolved = dict(recipe.resolved)
     for key in ("model", "teacher"):
-        if isinstance(source.get(key), Mapping):
-            source[key] = {name: value for name, value in source[key].items() if name != "weights"}
+        if isinstance(resolved.get(key), Mapping):
+            resolved[key] = {name: value for name, value in resolved[key].items() if name != "weights"}
     teacher = None if recipe.teacher is None else dataclasses.replace(recipe.teacher, weights=None)
     model = dataclasses.replace(recipe.model, weights=None)
-    return dataclasses.replace(recipe, model=model, teacher=teacher, source=source)
+    return dataclasses.replace(recipe, model=model, teacher=teacher, resolved=resolved)

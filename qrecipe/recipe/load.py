@@ -10,10 +10,10 @@ from .build import build_recipe
 from .consistency import consistency_problems
 from .definition import Recipe
 from .document import Document
-from .extend import Sources
+from .extend import RecipeFiles
 from .override import Override, apply_override, read_override
 from .paths import resolve_paths
-from .plain import plain_document
+from .python_data import plain_document
 from .schema_check import shape_problems
 
 
@@ -31,12 +31,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data: bool =
         RecipeErrors: with every problem found, each a ``LocatedError`` with its ``mark``.
     """
     file = Path(path)
-    sources = Sources(file.parent.absolute())
-    document = sources.read(file)
-    changes = [read_override(text, sources) for text in overrides]
+    files = RecipeFiles(file.parent.absolute())
+    document = files.read(file)
+    changes = [read_override(text, files) for text in overrides]
     if document is not None:
-        return _checked(document, changes, file.stem, sources, data=data)
-    sources.finish()
+        return _checked(document, changes, file.stem, files, data=data)
+    files.finish()
     raise AssertionError("a recipe that cannot be read leaves a problem")
 
 
@@ -46,7 +46,7 @@ def recipe_from_mapping(
     base_folder: str | Path | None = None,
     overrides: Sequence[str] = (),
 ) -> Recipe:
-    """A recipe from Python data: a resolved recipe (``Recipe.source``), or one written in Python.
+    """A recipe from Python data: a resolved recipe (``Recipe.resolved``), or one written in Python.
 
     Args:
         data: the keys of a recipe file; left as it is.
@@ -57,17 +57,17 @@ def recipe_from_mapping(
     Raises:
         RecipeErrors: with every problem found; there is no file to point at, only the place in ``data``.
     """
-    sources = Sources(Path.cwd() if base_folder is None else Path(base_folder).absolute())
-    document = plain_document(data, sources.problems)
-    changes = [read_override(text, sources) for text in overrides]
+    files = RecipeFiles(Path.cwd() if base_folder is None else Path(base_folder).absolute())
+    document = plain_document(data, files.problems)
+    changes = [read_override(text, files) for text in overrides]
     if document is not None:
-        return _checked(sources.extend(document, sources.base), changes, name, sources)
-    sources.finish()
+        return _checked(files.extend(document, files.base), changes, name, files)
+    files.finish()
     raise AssertionError("data that is no recipe leaves a problem")
 
 
 def _checked(
-    document: Document, changes: Sequence[Override | None], name: str, sources: Sources, *, data: bool = True
+    document: Document, changes: Sequence[Override | None], name: str, files: RecipeFiles, *, data: bool = True
 ) -> Recipe:
     """The recipe of a document with changes, once everything about it is in order.
 
@@ -75,17 +75,17 @@ def _checked(
     """
     for change in changes:
         if change is not None:
-            apply_override(document, change, sources)
+            apply_override(document, change, files)
     document.data.setdefault("name", name)
     train = document.data.get("train")
     if isinstance(train, dict) and train.get("precision") is False:
         train["precision"] = "no"  # an unquoted no, which YAML reads as false
-    wrong = {problem.path for problem in sources.problems if problem.path}
-    shape = shape_problems(document, complete=not sources.incomplete)
-    sources.problems += [problem for problem in shape if problem.path not in wrong]
+    wrong = {problem.path for problem in files.problems if problem.path}
+    shape = shape_problems(document, complete=not files.incomplete)
+    files.problems += [problem for problem in shape if problem.path not in wrong]
     wrong |= {problem.path for problem in shape if problem.path}
-    if not sources.incomplete:
-        sources.problems += consistency_problems(document, wrong)
-    resolve_paths(document, sources, wrong, data=data)
-    sources.finish()
+    if not files.incomplete:
+        files.problems += consistency_problems(document, wrong)
+    resolve_paths(document, files, wrong, data=data)
+    files.finish()
     return build_recipe(document)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .definition import OVERRIDE, KeyPath, Mark, dotted
 from .document import Document, LocatedError, shown
-from .extend import Sources
+from .extend import RecipeFiles
 from .reader import read_yaml
 from .schema_check import takes_null
 
@@ -26,14 +26,14 @@ class Override:
     value: Document
 
 
-def read_override(text: str, sources: Sources) -> Override | None:
-    """Read ``key.path=value``, the value being YAML; None, and a problem in ``sources``, where it cannot be read."""
+def read_override(text: str, files: RecipeFiles) -> Override | None:
+    """Read ``key.path=value``, the value being YAML; None, and a problem in ``files``, where it cannot be read."""
     file = f"{OVERRIDE}{text}"
-    sources.folders[file] = Path.cwd()
+    files.folders[file] = Path.cwd()
     keys, equals, value = text.partition("=")
     if not equals or not _KEYS.fullmatch(keys):
         what = f"{shown(keys)} is not a key path" if equals else "an override without ="
-        sources.problems.append(LocatedError(what, mark=Mark(file, 1, 1), remedy=_REMEDY))
+        files.problems.append(LocatedError(what, mark=Mark(file, 1, 1), remedy=_REMEDY))
         return None
     parts = list(_PART.finditer(keys))
     path = tuple(int(part[0]) if part[0].isdigit() else part[0] for part in parts)
@@ -45,25 +45,25 @@ def read_override(text: str, sources: Sources) -> Override | None:
     starts = tuple(Mark(file, 1, part.start() + 1) for part in parts)
     if path[0] == "extends":
         what, remedy = "extends cannot be set from outside", "write a recipe that extends both"
-        sources.problems.append(LocatedError(what, mark=starts[0], path=path, remedy=remedy))
+        files.problems.append(LocatedError(what, mark=starts[0], path=path, remedy=remedy))
         return None
-    before = len(sources.problems)
-    document = read_yaml(value, mark_of, sources.problems)
+    before = len(files.problems)
+    document = read_yaml(value, mark_of, files.problems)
     if document is None:
-        if len(sources.problems) > before:
+        if len(files.problems) > before:
             return None
         document = Document(None, {(): mark_of(0, 0)})  # nothing after the = is YAML's null
     return Override(path, starts, document)
 
 
-def apply_override(document: Document, override: Override, sources: Sources) -> None:
+def apply_override(document: Document, override: Override, files: RecipeFiles) -> None:
     """Put an override's value into a recipe, making mappings on the way. Mutates the document."""
     here = document.data
     for depth, part in enumerate(override.path):
         path, start = override.path[: depth + 1], override.starts[depth]
         what = _misfit(here, part, path[:-1])
         if what:
-            sources.problems.append(LocatedError(what, mark=start, path=path, remedy="indices count from 0"))
+            files.problems.append(LocatedError(what, mark=start, path=path, remedy="indices count from 0"))
             return
         if depth == len(override.path) - 1:
             document.forget(path)

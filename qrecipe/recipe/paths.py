@@ -10,7 +10,7 @@ from typing import Any
 
 from .definition import SPLITS, KeyPath, Recipe
 from .document import Document, LocatedError
-from .extend import Sources
+from .extend import RecipeFiles
 from .files import at_home
 
 _MODELS = ("model", "teacher")
@@ -23,7 +23,7 @@ EXPANDED: tuple[KeyPath, ...] = tuple(("data", split, kind) for split in SPLITS 
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 
 
-def resolve_paths(document: Document, sources: Sources, wrong: set[KeyPath], *, data: bool = True) -> None:
+def resolve_paths(document: Document, files: RecipeFiles, wrong: set[KeyPath], *, data: bool = True) -> None:
     """Make paths absolute, ``~`` the home folder, and expand ``$VAR`` and ``${VAR}`` in those of the data.
 
     Mutates the document.
@@ -43,7 +43,7 @@ def resolve_paths(document: Document, sources: Sources, wrong: set[KeyPath], *, 
         if not isinstance(value, str) or path in wrong:
             continue
         mark = document.marks.get(path)
-        folder = sources.folders[mark.file] if mark else sources.base
+        folder = files.folders[mark.file] if mark else files.base
         if path in FACTORIES:
             file, _, function = value.rpartition(":")
             parent[path[-1]] = f"{_absolute(folder, file)}:{function}" if file.endswith(".py") else value
@@ -52,7 +52,7 @@ def resolve_paths(document: Document, sources: Sources, wrong: set[KeyPath], *, 
         else:
             expanded, missing = _expanded(value)
             if missing and data:
-                sources.problems += [_unset(document, path, name) for name in missing]
+                files.problems += [_unset(document, path, name) for name in missing]
             elif missing:
                 parent[path[-1]] = os.path.normpath(folder.absolute() / value)
             else:
@@ -65,7 +65,7 @@ def absent_data(recipe: Recipe) -> list[str]:
     where it is run."""
     found: list[str] = []
     for path in EXPANDED if recipe.data.format == "coco" else ():
-        value: Any = recipe.source
+        value: Any = recipe.resolved
         for part in path:
             value = value.get(part) if isinstance(value, Mapping) else None
         if not isinstance(value, str):

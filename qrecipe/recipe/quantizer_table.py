@@ -54,8 +54,12 @@ INITIALISERS: dict[str, str] = {
     "lsq+": "qrecipe.quantizers.calibration.ranges:lsq_plus",
     "minmax": "qrecipe.quantizers.calibration.ranges:minmax",
     "mse": "qrecipe.quantizers.calibration.ranges:mse",
+    "output": "qrecipe.quantizers.calibration.output:output",
     "percentile": "qrecipe.quantizers.calibration.ranges:percentile",
 }
+
+#: Those of them that look at what a weight multiplies.
+WATCHES_INPUTS = frozenset({"output"})
 
 
 def default_offset(operand: OperandKind, quantizer: str) -> Offset:

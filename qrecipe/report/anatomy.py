@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ..plan import Anatomy, ModuleNode, ranges
+from ..planning import Anatomy, ModuleNode, ranges
 from .amounts import tight
 from .table import compact
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from ..plan import Comparison, KeyChange, SiteChange
+from ..planning import Comparison, KeyChange, SiteChange
 from .amounts import BIT_OPERATIONS, OPERATIONS, amount, size
 from .table import compact
 

@@ -46,7 +46,7 @@ def draw_detections(image: Image.Image, results: Sequence[Mapping[str, Any]], na
         place = _place(label, box, font, line, picture.size, taken)
         if place is not None:
             taken.append(place)
-            _write(pen, label, place, font, line, class_colour(result["category_id"]))
+            write_label(pen, label, place, font, line, class_colour(result["category_id"]))
     return picture
 
 
@@ -105,15 +105,17 @@ def _place(
     if not places:
         at = max(0, min(box[1], size[1] - height))
         places = [(x, at, x + width, at + height)]
-    free = [place for place in places if not any(_overlap(place, other) for other in taken)]
+    free = [place for place in places if not any(overlap(place, other) for other in taken)]
     return (free or places)[0]
 
 
-def _overlap(a: Rectangle, b: Rectangle) -> bool:
+def overlap(a: Rectangle, b: Rectangle) -> bool:
+    """Whether two rectangles share a pixel."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _write(pen: ImageDraw.ImageDraw, label: str, place: Rectangle, font: Font, line: int, colour: Colour) -> None:
+def write_label(pen: ImageDraw.ImageDraw, label: str, place: Rectangle, font: Font, line: int, colour: Colour) -> None:
+    """A label on its ground of the class's colour, within ``place``; ``line`` pixels are left around the text."""
     left, top, right, bottom = place
     pen.rectangle((left, top, right - 1, bottom - 1), fill=colour)
     ink = font.getbbox(label)

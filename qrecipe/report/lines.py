@@ -24,7 +24,7 @@ from ..experiment.events import (
     RunStarted,
     Scored,
 )
-from ..plan import cost_of
+from ..planning import cost_of
 from ..train.events import EpochEnded, StepTaken, TrainingStarted
 from .amounts import amount, size, three_places
 from .progress import epoch_line

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from ..plan import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, describe, real_macs, unquantized, whole
+from ..planning import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, describe, real_macs, unquantized, whole
+from ..vocabulary import OPERAND_KINDS, OperandKind
 from .amounts import BIT_OPERATIONS, OPERATIONS, amount, bits_text, size, tight
 from .table import compact
 
 By = Literal["role", "module", "rule"]
-Kind = Literal["weight", "activation", "attention"]
-KINDS: tuple[Kind, ...] = ("weight", "activation", "attention")
 BY: tuple[By, ...] = ("role", "module", "rule")
 
 WORDS = f"""\
@@ -98,16 +97,16 @@ def _rules(plan: Plan) -> Table:
     table = compact("By rule, in the recipe's order", "decided by", figures=heads)
     for decision in plan.decisions:
         sites = [site for site in plan.sites.values() if site.reason == decision.reason]
-        bits = ([plan.bits(site.name) for site in sites if site.kind == kind] for kind in KINDS)
+        bits = ([plan.bits(site.name) for site in sites if site.kind == kind] for kind in OPERAND_KINDS)
         name = f"{decision.reason}\n  {decision.place}" if decision.place else decision.reason
-        cells = [_share(decision, kind) for kind in KINDS]
+        cells = [_share(decision, kind) for kind in OPERAND_KINDS]
         if parts:
             cells.append(str(sum(decision.in_part.values()) or "."))
         table.add_row(name, bits_text(*bits) if sites else "-", *cells)
     return table
 
 
-def _share(decision: Decision, kind: Kind) -> str:
+def _share(decision: Decision, kind: OperandKind) -> str:
     return f"{decision.decided.get(kind, 0)}/{decision.matched[kind]}" if kind in decision.matched else "."
 
 

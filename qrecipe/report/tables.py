@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from ..evaluate.coco import NUMBERS, Evaluation
+from ..evaluation.coco import NUMBERS, Evaluation
 from ..plain_text import short
 from ..run.summary import ROWS, Summary, SummaryRow
 from ..train.optimizer import ParameterGroup

@@ -41,7 +41,7 @@ def describe_environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "revision": _revision(Path(__file__).resolve().parents[2]),
+        "revision": revision_of(Path(__file__).resolve().parents[2]),
     }
 
 
@@ -67,7 +67,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _revision(checkout: Path) -> str | None:
+def revision_of(checkout: Path) -> str | None:
     """The commit that is checked out, with ``-dirty`` for changed files; None outside a checkout or without git."""
     if not (checkout / ".git").exists():  # else an enclosing repository would answer for an installed package
         return None

@@ -142,7 +142,7 @@ def _value_product(product: fx.Node, region: list[fx.Node]) -> fx.Node:
     return next((node for node in later if node.target is aten.matmul.default), product)
 
 
-def _heads_of(weights: tuple[Extent, ...], query: tuple[Extent, ...], symbols: Symbols) -> int:
+def heads_of(weights: tuple[Extent, ...], query: tuple[Extent, ...], symbols: Symbols) -> int:
     """The heads of attention weights (batch, queries, heads, samples) in that or another order, or without heads.
 
     A number that does not divide the query's channels is none of heads.
@@ -214,7 +214,7 @@ def _deformable(found: LayerPoints, region: list[fx.Node], symbols: Symbols) -> 
     width, weights = shape_of(query), shape_of(softmax)
     assert width is not None
     assert weights is not None
-    heads = _heads_of(weights, width, symbols)
+    heads = heads_of(weights, width, symbols)
     found.taps[LOGITS] = TapPoint(logits)
     found.query = QueryPoint(query, users, "bld", heads, int(width[-1]) // heads)
     sums = [node for node in region if node.target in _SUMS]

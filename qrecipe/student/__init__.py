@@ -4,17 +4,17 @@ from .calibrate import CalibrationReport, calibrate
 from .compile import compile
 from .deployable import Deployable
 from .make import make_plan, make_student, plan_size, real_valued
-from .source import Source, capture_source
+from .original import Original, capture_original
 from .store import load, save
 from .student import Student
 
 __all__ = [
     "CalibrationReport",
     "Deployable",
-    "Source",
+    "Original",
     "Student",
     "calibrate",
-    "capture_source",
+    "capture_original",
     "compile",
     "load",
     "make_plan",

@@ -16,6 +16,7 @@ from ..placement import placement_of
 from ..quantizers import Quantizer
 from ..vocabulary import LOGITS
 from .student import Student
+from .watch import WatchedRun
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,16 @@ def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names:
     observed = set(names)
     for name, quantizer in student.quantizers.items():
         quantizer.set_mode("observe" if name in observed else "off")
+    watching = mode == "eval" and any(quantizer.watches_inputs for quantizer in student.quantizers.values())
+    watched = WatchedRun(student.deployable()) if watching else None
     for batch in batches:
         for quantizer in student.quantizers.values():
             quantizer.sample_count = len(batch)
-        student.run(inputs_of(student, batch, mode), mode=mode)
+        inputs = inputs_of(student, batch, mode)
+        if watched is None:
+            student.run(inputs, mode=mode)
+        else:
+            watched.over(inputs)
 
 
 def _unseen(quantizers: Mapping[str, Quantizer]) -> list[str]:

@@ -10,7 +10,7 @@ from ..errors import ModelError
 from ..models.families import build_family
 from ..recipe.definition import Recipe
 from .make import make_student
-from .source import capture_source
+from .original import capture_original
 from .student import Student
 
 
@@ -30,10 +30,10 @@ def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = No
     """
     _refuse_meta(model)
     family = build_family(model, recipe.train.loss, recipe.model.family, size=recipe.model.input.size)
-    source = capture_source(model, family, family.input(recipe.model.input), example_inputs)
-    for warning in source.captured.warnings:
+    original = capture_original(model, family, family.input(recipe.model.input), example_inputs)
+    for warning in original.captured.warnings:
         warnings.warn(warning, stacklevel=2)
-    return make_student(source, recipe)
+    return make_student(original, recipe)
 
 
 def _refuse_meta(model: nn.Module) -> None:

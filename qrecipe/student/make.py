@@ -8,25 +8,27 @@ from types import MappingProxyType
 
 from ..errors import PlanError
 from ..passes import run_passes
-from ..plan import Plan, WhichModel, build_plan, check
+from ..planning import Plan, WhichModel, build_plan, check
 from ..recipe.definition import DistillSpec, InputSpec, ModelSpec, QuantizerSpec, QuantizeSpec, Recipe
 from ..structure import mark
-from .source import Source
+from .original import Original
 from .student import Student
 
 
-def make_student(source: Source, recipe: Recipe, plan: Plan | None = None, *, part: WhichModel = "model") -> Student:
-    """Rewrite a copy of a captured source as a plan says.
+def make_student(
+    original: Original, recipe: Recipe, plan: Plan | None = None, *, part: WhichModel = "model"
+) -> Student:
+    """Rewrite a copy of a captured detector as a plan says.
 
     Args:
-        plan: of this source and recipe, with quantizers of its own for some sites (``specs`` of ``make_plan``); by
+        plan: of this original and recipe, with quantizers of its own for some sites (``specs`` of ``make_plan``); by
             default the recipe's.
-        part: which of the recipe's models the source is; its own ``roles`` are read.
+        part: which of the recipe's models the original is; its own ``roles`` are read.
 
     Raises:
         PlanError: the recipe does not fit the model, or the plan is none of this recipe and model.
     """
-    own = make_plan(source, recipe, part=part, specs=plan.chosen if plan is not None else {})
+    own = make_plan(original, recipe, part=part, specs=plan.chosen if plan is not None else {})
     if plan is None:
         plan = own
     elif (plan.sites, plan.alignments, plan.taps, plan.batch_norm) != (
@@ -36,11 +38,11 @@ def make_student(source: Source, recipe: Recipe, plan: Plan | None = None, *, pa
         own.batch_norm,
     ):
         raise PlanError("the plan was made of another recipe or model than this one", remedy="make_plan makes one")
-    captured = source.captured.copy()
-    mark(captured, source.structure(_spec(recipe, part).roles))
+    captured = original.captured.copy()
+    mark(captured, original.structure(_spec(recipe, part).roles))
     reports = run_passes(captured, plan)
     student = Student(
-        captured.root, captured.programs, recipe, plan, source.family, source.input, source.label_map, reports
+        captured.root, captured.programs, recipe, plan, original.family, original.input, original.label_map, reports
     )
     for planned in plan.alignments:
         student.query_alignments[planned.layer].mode = "on"
@@ -49,7 +51,7 @@ def make_student(source: Source, recipe: Recipe, plan: Plan | None = None, *, pa
 
 
 def make_plan(
-    source: Source,
+    original: Original,
     recipe: Recipe,
     image_size: tuple[int, int] | None = None,
     *,
@@ -59,8 +61,8 @@ def make_plan(
     """The plan alone.
 
     Args:
-        image_size: (height, width) at which costs are counted; by default that of the source's input.
-        part: which of the recipe's models the source is; its own ``roles`` are read.
+        image_size: (height, width) at which costs are counted; by default that of the original's input.
+        part: which of the recipe's models the original is; its own ``roles`` are read.
         specs: by site, quantizers that are chosen whatever the recipe says; None for real-valued.
 
     Raises:
@@ -68,17 +70,17 @@ def make_plan(
     """
     if recipe.teacher is None:
         part = "model"  # the model is its own teacher
-    if recipe.train.loss.denoising and part == "model" and not source.family.denoising:
+    if recipe.train.loss.denoising and part == "model" and not original.family.denoising:
         raise PlanError(
-            f"{source.family.name} has no denoising branch to train with",
+            f"{original.family.name} has no denoising branch to train with",
             where=recipe.where(("train", "loss", "denoising")),
             remedy="remove it, or set it to null",
         )
     roles = _spec(recipe, part).roles
-    check(source.captured, recipe, roles, part)
-    notes = (*source.family.notes, *source.captured.warnings)
+    check(original.captured, recipe, roles, part)
+    notes = (*original.family.notes, *original.captured.warnings)
     return build_plan(
-        source.structure(roles), recipe, image_size or plan_size(source.input), notes=notes, part=part, specs=specs
+        original.structure(roles), recipe, image_size or plan_size(original.input), notes=notes, part=part, specs=specs
     )
 
 

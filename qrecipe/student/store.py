@@ -17,7 +17,7 @@ from ..recipe import recipe_from_mapping
 from ..recipe.definition import InputSpec, QuantizerSpec, Recipe
 from ..run.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from .make import make_plan, make_student, real_valued
-from .source import Source, capture_source
+from .original import Original, capture_original
 from .student import Student
 
 
@@ -44,12 +44,12 @@ def description(student: Student) -> dict[str, Any]:
 
 
 def _rebuilding(student: Student) -> dict[str, Any]:
-    """The recipe's source, with what else the model was given: a prompt that a tokenizer wrote stays as it is."""
-    source = dict(student.recipe.source)
-    model = source.get("model")
+    """The resolved recipe, with what else the model was given: a prompt that a tokenizer wrote stays as it is."""
+    resolved = dict(student.recipe.resolved)
+    model = resolved.get("model")
     if student.family.config and isinstance(model, Mapping) and not model.get("factory"):
-        source["model"] = {**model, "config": {**(model.get("config") or {}), **student.family.config}}
-    return source
+        resolved["model"] = {**model, "config": {**(model.get("config") or {}), **student.family.config}}
+    return resolved
 
 
 def load(folder: Path | str, model: nn.Module | None = None) -> Student:
@@ -68,11 +68,11 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Student:
         raise ModelError("this checkpoint was not written by save()", where=str(folder))
     recipe = recipe_from_mapping(extra["recipe"])
     label_map = _read_map(extra["label_map"])
-    source = _source(recipe, label_map, model, folder, extra["input"])
+    original = _original(recipe, label_map, model, folder, extra["input"])
     if extra["real_valued"]:
         recipe = real_valued(recipe, targets=True)
     specs = {site: spec and QuantizerSpec(**spec) for site, spec in extra.get("specs", {}).items()}
-    student = make_student(source, recipe, make_plan(source, recipe, specs=specs))
+    student = make_student(original, recipe, make_plan(original, recipe, specs=specs))
     load_weights(folder, student)
     student.set_stage(extra["quantized_roles"])
     return student.eval()
@@ -84,14 +84,14 @@ def read_input(values: Mapping[str, Any]) -> InputSpec:
     return InputSpec(**plain)
 
 
-def _source(
+def _original(
     recipe: Recipe, label_map: LabelMap | None, model: nn.Module | None, folder: Path, image_input: dict[str, Any]
-) -> Source:
+) -> Original:
     shown = read_input(image_input)
     if model is not None:
         classes = None if label_map is None else label_map.classes
         family = build_family(model, recipe.train.loss, recipe.model.family, classes, recipe.model.input.size)
-        return capture_source(model, family, shown, label_map=label_map)
+        return capture_original(model, family, shown, label_map=label_map)
     if label_map is None:
         raise ModelError(
             "the recipe of this student names no data, so its model cannot be rebuilt",
@@ -100,7 +100,7 @@ def _source(
         )
     categories = sorted(label_map.names.items())
     built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True, label_map=label_map)
-    return capture_source(built.model, built.family, shown, label_map=label_map)
+    return capture_original(built.model, built.family, shown, label_map=label_map)
 
 
 def _plain_map(label_map: LabelMap) -> dict[str, Any]:

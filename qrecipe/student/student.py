@@ -15,7 +15,7 @@ from ..graph.graph_model import GraphModel
 from ..graph.program import GraphMode, Program
 from ..models.families import Family
 from ..passes import PassReport
-from ..plan import Plan
+from ..planning import Plan
 from ..quantizers import Quantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
@@ -77,7 +77,7 @@ class Student(GraphModel):
 
     def deployable(self) -> Deployable:
         """The evaluation graph without taps, over this student: what an export lowers."""
-        program = self._programs["eval"].untapped.copy()
+        program = self.programs["eval"].untapped.copy()
         names = tuple(str(node.target) for node in program.graph.nodes if node.op == "placeholder")
         return Deployable(self, program.graph, program.out_spec, names)
 

@@ -12,7 +12,7 @@ from ..data.batch import Batch
 from ..detection.prediction import Prediction
 from ..distill import Match, check_widths, distill_loss, global_mean, match_queries, query_features
 from ..errors import PlanError, PlanErrors, TrainError
-from ..plan import PlannedTap
+from ..planning import PlannedTap
 from ..recipe.definition import TargetSpec
 from ..student import Student
 
@@ -40,7 +40,7 @@ class TrainingModule(nn.Module):
         if self.targets:
             if teacher is None:
                 raise PlanError("the recipe distils, so a teacher is needed", where="distill.targets")
-            self._pairs = _pairs(student, teacher, self.targets)
+            self.pairs = _pairs(student, teacher, self.targets)
             teacher.requires_grad_(False)
             teacher.eval()
 
@@ -89,7 +89,7 @@ class TrainingModule(nn.Module):
         truth = [label["boxes"].to(teacher_boxes) for label in batch.labels]
         matches: dict[Any, Match] = {}  # made once, with the final boxes, for all layers
         total = prediction.boxes.new_zeros(())
-        for target, pairs in zip(self.targets, self._pairs, strict=True):
+        for target, pairs in zip(self.targets, self.pairs, strict=True):
             if target.match not in matches:
                 matches[target.match] = match_queries(target.match, prediction.boxes, teacher_boxes, truth)
             for mine, his in pairs:

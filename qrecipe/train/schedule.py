@@ -31,7 +31,7 @@ def lr_multiplier(spec: ScheduleSpec, step: int, steps_per_epoch: int, total_ste
         steps_per_epoch, total_steps: optimizer steps, at least 1.
     """
     warm = min(1.0, (step + 1) / spec.warmup) if spec.warmup > 0 else 1.0
-    return warm * SHAPES[spec.name](spec, step, steps_per_epoch, total_steps)
+    return warm * MULTIPLIERS[spec.name](spec, step, steps_per_epoch, total_steps)
 
 
 def _constant(spec: ScheduleSpec, step: int, steps_per_epoch: int, total_steps: int) -> float:
@@ -62,7 +62,7 @@ def _anneal(start: float, end: float, done: float, length: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
-SHAPES: dict[str, Callable[[ScheduleSpec, int, int, int], float]] = {
+MULTIPLIERS: dict[str, Callable[[ScheduleSpec, int, int, int], float]] = {
     "constant": _constant,
     "step": _step,
     "cosine": _cosine,

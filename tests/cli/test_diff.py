@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qrecipe.plan.views.compare import key_changes
+from qrecipe.planning.views.compare import key_changes
 from qrecipe.recipe import recipe_from_mapping
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished

@@ -11,7 +11,7 @@ import yaml
 
 from qrecipe.data.synthetic import synthetic_splits
 from qrecipe.data.truth import read_truth
-from qrecipe.evaluate import Evaluation, evaluate_results
+from qrecipe.evaluation import Evaluation, evaluate_results
 from qrecipe.recipe import load_recipe
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished

@@ -16,7 +16,7 @@ from qrecipe.data.coco import read_coco
 from qrecipe.data.dataset import CocoDataset
 from qrecipe.data.loader import build_loader
 from qrecipe.errors import DataError, ModelError
-from qrecipe.evaluate import evaluate_results
+from qrecipe.evaluation import evaluate_results
 from qrecipe.models.loading.label_mapping import map_labels
 from qrecipe.plain_text import printable
 from qrecipe.recipe.definition import InputSpec, SplitSpec, TransformSpec

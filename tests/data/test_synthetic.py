@@ -64,7 +64,7 @@ def test_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(synthetic, "_write", refuse)
+    monkeypatch.setattr(synthetic, "draw", refuse)
     synthetic_splits(SMALL, tmp_path)
 
 
@@ -88,15 +88,14 @@ def test_a_killed_run_leaves_nothing_under_the_final_name(tmp_path: Path, monkey
 
 def test_another_process_may_be_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     final = synthetic_splits(SMALL, tmp_path / "other")["train"].images.parent
-    write = synthetic._write
+    target = tmp_path / "cache" / final.name
 
-    def overtaken(folder: Path, seed: tuple[int, int], count: int, size: int) -> None:
-        write(folder, seed, count, size)
-        target = tmp_path / "cache" / final.name
+    def overtaken(size: int, rng: np.random.Generator) -> object:
         if not target.exists():
             final.rename(target)
+        return draw(size, rng)
 
-    monkeypatch.setattr(synthetic, "_write", overtaken)
+    monkeypatch.setattr(synthetic, "draw", overtaken)
     only_train = synthetic_splits(SMALL, tmp_path / "cache")["train"]
     assert len(read_coco(only_train)) == 6
     assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".")]

@@ -24,7 +24,7 @@ def test_a_run_of_before_keeps_its_input(tmp_path: Path) -> None:
     made = as_made(RECIPE, tmp_path)
     # Values in 0..1, whatever is stored beside the weights by now.
     assert made.model.input == InputSpec(size=(64, 64), mean=(0, 0, 0), std=(1, 1, 1), mask=False)
-    assert made.source == RECIPE.source
+    assert made.resolved == RECIPE.resolved
     checkpoint(tmp_path / "student", {**old, "size": None, "shortest": 32, "longest": 48, "std": [0.5, 0.5, 0.5]})
     made = as_made(RECIPE, tmp_path)
     assert (made.model.input.size, made.model.input.shortest, made.model.input.longest) == (None, 32, 48)

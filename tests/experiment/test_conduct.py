@@ -27,7 +27,7 @@ def test_a_run_tells_what_happens(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert begun == [phase.name for phase in PHASES if phase.name not in ("control", "reconstruction", "reconstructed")]
     ended = {event.name: event.result for event in events if isinstance(event, PhaseEnded)}
     assert {name: result for name, result in ended.items() if result is not None} == RunFolder.read(folder).phases()
-    assert [event.recipe for event in events if isinstance(event, RunStarted)] == [recipe.source]
+    assert [event.recipe for event in events if isinstance(event, RunStarted)] == [recipe.resolved]
     assert events[-1] == RunEnded(folder, summary)
     scored = [(event.split, event.model) for event in events if isinstance(event, Scored)]
     models = ["teacher", "student, calibrated", "student, trained"]

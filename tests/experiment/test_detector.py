@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from qrecipe.data.transforms import Sample, fit, to_tensor
-from qrecipe.evaluate import detections
+from qrecipe.evaluation import detections
 from qrecipe.experiment.detector import built_detector
 from qrecipe.models.loading.build import build_model
 from qrecipe.recipe.definition import ModelSpec, WeightsSource

@@ -20,7 +20,7 @@ RECIPE = recipe_from_mapping({"version": 1, "model": {"architecture": "demo"}}, 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[RunFolder]:
-    with RunFolder.create(tmp_path / "run", recipe=dict(RECIPE.source), text="") as made:
+    with RunFolder.create(tmp_path / "run", recipe=dict(RECIPE.resolved), text="") as made:
         yield made
 
 

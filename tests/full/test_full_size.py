@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.coverage import EXAMPLE, at_size, build, covered, family_recipes, settle, stir, widest
 from qrecipe.recipe import load_recipe
-from qrecipe.student import capture_source, make_student
+from qrecipe.student import capture_original, make_student
 
 pytestmark = pytest.mark.full
 
@@ -29,8 +29,8 @@ def test_it_compiles(path: Path) -> None:
     large = sum(parameter.numel() for parameter in built.model.parameters()) > LARGE
     dtype = torch.float32 if large else widest(built.model, built.family, EXAMPLE)
     settle(built.model, built.family, EXAMPLE, dtype)
-    source = capture_source(built.model, built.family, at_size(built.family, recipe, *EXAMPLE[1:]))
-    student = make_student(source, recipe)
+    original = capture_original(built.model, built.family, at_size(built.family, recipe, *EXAMPLE[1:]))
+    student = make_student(original, recipe)
     assert covered(student.plan) >= 0.99
     student.eval().switch_off()
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 
 from qrecipe.graph.captured import Captured
 from qrecipe.passes import PASSES, Condition, Pass, PassReport
-from qrecipe.plan import Plan
+from qrecipe.planning import Plan
 from tests.specimens import W4A4, Specimen, a_recipe
 
 aten = torch.ops.aten

@@ -7,7 +7,7 @@ import pytest
 from qrecipe.graph.captured import Captured
 from qrecipe.passes import PASSES, Condition, Pass, run_passes
 from qrecipe.passes import conditions as known
-from qrecipe.plan import Plan, build_plan
+from qrecipe.planning import Plan, build_plan
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
 from tests.toys import marked
 

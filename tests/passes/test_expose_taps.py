@@ -14,7 +14,7 @@ from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.passes import run_passes
 from qrecipe.passes.expose_taps import expose_taps
-from qrecipe.plan import PlannedTap, build_plan
+from qrecipe.planning import PlannedTap, build_plan
 from tests.specimens import TARGETS, Specimen, a_recipe
 from tests.toys import ToyDetector, captured_toy, marked, picture
 

@@ -12,7 +12,7 @@ from qrecipe.distill import QueryAlignment
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.program import Program
 from qrecipe.passes import PASSES, Pass, PassReport, run_passes
-from qrecipe.plan import Plan, build_plan
+from qrecipe.planning import Plan, build_plan
 from qrecipe.quantizers import QuantizedOperand, Quantizer
 from qrecipe.recipe import Recipe
 from qrecipe.structure.operands import SITES, operand_at
@@ -133,12 +133,12 @@ def test_taps_cost_nothing_where_nobody_asks(specimen: Specimen) -> None:
     """The plain function is the one of a student without taps, node for node; with taps there is only the return."""
     plain, tapped = (rewritten(specimen.captured, a_recipe(targets=targets))[0] for targets in ((), TARGETS))
     for mode in ("train", "eval"):
-        without, having = (model._programs[mode] for model in (plain, tapped))
+        without, having = (model.programs[mode] for model in (plain, tapped))
         assert having.exposed == ("decoder.cross_attention.output.1",)
-        names = [one._plain.__code__.co_names for one in (without, having)]
+        names = [one.plain.__code__.co_names for one in (without, having)]
         assert names[0] == names[1]
-        assert without._plain is without._tapped
-        assert having._plain is not having._tapped
+        assert without.plain is without.tapped
+        assert having.plain is not having.tapped
 
 
 def test_a_tap_that_only_a_tap_needs_is_not_computed(toy: Specimen) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qrecipe.errors import RecipeErrors
-from qrecipe.plan.views.describe import describe
+from qrecipe.planning.views.describe import describe
 from qrecipe.quantizers import (
     INITIALISERS,
     QUANTIZERS,

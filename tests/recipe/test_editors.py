@@ -29,7 +29,7 @@ from qrecipe.recipe import (
     WeightsSource,
 )
 from qrecipe.recipe.schema_file import schema_text
-from qrecipe.train.schedule import SHAPES
+from qrecipe.train.schedule import MULTIPLIERS
 from qrecipe.vocabulary import OVERRIDABLE, TAPS
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +137,7 @@ VALUES = {
     ("distill", "targets", 0, "match", "kind"): MATCHERS,
     ("distill", "targets", 0, "loss"): LOSSES,
     ("distill", "targets", 0, "at"): TAPS,
-    ("train", "schedule", "name"): SHAPES,
+    ("train", "schedule", "name"): MULTIPLIERS,
 }
 
 

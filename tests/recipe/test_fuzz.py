@@ -73,7 +73,7 @@ def hold(folder: Path, name: str, content: bytes, overrides: tuple[str, ...] = (
             assert line.plain.startswith("error: ")
             assert any("^" in text.plain for text in below), problem
             assert as_data(problem, name)["line"] == mark.line
-        assert recipe is None or recipe_from_mapping(recipe.source) == recipe
+        assert recipe is None or recipe_from_mapping(recipe.resolved) == recipe
     finally:
         path.write_text(TEXTS[name])
 
@@ -117,7 +117,7 @@ def test_damaged_data(folder: Path, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for variable in re.findall(r"\$(\w+)/", "".join(TEXTS.values())):
             patch.setenv(variable, "/data")
-        source: dict[str, Any] = copy.deepcopy(dict(load_recipe(folder / name).source))
+        source: dict[str, Any] = copy.deepcopy(dict(load_recipe(folder / name).resolved))
     for _ in range(data.draw(st.integers(1, 3))):
         places = list(slots(source))
         if not places:
@@ -138,7 +138,7 @@ def test_damaged_data(folder: Path, data: st.DataObject) -> None:
     recipe, problems = outcome(lambda: recipe_from_mapping(source))
     assert (recipe is None) == bool(problems)
     assert all(problem.where and problem.what for problem in problems)
-    assert recipe is None or recipe_from_mapping(recipe.source) == recipe
+    assert recipe is None or recipe_from_mapping(recipe.resolved) == recipe
     hold(folder, name, dump(source).encode("utf-8", "surrogatepass"))
 
 

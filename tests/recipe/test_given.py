@@ -33,5 +33,5 @@ def test_without_weights_is_the_recipe_without_them() -> None:
     assert plain == recipe_from_mapping(
         {"version": 1, "model": {"architecture": "demo"}, "teacher": {"architecture": "demo"}}
     )
-    assert recipe_from_mapping(plain.source) == plain
-    assert "weights" in recipe_from_mapping(data).source["model"]
+    assert recipe_from_mapping(plain.resolved) == plain
+    assert "weights" in recipe_from_mapping(data).resolved["model"]

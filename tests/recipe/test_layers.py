@@ -19,7 +19,7 @@ def test_later_recipes_win_and_mappings_are_merged(tmp_path: Path) -> None:
     optimizer = recipe.train.optimizer
     assert (recipe.seed, recipe.train.batch_size, optimizer.lr, optimizer.betas) == (2, 2, 1.0, (0.3, 0.4))
     assert optimizer.weight_decay == 3.0
-    assert "extends" not in recipe.source
+    assert "extends" not in recipe.resolved
     one, two = str(tmp_path / "base/one.yaml"), str(tmp_path / "base/two.yaml")
     assert recipe.marks[("train", "batch_size")] == Mark(one, 3, 15)
     assert recipe.marks[("seed",)] == Mark(two, 1, 7)
@@ -186,7 +186,7 @@ def test_variables_are_expanded_in_data_only(tmp_path: Path, monkeypatch: pytest
     assert recipe.data.train.annotations == tmp_path / "a$QR_ROOT/$5"  # once, and not again
     assert recipe.model.factory == f"{tmp_path}/$QR_ROOT/m.py:f"
     monkeypatch.delenv("QR_ROOT")
-    assert recipe_from_mapping(recipe.source) == recipe
+    assert recipe_from_mapping(recipe.resolved) == recipe
     found = problems(write(tmp_path, text.replace("QR_ODD", "QR_EMPTY")))
     assert len(found) == 4
     assert "QR_ROOT is not set" in found[0]
@@ -207,7 +207,7 @@ def test_null_takes_back_what_has_no_null_of_its_own(tmp_path: Path) -> None:
     assert recipe.train.stages == (StageSpec("s", 1),)
     assert recipe.train.clip_norm is None  # a value of its own: no clipping
     assert ("train", "optimizer") not in recipe.marks
-    assert recipe_from_mapping(recipe.source) == recipe
+    assert recipe_from_mapping(recipe.resolved) == recipe
     assert load_recipe(middle, ["seed=null", "train.clip_norm=null"]).seed == 0
     assert load_recipe(middle, ["model.config.y=null"]).model.config == {"y": None}
     assert load_recipe(middle).train.clip_norm == 2
@@ -239,4 +239,4 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert recipe.data.val is not None
     assert (recipe.data.train.images, recipe.data.train.annotations) == (home / "a", tmp_path / "~b")
     assert (recipe.data.val.images, recipe.data.val.annotations) == (home, home / "c")
-    assert recipe_from_mapping(recipe.source) == recipe
+    assert recipe_from_mapping(recipe.resolved) == recipe

@@ -190,7 +190,7 @@ def test_what_a_word_means(word: str, value: object, tmp_path: Path) -> None:
 def test_precision_no_needs_no_quotes(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, MINIMAL + "train: {precision: no}\n"))
     assert recipe.train.precision == "no"
-    assert recipe.source["train"]["precision"] == "no"
+    assert recipe.resolved["train"]["precision"] == "no"
 
 
 def test_recipe_errors_are_located(tmp_path: Path) -> None:
@@ -205,12 +205,12 @@ def test_recipe_errors_are_located(tmp_path: Path) -> None:
 
 def test_a_resolved_recipe_reads_as_itself(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, FULL))
-    again = recipe_from_mapping(recipe.source)
+    again = recipe_from_mapping(recipe.resolved)
     assert again == recipe
-    assert again.source == recipe.source
-    kept = load_recipe(write(tmp_path / "elsewhere", dump(recipe.source), "resolved.yaml"))
+    assert again.resolved == recipe.resolved
+    kept = load_recipe(write(tmp_path / "elsewhere", dump(recipe.resolved), "resolved.yaml"))
     assert kept == recipe
-    assert kept.source == recipe.source
+    assert kept.resolved == recipe.resolved
 
 
 def test_python_data_is_left_as_it_is() -> None:
@@ -224,7 +224,7 @@ def test_python_data_is_left_as_it_is() -> None:
     recipe = recipe_from_mapping(data, name="mine", base_folder="/somewhere")
     assert data == before
     assert (recipe.name, recipe.output, recipe.model.input.size) == ("mine", Path("/somewhere/runs"), (3, 4))
-    assert recipe_from_mapping(recipe.source) == recipe
+    assert recipe_from_mapping(recipe.resolved) == recipe
 
 
 def test_a_recipe_can_be_sent_to_a_worker(tmp_path: Path) -> None:

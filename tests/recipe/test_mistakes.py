@@ -91,7 +91,7 @@ CASES = {
     ),
     "unknown initialiser": (
         "quantize:\n  weight: {bits: 4, quantizer: lsq, per: channel, init: maxmin}\n",
-        "4:57: quantize.weight.init: must be lsq, lsq+, minmax, mse, percentile or null",
+        "4:57: quantize.weight.init: must be lsq, lsq+, minmax, mse, output, percentile or null",
         'did you mean "minmax"?',
     ),
     "channel for activations": (

@@ -41,7 +41,7 @@ def read(text: str) -> tuple[Any, list[LocatedError]]:
     return (document.data if document else None), problems
 
 
-SOURCE = recipe_from_mapping(read(FULL)[0]).source
+SOURCE = recipe_from_mapping(read(FULL)[0]).resolved
 
 
 def slots(value: Any) -> list[tuple[Any, Any]]:
@@ -76,7 +76,7 @@ def load_text(text: bytes, *overrides: str) -> None:
         assert str(problem).startswith(f"{problem.mark}: ")
         assert problem.what
     if recipe:
-        assert recipe_from_mapping(recipe.source) == recipe
+        assert recipe_from_mapping(recipe.resolved) == recipe
 
 
 @MANY
@@ -101,7 +101,7 @@ def test_a_mutated_recipe_loads_or_says_where_it_is_wrong(data: st.DataObject) -
     recipe, problems = outcome(lambda: recipe_from_mapping(source))
     assert all(problem.where for problem in problems)
     if recipe:
-        assert recipe_from_mapping(recipe.source) == recipe
+        assert recipe_from_mapping(recipe.resolved) == recipe
 
 
 @MANY

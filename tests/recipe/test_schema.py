@@ -16,11 +16,11 @@ from qrecipe.models.families import FAMILIES, architectures
 from qrecipe.quantizers import QUANTIZERS
 from qrecipe.recipe import OptimizerSpec, QuantizerSpec, Recipe, Rule, definition, schema
 from qrecipe.recipe import names as recipe_names
-from qrecipe.train.schedule import SHAPES
+from qrecipe.train.schedule import MULTIPLIERS
 from qrecipe.vocabulary import ALIGNABLE, OPERAND_KINDS, OVERRIDABLE, TAPS
 
 #: Fields that come from no key, and keys that become another field.
-NOT_KEYS = {Recipe: {"source", "marks"}, Rule: {"path"}}
+NOT_KEYS = {Recipe: {"resolved", "marks"}, Rule: {"path"}}
 LEFT_OUT = {Recipe: {"name", "quantize", "distill", "train", "data"}}
 NOT_FIELDS = {"": {"extends"}, "train": {"epochs"}}
 FREE = {"config", "arguments"}
@@ -191,7 +191,7 @@ def test_names_are_those_of_the_schema_and_of_the_tables() -> None:
     model = schema()["$defs"]["model"]["properties"]
     assert target["loss"]["enum"] == list(LOSSES)
     assert target["match"]["properties"]["kind"]["enum"] == list(MATCHERS)
-    assert schedule["name"]["enum"] == list(recipe_names.SCHEDULES) == list(SHAPES)
+    assert schedule["name"]["enum"] == list(recipe_names.SCHEDULES) == list(MULTIPLIERS)
     for row in MATCHERS.values():
         assert set(row.reads) <= set(target["match"]["properties"]) - {"kind"}
     assert target["at"]["enum"] == list(TAPS)

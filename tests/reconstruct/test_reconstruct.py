@@ -65,7 +65,7 @@ def test_weights_lie_on_their_grids_between_the_two_nearest_points(toy: Specimen
         torch.testing.assert_close(module(new.value()), new.value())
         steps = (module.integers(new.value()) - module.integers(old.value())).abs()
         assert int(steps.max()) <= 1
-    assert moved > 2
+    assert moved > 1
 
 
 def test_it_is_the_same_twice_and_when_it_is_cut_off(demo: Specimen) -> None:

@@ -26,7 +26,7 @@ def result(x: float, y: float, width: float, height: float, category: int = 1, s
 def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int, int, int]]]:
     """The labels that are drawn, and the places that their ink takes."""
     seen: list[tuple[str, tuple[int, int, int, int]]] = []
-    real = draw._write
+    real = draw.write_label
 
     def write(pen: Any, label: str, place: Any, font: Any, line: int, colour: Any) -> None:
         seen.append((label, place))
@@ -37,7 +37,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int, 
             changed[0] >= place[0] and changed[1] >= place[1] and changed[2] <= place[2] and changed[3] <= place[3]
         )
 
-    monkeypatch.setattr(draw, "_write", write)
+    monkeypatch.setattr(draw, "write_label", write)
     return seen
 
 
@@ -57,7 +57,7 @@ def test_text_is_readable_and_within(monkeypatch: pytest.MonkeyPatch, side: int)
         assert (bottom - top) >= max(9, side / 60)
         assert (bottom - top) <= side / 8
     places = [place for _, place in seen]
-    assert not any(draw._overlap(a, b) for i, a in enumerate(places) for b in places[:i])
+    assert not any(draw.overlap(a, b) for i, a in enumerate(places) for b in places[:i])
 
 
 @settings(max_examples=60, deadline=None)

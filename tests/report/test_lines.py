@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from qrecipe.evaluate import Evaluation
-from qrecipe.evaluate.coco import NUMBERS
+from qrecipe.evaluation import Evaluation
+from qrecipe.evaluation.coco import NUMBERS
 from qrecipe.experiment.events import (
     BestChosen,
     CaptureEnded,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from qrecipe.plan import Anatomy, Plan, anatomy, build_plan
+from qrecipe.planning import Anatomy, Plan, anatomy, build_plan
 from qrecipe.report.amounts import amount, bits_text, size, tight
 from qrecipe.report.anatomy import anatomy_tables, module_tree
 from qrecipe.report.plan import BY, By, plan_tables

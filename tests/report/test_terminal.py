@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from qrecipe.cli.console import narrator
-from qrecipe.evaluate.coco import NUMBERS, Evaluation
+from qrecipe.evaluation.coco import NUMBERS, Evaluation
 from qrecipe.report.progress import duration, epoch_line, parts_text, step_line, training_display
 from qrecipe.report.tables import WHAT, evaluation_tables, group_table, summary_tables
 from qrecipe.run.summary import Summary, SummaryRow

@@ -240,15 +240,15 @@ def test_the_revision_is_the_checkouts(tmp_path: Path) -> None:
             capture_output=True,
         )
 
-    assert environment._revision(tmp_path) is None
+    assert environment.revision_of(tmp_path) is None
     git("init")
-    assert environment._revision(tmp_path) is None
+    assert environment.revision_of(tmp_path) is None
     (tmp_path / "a").write_text("1")
     git("add", "a")
     git("commit", "-m", "first")
-    clean = environment._revision(tmp_path)
+    clean = environment.revision_of(tmp_path)
     assert clean is not None
     assert len(clean) == 40
     (tmp_path / "a").write_text("2")
-    assert environment._revision(tmp_path) == f"{clean}-dirty"
-    assert environment._revision(tmp_path / "a") is None
+    assert environment.revision_of(tmp_path) == f"{clean}-dirty"
+    assert environment.revision_of(tmp_path / "a") is None

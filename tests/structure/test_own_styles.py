@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.graph.shapes import Symbols
-from qrecipe.plan import Plan
+from qrecipe.planning import Plan
 from qrecipe.structure import analyse
-from qrecipe.structure.cross_attention import _heads_of
+from qrecipe.structure.cross_attention import heads_of
 from qrecipe.structure.operations import find_operations
 from qrecipe.structure.roles import Roles
 from tests.specimens import ALIGN, W4A4, a_recipe
@@ -233,7 +233,7 @@ B = sympy.Symbol("b")
 )
 def test_heads_of_deformable_weights(weights: tuple[Any, ...], heads: int) -> None:
     queries = 8 if weights[1] == 8 else 10
-    assert _heads_of(weights, (B, queries, 32), Symbols(B, None, None)) == heads
+    assert heads_of(weights, (B, queries, 32), Symbols(B, None, None)) == heads
 
 
 def test_part_of_a_projection_that_goes_into_a_softmax_is_no_attention() -> None:

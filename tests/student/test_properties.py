@@ -61,7 +61,7 @@ def test_random_recipes(demo: Specimen, quantize: dict[str, Any], align: bool) -
     student = demo.student(a_recipe(quantize, align=ALIGN if align else ()))
     planned = {site.quantizer for site in student.plan.sites.values() if site.quantizer}
     assert set(student.quantizers) == planned
-    for program in student._programs.values():
+    for program in student.programs.values():
         wanted = {
             student.plan.sites[site].quantizer
             for node in program.graph.nodes

@@ -13,10 +13,10 @@ import torch
 from qrecipe.data.labels import LabelMap
 from qrecipe.errors import ModelError, TrainError
 from qrecipe.models.loading.build import build_model
-from qrecipe.plan import describe
+from qrecipe.planning import describe
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.checkpoint import load_checkpoint
-from qrecipe.student import Student, calibrate, capture_source, make_plan, make_student, real_valued
+from qrecipe.student import Student, calibrate, capture_original, make_plan, make_student, real_valued
 from qrecipe.student.store import load, save
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
 from tests.toys import ToyDetector
@@ -92,7 +92,7 @@ def test_a_student_that_builds_its_own_model(tmp_path: Path) -> None:
         }
     )
     built = build_model(recipe.model, [(3, "cat"), (7, "dog")], recipe.train.loss)
-    student = make_student(capture_source(built.model, built.family, built.input, label_map=built.label_map), recipe)
+    student = make_student(capture_original(built.model, built.family, built.input, label_map=built.label_map), recipe)
     pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     batch = small_batch(pixels)
     calibrate(student, [batch])
@@ -150,8 +150,8 @@ def test_saving_replaces_what_is_there(toy: Specimen, tmp_path: Path) -> None:
 def test_quantizers_that_were_chosen_by_site_are_stored(toy: Specimen, tmp_path: Path) -> None:
     recipe = a_recipe(W4A4)
     wider = dataclasses.replace(recipe.quantize.weight, bits=8)  # type: ignore[type-var]
-    plan = make_plan(toy.source, recipe, specs={"class_head.weight": wider, "box_head.weight": None})
-    student = make_student(toy.source, recipe, plan)
+    plan = make_plan(toy.original, recipe, specs={"class_head.weight": wider, "box_head.weight": None})
+    student = make_student(toy.original, recipe, plan)
     calibrate(student, [toy.batch((2, 0))])
     save(student, tmp_path / "student")
     other = load(tmp_path / "student", toy.eager())

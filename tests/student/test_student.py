@@ -15,6 +15,7 @@ from qrecipe.errors import CaptureError, ModelError, PlanError
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
 from qrecipe.student import Student, calibrate, compile, make_plan, make_student, plan_size
+from qrecipe.student.watch import WatchedRun
 from qrecipe.vocabulary import ROLES
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
 from tests.toys import ToyDetector
@@ -54,9 +55,9 @@ def test_denoising_is_asked_of_the_model_that_trains(toy: Specimen, teacher: boo
         {"version": 1, "model": {"architecture": "demo"}, **other, "train": {"loss": {"denoising": True}}}
     )
     with pytest.raises(PlanError, match=r"train\.loss\.denoising: generic has no denoising branch.*null"):
-        make_student(toy.source, recipe)
+        make_student(toy.original, recipe)
     if teacher:  # it never trains
-        assert make_student(toy.source, recipe, part="teacher")
+        assert make_student(toy.original, recipe, part="teacher")
 
 
 def test_compiling_changes_nothing_in_the_source(toy: Specimen) -> None:
@@ -256,6 +257,8 @@ def test_an_image_with_too_few_places() -> None:
     student(torch.rand(1, 3, 32, 32))
     with pytest.raises(ModelError, match=r"an image of 16x40 has fewer places than the model chooses queries"):
         student(torch.rand(1, 3, 16, 40))
+    with pytest.raises(ModelError, match=r"an image of 16x40 has fewer places than the model chooses queries"):
+        WatchedRun(student.deployable()).over(student.family.inputs(torch.rand(1, 3, 16, 40), None))
 
 
 class Reserved(ToyDetector):
@@ -298,19 +301,19 @@ def test_a_plan_of_ones_own(toy: Specimen) -> None:
     recipe = a_recipe(W4A4, align=ALIGN)
     spec = recipe.quantize.weight
     assert spec is not None
-    plan = make_plan(toy.source, recipe, specs={"class_head.weight": replace(spec, bits=8), "box_head.weight": None})
-    student = make_student(toy.source, recipe, plan)
+    plan = make_plan(toy.original, recipe, specs={"class_head.weight": replace(spec, bits=8), "box_head.weight": None})
+    student = make_student(toy.original, recipe, plan)
     assert student.plan is plan
     assert student.quantizers["class_head.weight"].spec.bits == 8
     assert "box_head.weight" not in student.quantizers
     with pytest.raises(PlanError, match="the plan was made of another recipe or model"):
-        make_student(toy.source, a_recipe(W4A4), plan)
+        make_student(toy.original, a_recipe(W4A4), plan)
 
 
 def test_a_structure_is_analysed_once(toy: Specimen) -> None:
-    source = toy.source
-    assert source.structure() is source.structure({})
-    assert replace(source, label_map=None).structure() is source.structure()
-    other = source.structure({"head.class": "box_head"})
+    original = toy.original
+    assert original.structure() is original.structure({})
+    assert replace(original, label_map=None).structure() is original.structure()
+    other = original.structure({"head.class": "box_head"})
     assert other.roles.of["box_head"] == "head.class"
-    assert source.structure().roles.of["box_head"] == "head.box"
+    assert original.structure().roles.of["box_head"] == "head.box"

@@ -209,8 +209,8 @@ def test_training_outputs_are_used_in_either_mode(toy: Specimen) -> None:
 
 
 def other(toy: Specimen, model: nn.Module, targets: Any) -> Student:
-    source = dataclasses.replace(toy.source, captured=captured_toy(prepared(model)))
-    return make_student(source, a_recipe(targets=targets))
+    original = dataclasses.replace(toy.original, captured=captured_toy(prepared(model)))
+    return make_student(original, a_recipe(targets=targets))
 
 
 def test_a_teacher_is_needed_and_must_fit(toy: Specimen) -> None:
@@ -228,7 +228,7 @@ def test_a_teacher_is_needed_and_must_fit(toy: Specimen) -> None:
 
 def names(module: TrainingModule) -> list[tuple[str, str]]:
     """The paired taps of the only target."""
-    (pairs,) = module._pairs
+    (pairs,) = module.pairs
     return [(mine.name, his.name) for mine, his in pairs]
 
 

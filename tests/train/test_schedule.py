@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrecipe.recipe.definition import ScheduleSpec, StageSpec, TrainSpec
-from qrecipe.train.schedule import SHAPES, lr_multiplier, stage_of
+from qrecipe.train.schedule import MULTIPLIERS, lr_multiplier, stage_of
 
 
 def values(spec: ScheduleSpec, total: int, per_epoch: int = 1) -> list[float]:
@@ -52,7 +52,7 @@ def test_one_cycle_is_torchs(total: int) -> None:
 
 
 @given(
-    name=st.sampled_from(sorted(SHAPES)),
+    name=st.sampled_from(sorted(MULTIPLIERS)),
     warmup=st.integers(0, 20),
     final=st.floats(0, 1),
     total=st.integers(1, 60),

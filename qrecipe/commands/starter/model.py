@@ -15,7 +15,7 @@ from ...models.families import architectures
 from ...models.loading.factories import factory_parameters
 from ...models.loading.stored import stored_architecture
 from ...models.loading.weight_files import PICKLES
-from ...models.located import Place
+from ...models.model_place import ModelPlace
 from ...recipe.definition import KeyPath, WeightsSource
 from ...suggestions import hint
 
@@ -63,7 +63,7 @@ def starter_model(typed: str, option: str = "--model") -> StarterModel:
     def located(path: KeyPath, what: str, remedy: str | None = None) -> ModelError:
         return ModelError(what, where=where, remedy=remedy)
 
-    place = Place(located)
+    place = ModelPlace(located)
     if typed == "demo":
         return StarterModel(typed, "demo", {"architecture": "demo", "weights": {"builtin": "demo"}})
     if typed in architectures():
@@ -98,7 +98,7 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_-") or "model"
 
 
-def _hub(typed: str, name: str, revision: str | None, place: Place) -> StarterModel:
+def _hub(typed: str, name: str, revision: str | None, place: ModelPlace) -> StarterModel:
     weights = {"hub": name} | ({"revision": revision} if revision else {})
     try:
         section = _stored(weights, WeightsSource(hub=name, revision=revision), place)
@@ -113,12 +113,12 @@ def _hub(typed: str, name: str, revision: str | None, place: Place) -> StarterMo
     return StarterModel(typed, plain_name(name.rpartition("/")[2]), section)
 
 
-def _stored(weights: Mapping[str, Any], source: WeightsSource, place: Place) -> dict[str, Any]:
+def _stored(weights: Mapping[str, Any], source: WeightsSource, place: ModelPlace) -> dict[str, Any]:
     architecture, config = stored_architecture(source, place)
     return {"architecture": architecture, "config": config, "weights": weights}
 
 
-def _factory(typed: str, source: str, function: str, place: Place) -> StarterModel:
+def _factory(typed: str, source: str, function: str, place: ModelPlace) -> StarterModel:
     is_file = source.endswith(".py")
     parts = Path(source).expanduser().absolute().with_suffix("").parts[-2:] if is_file else source.split(".")[-2:]
     name = next((part for part in reversed(parts) if part not in DULL), parts[-1])

@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 from ...experiment.workspace import Workspace
-from ...plan import cost_of
+from ...planning import cost_of
 from ...recipe.definition import InputSpec
 from ...report.amounts import amount
 from ...student import make_plan, plan_size
@@ -92,8 +92,8 @@ def input_text(chosen: InputSpec, default: InputSpec) -> str:
 def captured_values(workspace: Workspace) -> dict[str, Any]:
     """Where the work of a model is, what of it is left real-valued, and what can be distilled; of a recipe that
     quantizes nothing."""
-    source, recipe = workspace.source, workspace.recipe
-    plan = make_plan(source, recipe)
+    original, recipe = workspace.original, workspace.recipe
+    plan = make_plan(original, recipe)
     total = cost_of(plan)
     roles = dict.fromkeys(site.role for site in plan.sites.values() if site.operator not in ("add", "cat"))
     kept = {name: whole for name, whole in KEPT.items() if any(_within(role, whole) for role in roles)}
@@ -103,14 +103,14 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
         real = any(_within(role, whole) for whole in kept.values())
         share = f"{macs / max(total.macs, 1):6.1%}  {'real-valued' if real else 'quantized'}"
         lines.append(f"#   {role:{max(map(len, roles))}}  {share}")
-    training = source.structure(recipe.model.roles).programs["train"]
+    training = original.structure(recipe.model.roles).programs["train"]
     layers, tapped = len(training.queries), FEATURE in {role for role, _ in training.taps}
     size = "demo" if recipe.model.architecture == "demo" else "little" if total.parameters < SMALL else "large"
     return {
         **kept,
         "macs": amount(total.macs),
         "parameters": amount(total.parameters),
-        "shown": "{}x{}".format(*plan_size(source.input)),
+        "shown": "{}x{}".format(*plan_size(original.input)),
         "shares": "\n".join(lines),
         "aligned": f"{layers} decoder layer{'s'[: layers != 1]}" if layers else "",
         "unaligned": tapped and not layers,

@@ -11,7 +11,7 @@ from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec, ModelSpec
 from ..families import Family, known_family
-from ..located import ErrorAt, Place, error_at_model
+from ..model_place import ErrorAt, ModelPlace, error_at_model
 from .label_mapping import Categories, classes_needed
 from .own_models import demo_model, factory_model, family_of, map_head
 from .parts import Parts
@@ -60,7 +60,7 @@ def build_model(
     Raises:
         ModelError: it cannot be built, filled, read, or its head cannot be mapped to the categories.
     """
-    place = Place(error)
+    place = ModelPlace(error)
     loss = loss_spec or LossSpec()
     if spec.family is not None:
         try:
@@ -100,7 +100,7 @@ def adopt_model(
     Raises:
         ModelError: no family can read it, or its head cannot be mapped to the categories.
     """
-    place = Place(error)
+    place = ModelPlace(error)
     family = family_of(model, spec, loss_spec or LossSpec(), classes_needed(categories, spec.labels), place)
     mapped = map_head(model, family, spec, categories, place)
     said = mapped.message()
@@ -112,7 +112,7 @@ def _pretrained(
     categories: Categories,
     loss: LossSpec,
     random_weights: bool,
-    place: Place,
+    place: ModelPlace,
     known: LabelMap | None,
 ) -> Parts:
     _check_source(spec, place)
@@ -128,7 +128,7 @@ def _pretrained(
     return Parts(loaded.model, family, label_map, loaded.messages, differing, loaded.folder)
 
 
-def _check_source(spec: ModelSpec, place: Place) -> None:
+def _check_source(spec: ModelSpec, place: ModelPlace) -> None:
     weights = spec.weights
     if weights is not None and weights.builtin is not None:
         raise place.error(("weights", "builtin"), "built-in weights are for architecture: demo")

@@ -12,7 +12,7 @@ from ...errors import ModelError
 from ...recipe.definition import KeyPath, ModelSpec
 from ...suggestions import hint
 from ..families import architectures, family_of_type, prompted, resnets
-from ..located import Place
+from ..model_place import ModelPlace
 from ..resnets import resnet_values, without_timm
 from .class_names import class_names
 from .file_kinds import read_mapping
@@ -35,7 +35,7 @@ class Stored:
     classes: int
 
 
-def stored_config(folder: Path, place: Place) -> Stored:
+def stored_config(folder: Path, place: ModelPlace) -> Stored:
     """Read ``config.json``; no code is run.
 
     Raises:
@@ -75,7 +75,7 @@ def _without_labels(value: Any) -> Any:
     return value
 
 
-def chosen_config(spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> Any:
+def chosen_config(spec: ModelSpec, detectors: Mapping[str, str], place: ModelPlace) -> Any:
     """The configuration of ``spec.architecture`` with the recipe's values.
 
     Raises:
@@ -105,7 +105,7 @@ def chosen_config(spec: ModelSpec, detectors: Mapping[str, str], place: Place) -
         raise place.error(("config",), f"{spec.architecture} refuses this configuration: {message}") from error
 
 
-def overridden(config: Any, spec: ModelSpec, place: Place) -> Any:
+def overridden(config: Any, spec: ModelSpec, place: ModelPlace) -> Any:
     """A copy of a stored configuration with the recipe's values over it."""
     config = copy.deepcopy(config)
     values = _with_names(spec, place)
@@ -116,7 +116,7 @@ def overridden(config: Any, spec: ModelSpec, place: Place) -> Any:
     return config
 
 
-def check_type(config: Any, spec: ModelSpec, detectors: Mapping[str, str], place: Place) -> None:
+def check_type(config: Any, spec: ModelSpec, detectors: Mapping[str, str], place: ModelPlace) -> None:
     """Refuse what no family can read, before any weights are read."""
     if config.model_type not in detectors:
         raise place.error(("weights",), f"{config.model_type} is no detector of transformers")
@@ -134,7 +134,7 @@ def name_classes(config: Any, names: dict[int, str]) -> None:
     config.label2id = {name: index for index, name in names.items()}
 
 
-def _with_names(spec: ModelSpec, place: Place) -> dict[str, Any]:
+def _with_names(spec: ModelSpec, place: ModelPlace) -> dict[str, Any]:
     """The recipe's ``model.config``, with its ``id2label`` as transformers takes it."""
     values = dict(spec.config)
     if "id2label" in values:
@@ -148,7 +148,7 @@ def _with_names(spec: ModelSpec, place: Place) -> dict[str, Any]:
     return values
 
 
-def _check_keys(config_class: type, values: Mapping[str, Any], path: KeyPath, place: Place) -> None:
+def _check_keys(config_class: type, values: Mapping[str, Any], path: KeyPath, place: ModelPlace) -> None:
     """Unknown keys are errors; configurations inside are checked by their own ``model_type``."""
     from transformers import CONFIG_MAPPING
 

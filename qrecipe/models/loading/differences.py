@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ModelError
 from ...plain_text import short
-from ..located import Place
+from ..model_place import ModelPlace
 from ..resnets import without_timm
 from .configuration import LABELS, NOT_ASKED, Stored
 
@@ -52,7 +52,7 @@ NO_MATTER: dict[str, str] = {
 SHOWN = 12
 
 
-def differences(stored: Stored, config: Any, place: Place) -> tuple[str, ...]:
+def differences(stored: Stored, config: Any, place: ModelPlace) -> tuple[str, ...]:
     """Each value that differs and changes what is computed, in words: the stored one, and the recipe's.
 
     All fields count but those of ``NO_MATTER``, those of configurations inside too.

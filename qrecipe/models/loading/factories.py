@@ -16,10 +16,10 @@ from typing import Any, final
 from torch import nn
 
 from ...errors import QRecipeError
-from ..located import Place
+from ..model_place import ModelPlace
 
 
-def call_factory(name: str, arguments: Mapping[str, Any], place: Place) -> nn.Module:
+def call_factory(name: str, arguments: Mapping[str, Any], place: ModelPlace) -> nn.Module:
     """The module that ``path/to/file.py:function`` or ``package.module:function`` returns for these keywords.
 
     A relative path is taken from the working directory. While a file is imported and called, its own folder can be
@@ -35,7 +35,7 @@ def call_factory(name: str, arguments: Mapping[str, Any], place: Place) -> nn.Mo
     return model
 
 
-def factory_parameters(name: str, place: Place) -> dict[str, inspect.Parameter]:
+def factory_parameters(name: str, place: ModelPlace) -> dict[str, inspect.Parameter]:
     """The parameters of such a function, which is found as ``call_factory`` finds it, and not called.
 
     Raises:
@@ -51,7 +51,7 @@ def _folder(name: str) -> str | None:
     return str(Path(source).resolve().parent) if source.endswith(".py") else None
 
 
-def _found(name: str, place: Place) -> Callable[..., Any]:
+def _found(name: str, place: ModelPlace) -> Callable[..., Any]:
     source, _, function = name.rpartition(":")
     if not source or not function:
         raise place.error(
@@ -61,7 +61,7 @@ def _found(name: str, place: Place) -> Callable[..., Any]:
     return _function(module, function, name, place)
 
 
-def _from_file(file: Path, place: Place) -> ModuleType:
+def _from_file(file: Path, place: ModelPlace) -> ModuleType:
     file = file.resolve()
     if not file.is_file():
         raise place.error(("factory",), f"no file {file}")
@@ -83,7 +83,7 @@ def _from_file(file: Path, place: Place) -> ModuleType:
     return module
 
 
-def _function(module: ModuleType, function: str, name: str, place: Place) -> Callable[..., Any]:
+def _function(module: ModuleType, function: str, name: str, place: ModelPlace) -> Callable[..., Any]:
     build = getattr(module, function, None)
     if callable(build):
         return build  # type: ignore[no-any-return]
@@ -113,7 +113,7 @@ class _Importable(AbstractContextManager[None]):
 class _Blame(AbstractContextManager[None]):
     """Somebody else's code may raise anything: whatever it is, say that the factory raised it."""
 
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, place: ModelPlace) -> None:
         self.name = name
         self.place = place
 

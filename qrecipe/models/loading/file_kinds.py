@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...recipe.definition import KeyPath
-from ..located import Place
+from ..model_place import ModelPlace
 
 START = 1024
 """Bytes that are looked at."""
@@ -82,7 +82,7 @@ def is_safetensors(file: Path) -> bool:
 
 
 @contextmanager
-def reading(what: Path, path: KeyPath, place: Place) -> Iterator[None]:
+def reading(what: Path, path: KeyPath, place: ModelPlace) -> Iterator[None]:
     """Whatever the file system refuses inside is one error at ``path`` of the model.
 
     Raises:
@@ -94,7 +94,7 @@ def reading(what: Path, path: KeyPath, place: Place) -> Iterator[None]:
         raise place.error(path, f"{error.filename or what} cannot be read: {error.strerror or error}") from error
 
 
-def read_mapping(file: Path, path: KeyPath, place: Place) -> dict[str, Any]:
+def read_mapping(file: Path, path: KeyPath, place: ModelPlace) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:

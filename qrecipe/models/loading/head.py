@@ -13,7 +13,7 @@ from torch import Tensor
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import ModelSpec
-from ..located import Place
+from ..model_place import ModelPlace
 from .configuration import Stored, name_classes
 from .label_mapping import Categories, Mapped, classes_needed, map_labels, names_of_classes, unnamed
 
@@ -61,7 +61,7 @@ def fit_head(
     classes: int | None,
     spec: ModelSpec,
     categories: Categories,
-    place: Place,
+    place: ModelPlace,
     known: LabelMap | None,
 ) -> Head:
     """Set the configuration's labels so that the stored head survives where it can be mapped. Mutates it.
@@ -100,7 +100,7 @@ def fit_head(
     )
 
 
-def _chosen(config: Any, spec: ModelSpec, categories: Categories, place: Place) -> Head:
+def _chosen(config: Any, spec: ModelSpec, categories: Categories, place: ModelPlace) -> Head:
     """A head whose size or names the recipe gives."""
     mapped = _mapped(categories, config.num_labels, config.id2label, spec, place)
     if mapped is None:
@@ -123,7 +123,7 @@ def _made(config: Any, spec: ModelSpec, categories: Categories, kept: bool) -> H
 
 
 def _mapped(
-    categories: Categories, classes: int, names: Mapping[int, str], spec: ModelSpec, place: Place
+    categories: Categories, classes: int, names: Mapping[int, str], spec: ModelSpec, place: ModelPlace
 ) -> Mapped | None:
     try:
         return map_labels(categories, classes, names, spec.labels)

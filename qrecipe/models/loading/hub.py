@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..located import Place
+from ..model_place import ModelPlace
 
 
-def snapshot(hub: str, revision: str | None, files: Sequence[str], wanted: str, place: Place) -> Path:
+def snapshot(hub: str, revision: str | None, files: Sequence[str], wanted: str, place: ModelPlace) -> Path:
     """The cached folder of a revision, with those of ``files`` that the repository has.
 
     Args:

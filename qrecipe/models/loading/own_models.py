@@ -15,7 +15,7 @@ from ...errors import ModelError
 from ...recipe.definition import LossSpec, ModelSpec
 from ...suggestions import hint
 from ..families import Family, build_family
-from ..located import Place
+from ..model_place import ModelPlace
 from .class_names import class_names
 from .factories import call_factory
 from .label_mapping import Categories, Mapped, classes_needed, map_labels
@@ -29,7 +29,7 @@ def factory_model(
     categories: Categories,
     loss: LossSpec,
     random_weights: bool,
-    place: Place,
+    place: ModelPlace,
     known: LabelMap | None,
 ) -> Parts:
     """What ``spec.factory`` returns, filled.
@@ -65,7 +65,7 @@ def demo_model(
     categories: Categories,
     loss: LossSpec,
     random_weights: bool,
-    place: Place,
+    place: ModelPlace,
     known: LabelMap | None,
 ) -> Parts:
     """The built-in detector, filled.
@@ -93,7 +93,7 @@ def demo_model(
     return _parts(model, family, mapped, known, weights, differing, weights is not None and not differing)
 
 
-def family_of(model: nn.Module, spec: ModelSpec, loss: LossSpec, classes: int | None, place: Place) -> Family:
+def family_of(model: nn.Module, spec: ModelSpec, loss: LossSpec, classes: int | None, place: ModelPlace) -> Family:
     """The family that reads a model. Raises: ModelError: none can, located where the recipe names the model."""
     try:
         return build_family(model, loss, spec.family, classes, spec.input.size)
@@ -107,7 +107,7 @@ def map_head(
     family: Family,
     spec: ModelSpec,
     categories: Categories,
-    place: Place,
+    place: ModelPlace,
     names: Mapping[int, str] | None = None,
 ) -> Mapped:
     """The mapping of a head that is there already. names: of its classes, by default its configuration's.
@@ -135,7 +135,7 @@ def map_head(
 
 
 def _filled(
-    model: nn.Module, family: Family, spec: ModelSpec, random_weights: bool, place: Place
+    model: nn.Module, family: Family, spec: ModelSpec, random_weights: bool, place: ModelPlace
 ) -> tuple[Weights | None, list[Mismatch]]:
     """Fill a model from the recipe's weights, if there are any: those, and the tensors of its head that were not."""
     if spec.weights is None or random_weights:
@@ -164,7 +164,7 @@ def _parts(
     return Parts(model, family, label_map, messages, differing, weights.folder if weights is not None else None)
 
 
-def _check_tensors(model: nn.Module, factory: str, place: Place) -> None:
+def _check_tensors(model: nn.Module, factory: str, place: ModelPlace) -> None:
     """Raises: ModelError: parameters without values, or none in float32."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     if empty := [name for name, tensor in tensors if tensor.is_meta]:

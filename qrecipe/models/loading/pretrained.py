@@ -14,14 +14,14 @@ from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...recipe.definition import ModelSpec
 from ..families import prompted, resnets
-from ..located import Place
+from ..model_place import ModelPlace
 from ..resnets import own_names, thaw_resnet
 from .configuration import check_type, chosen_config, overridden, stored_config
 from .differences import differences, otherwise
 from .head import Head, fit_head, stored_classes
 from .label_mapping import Categories
 from .prompt import set_prompt
-from .quiet import quiet_transformers
+from .quiet_transformers import quiet_transformers
 from .state_dicts import Mismatch, check_types, restore_tied
 from .weight_files import Weights, model_folder, read_weights
 
@@ -58,7 +58,7 @@ def load_pretrained(
     spec: ModelSpec,
     categories: Categories,
     random_weights: bool,
-    place: Place,
+    place: ModelPlace,
     known: LabelMap | None = None,
 ) -> Loaded:
     """Build a detector of transformers, head and labels fitted to the data, and fill it unless ``random_weights``.
@@ -115,7 +115,7 @@ def load_pretrained(
         return Loaded(model, head, loading, (*weights.messages, *said), folder, apart)
 
 
-def _fill(model_class: Any, config: Any, state: Mapping[str, Tensor], place: Place) -> tuple[nn.Module, Any]:
+def _fill(model_class: Any, config: Any, state: Mapping[str, Tensor], place: ModelPlace) -> tuple[nn.Module, Any]:
     """The model with stored weights, and transformers' account of the keys. It renames keys of older versions.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 from ...recipe.definition import InputSpec
 from ...recipe.input_words import size_in_words, values_in_words
 from ..families.base import IMAGENET_MEAN, IMAGENET_STD, merged_input
-from ..located import Place
+from ..model_place import ModelPlace
 from .file_kinds import read_mapping
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -71,7 +71,7 @@ class Stored:
     lost: tuple[str, ...] = ()
 
 
-def stored_input(folder: Path, default: InputSpec, place: Place) -> Stored | None:
+def stored_input(folder: Path, default: InputSpec, place: ModelPlace) -> Stored | None:
     """Read how images are prepared for the model in a folder; None where nothing there says so.
 
     The nested configuration comes first, as in transformers. Pixels that are rescaled by another factor than 1/255, or

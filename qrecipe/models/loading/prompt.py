@@ -9,7 +9,7 @@ from typing import Any
 from ...data.labels import LabelMap
 from ...recipe.definition import ModelSpec
 from ..families.grounding_dino import DELIMITERS, phrases_of
-from ..located import Place
+from ..model_place import ModelPlace
 from .label_mapping import map_labels
 from .weight_files import TOKENIZER, model_folder
 
@@ -22,7 +22,7 @@ def set_prompt(
     folder: Path | None,
     spec: ModelSpec,
     categories: Sequence[tuple[int, str]],
-    place: Place,
+    place: ModelPlace,
     known: LabelMap | None,
 ) -> tuple[LabelMap, tuple[str, ...]]:
     """Put the tokens of the categories' names into ``config.prompt_ids``, and map each category to its phrase.
@@ -70,7 +70,7 @@ def _any_words(count: int, vocabulary: int) -> list[int]:
     return [START, *(token for word in words for token in (word, STOP)), END]
 
 
-def _tokens(names: Sequence[str], folder: Path | None, spec: ModelSpec, place: Place) -> list[int]:
+def _tokens(names: Sequence[str], folder: Path | None, spec: ModelSpec, place: ModelPlace) -> list[int]:
     from transformers import AutoTokenizer
 
     if folder is None and spec.weights is not None and spec.weights.file is None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from ...recipe.definition import ModelSpec, WeightsSource
 from ..families import prompted
-from ..located import Place
+from ..model_place import ModelPlace
 from ..resnets import without_timm
 from .configuration import check_type, stored_config
-from .quiet import quiet_transformers
+from .quiet_transformers import quiet_transformers
 from .weight_files import model_folder
 
 OWN = {"transformers_version", "architectures", "return_dict", "output_hidden_states", "output_attentions", "dtype"}
@@ -20,7 +20,7 @@ BACKBONE = {"model_type", "out_features"}
 """What a configuration inside another one must say though it may be no field of its own."""
 
 
-def stored_architecture(weights: WeightsSource, place: Place) -> tuple[str, dict[str, Any]]:
+def stored_architecture(weights: WeightsSource, place: ModelPlace) -> tuple[str, dict[str, Any]]:
     """Architecture and configuration of a hub id or a local folder: what differs from the architecture's own defaults.
 
     Labels are left out: a recipe's data decides them. Of the hub, weights are fetched as well.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...recipe.definition import WeightsSource
 from ...suggestions import hint
-from ..located import Place
+from ..model_place import ModelPlace
 from .file_kinds import CONVERT, cut_off, foreign, is_safetensors, read_mapping, reading
 from .hub import snapshot
 
@@ -37,7 +37,7 @@ class Weights:
     folder: Path | None = None
 
 
-def model_folder(source: WeightsSource, place: Place, with_weights: bool = True) -> Path:
+def model_folder(source: WeightsSource, place: ModelPlace, with_weights: bool = True) -> Path:
     """The local folder that holds ``config.json`` and the weights of a hub id or a folder.
 
     Raises:
@@ -53,7 +53,7 @@ def model_folder(source: WeightsSource, place: Place, with_weights: bool = True)
     return folder
 
 
-def weight_files(source: WeightsSource, place: Place, folder: Path | None = None) -> list[Path]:
+def weight_files(source: WeightsSource, place: ModelPlace, folder: Path | None = None) -> list[Path]:
     """The files that a source means, all there: of a folder ``model.safetensors`` alone, else what its index names.
 
     Args:
@@ -74,7 +74,7 @@ def weight_files(source: WeightsSource, place: Place, folder: Path | None = None
         return _of_folder(folder, source, key, place)
 
 
-def read_weights(source: WeightsSource, place: Place, folder: Path | None = None) -> Weights:
+def read_weights(source: WeightsSource, place: ModelPlace, folder: Path | None = None) -> Weights:
     """All tensors of a source.
 
     Raises:
@@ -86,7 +86,7 @@ def read_weights(source: WeightsSource, place: Place, folder: Path | None = None
     return Weights(state, _passed_over(files), files[0].parent) if beside else Weights(state)
 
 
-def _of_folder(folder: Path, source: WeightsSource, key: str, place: Place) -> list[Path]:
+def _of_folder(folder: Path, source: WeightsSource, key: str, place: ModelPlace) -> list[Path]:
     named = read_mapping(folder / CONFIG, ("weights", key), place).get(NAMED) if (folder / CONFIG).is_file() else None
     first = folder / str(named) if named else folder / WEIGHTS
     if named and not _inside(folder, first):
@@ -102,7 +102,7 @@ def _of_folder(folder: Path, source: WeightsSource, key: str, place: Place) -> l
     raise _no_weights(folder, first.name, key, place)
 
 
-def _read(file: Path, place: Place) -> dict[str, Tensor]:
+def _read(file: Path, place: ModelPlace) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -117,7 +117,7 @@ def _read(file: Path, place: Place) -> dict[str, Tensor]:
     raise place.error(("weights",), f"{file} {strange[0]}", strange[1])
 
 
-def _folder(source: WeightsSource, place: Place, with_weights: bool) -> tuple[Path, str]:
+def _folder(source: WeightsSource, place: ModelPlace, with_weights: bool) -> tuple[Path, str]:
     """The folder of a hub id or a folder, and which of the two it is."""
     if source.hub is None:
         assert source.folder is not None
@@ -127,7 +127,7 @@ def _folder(source: WeightsSource, place: Place, with_weights: bool) -> tuple[Pa
     return snapshot(source.hub, source.revision, files, wanted, place), "hub"
 
 
-def _single(file: Path, place: Place) -> Path:
+def _single(file: Path, place: ModelPlace) -> Path:
     path = ("weights", "file")
     if not file.is_file():
         raise place.error(path, f"{file} is a folder" if file.is_dir() else f"no file {file}")
@@ -138,7 +138,7 @@ def _single(file: Path, place: Place) -> Path:
     return file
 
 
-def _shards(index: Path, source: WeightsSource, key: str, place: Place) -> list[Path]:
+def _shards(index: Path, source: WeightsSource, key: str, place: ModelPlace) -> list[Path]:
     """The files that an index names, fetched where they are the hub's.
 
     Raises:
@@ -175,7 +175,7 @@ def _passed_over(files: list[Path]) -> tuple[str, ...]:
     return (f"of {files[0].parent} {read} is read, as transformers does; not read: {_some(others)}",)
 
 
-def _builtin(name: str, place: Place) -> Path:
+def _builtin(name: str, place: ModelPlace) -> Path:
     there = sorted(file.stem for file in BUILTIN.glob("*.safetensors"))
     if name in there:
         return BUILTIN / f"{name}.safetensors"
@@ -184,7 +184,7 @@ def _builtin(name: str, place: Place) -> Path:
     raise place.error(("weights", "builtin"), f'no built-in weights "{name}"', near + known)
 
 
-def _no_weights(folder: Path, first: str, key: str, place: Place) -> Exception:
+def _no_weights(folder: Path, first: str, key: str, place: ModelPlace) -> Exception:
     path = ("weights", key)
     here = [file for file in sorted(folder.glob("*")) if file.is_file()] if folder.is_dir() else []
     known = [file for file in here if file.name in PICKLED]

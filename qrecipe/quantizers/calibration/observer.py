@@ -22,6 +22,7 @@ class Observed:
     minimum, maximum, mean, std (population), mean_magnitude: over all values seen.
     sample: (size, K), in no particular order.
     count: LSQ's N: values that share one scale, of one sample of the batch.
+    moment: of a weight, the mean of x x^T over what it multiplies, (groups, K, K), where that was watched.
     """
 
     minimum: Tensor
@@ -31,6 +32,7 @@ class Observed:
     mean_magnitude: Tensor
     sample: Tensor
     count: int
+    moment: Tensor | None = None
 
 
 class Observer:

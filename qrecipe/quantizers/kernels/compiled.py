@@ -75,7 +75,7 @@ _OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
 
 
 @lru_cache(maxsize=1)
-def _compiled() -> tuple[Forward, Backward]:
+def compiled_kernels() -> tuple[Forward, Backward]:
     """Nothing is compiled yet: that happens at the first call of each."""
     return (
         torch.compile(forward_rows, dynamic=True, options=dict(_OPTIONS)),
@@ -91,16 +91,16 @@ def grid_tensor(grid: Grid, integer: bool, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _log_fallback(reason: str) -> None:
+def log_fallback(reason: str) -> None:
     log.warning("fake quantizers run as plain tensor code, several times slower: %s", reason)
 
 
 def _ready(backward: bool, dtype: torch.dtype, device: torch.device) -> bool:
     """Whether one kernel is compiled, on the example; anew where torch has dropped it, as a strict export does."""
-    compiled = _warmed(backward, dtype, device)
+    compiled = warmed(backward, dtype, device)
     if compiled and not _count(backward):
-        _warmed.cache_clear()
-        compiled = _warmed(backward, dtype, device)
+        warmed.cache_clear()
+        compiled = warmed(backward, dtype, device)
     return compiled is not None
 
 
@@ -110,10 +110,10 @@ def _count(backward: bool) -> int:
 
 
 @lru_cache(maxsize=32)
-def _warmed(backward: bool, dtype: torch.dtype, device: torch.device) -> int | None:
+def warmed(backward: bool, dtype: torch.dtype, device: torch.device) -> int | None:
     """Compile one kernel on the example; how many torch holds then. None, logged once, where that is impossible."""
     if device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
-        _log_fallback("no C++ compiler was found (set CXX, or install g++)")
+        log_fallback("no C++ compiler was found (set CXX, or install g++)")
         return None
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
@@ -121,22 +121,22 @@ def _warmed(backward: bool, dtype: torch.dtype, device: torch.device) -> int | N
             x = torch.ones(EXAMPLE, dtype=dtype, device=device)
             row = torch.ones(EXAMPLE[0], dtype=torch.float32, device=device)
             grid = grid_tensor(Grid(8), True, device)
-            forward_kernel, backward_kernel = _compiled()
+            forward_kernel, backward_kernel = compiled_kernels()
             if backward:
                 backward_kernel(x, x.clone(), row, row.clone(), grid)
             else:
                 forward_kernel(x, row, row.clone(), grid)
     except (RuntimeError, ImportError, OSError, subprocess.SubprocessError) as error:
-        _log_fallback(f"compiling failed: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}")
+        log_fallback(f"compiling failed: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}")
         return None
     return _count(backward)
 
 
 def forward_kernel(dtype: torch.dtype, device: torch.device) -> Forward | None:
     """The compiled :func:`forward_rows`, or None where there is none."""
-    return _compiled()[0] if _ready(False, dtype, device) else None
+    return compiled_kernels()[0] if _ready(False, dtype, device) else None
 
 
 def backward_kernel(dtype: torch.dtype, device: torch.device) -> Backward | None:
     """The compiled :func:`backward_rows`, or None where there is none."""
-    return _compiled()[1] if _ready(True, dtype, device) else None
+    return compiled_kernels()[1] if _ready(True, dtype, device) else None

@@ -15,7 +15,7 @@ from qrecipe.models.families.grounding_dino import phrases_of
 from qrecipe.models.loading.build import build_model
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import LossSpec, ModelSpec, WeightsSource
-from qrecipe.student import capture_source, load, make_student, save
+from qrecipe.student import capture_original, load, make_student, save
 from tests.tiny_detectors import GROUNDING_DINO, PROMPT, RESNET, some_images, some_labels, stir, tiny_grounding_dino
 
 SMALLER = {**GROUNDING_DINO, "num_feature_levels": 2, "backbone_config": {**RESNET, "out_features": ["stage4"]}}
@@ -150,8 +150,10 @@ def test_a_saved_student_keeps_its_prompt(tmp_path: Path) -> None:
     written = {**built.model.config.to_dict(), "prompt_ids": PROMPT}  # type: ignore[operator]
     model = stir(type(built.model)(type(built.model.config)(**written)))  # type: ignore[arg-type]
     family = build_family(model, LossSpec())
-    source = capture_source(model, family, replace(family.default_input, size=(128, 160), shortest=None, longest=None))
-    student = make_student(replace(source, label_map=built.label_map), recipe)
+    original = capture_original(
+        model, family, replace(family.default_input, size=(128, 160), shortest=None, longest=None)
+    )
+    student = make_student(replace(original, label_map=built.label_map), recipe)
     save(student, tmp_path / "student")
     loaded = load(tmp_path / "student")
     images = some_images(1, 64, 96)

@@ -15,7 +15,7 @@ from qrecipe.capture import capture
 from qrecipe.models.families import build_family
 from qrecipe.models.families.generic import GenericFamily
 from qrecipe.models.loading.factories import call_factory
-from qrecipe.models.located import Place, error_at_model
+from qrecipe.models.model_place import ModelPlace, error_at_model
 from qrecipe.recipe.definition import LossSpec
 from qrecipe.structure import analyse
 from qrecipe.structure.operations import find_operations
@@ -32,7 +32,7 @@ SMALL = {"width": 16, "queries": 5, "heads": 2}
 def from_example(name: str) -> nn.Module:
     torch.manual_seed(0)
     classes = {"original_detr": "num_classes", "vit_smca": "classes"}[name]
-    return call_factory(f"{EXAMPLES / name}.py:build", {classes: 3, **SMALL}, Place(error_at_model))
+    return call_factory(f"{EXAMPLES / name}.py:build", {classes: 3, **SMALL}, ModelPlace(error_at_model))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def test_roles_taps_and_query_points(own: Own) -> None:
 
 
 def test_attention_has_quantizers_per_head(own: Own) -> None:
-    student = make_student(own.specimen.source, a_recipe(W4A4, align=ALIGN, targets=TARGETS))
+    student = make_student(own.specimen.original, a_recipe(W4A4, align=ALIGN, targets=TARGETS))
     products = {name: one for name, one in student.quantizers.items() if name.rpartition(".")[2] in ("query", "key")}
     assert products
     assert all(one.scale.numel() == 2 for one in products.values())
@@ -129,9 +129,9 @@ def test_attention_has_quantizers_per_head(own: Own) -> None:
 
 def test_a_step_moves_every_scale_and_the_student_is_stored(own: Own, tmp_path: Path) -> None:
     recipe = a_recipe(W4A4, align=ALIGN, targets=TARGETS)
-    student = make_student(own.specimen.source, recipe)
+    student = make_student(own.specimen.original, recipe)
     calibrate(student, [own.specimen.batch()])
-    teacher = make_student(own.specimen.source, real_valued(recipe, targets=True))
+    teacher = make_student(own.specimen.original, real_valued(recipe, targets=True))
     module = TrainingModule(student, teacher).train()
     loss, parts = module(own.specimen.batch(seed=3))
     assert torch.isfinite(loss)

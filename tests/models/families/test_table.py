@@ -25,7 +25,7 @@ from qrecipe.models.families import (
 from qrecipe.models.loading.build import adopt_model
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec, LossSpec
-from qrecipe.student import capture_source, make_student
+from qrecipe.student import capture_original, make_student
 from tests.specimens import W4A4, a_recipe
 from tests.tiny_detectors import TINY, some_images, some_labels
 
@@ -132,7 +132,7 @@ def test_a_new_family_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = recipe_from_mapping({"version": 1, "model": {"architecture": "demo", "family": "toy"}}).model
     built = adopt_model(Toy(), spec, [(number, f"category {number}") for number in range(4)])
     assert isinstance(built.family, ToyFamily)
-    student = make_student(capture_source(built.model, built.family, built.input), a_recipe(W4A4))
+    student = make_student(capture_original(built.model, built.family, built.input), a_recipe(W4A4))
     assert {"body.weight", "layer.weight"} <= set(student.plan.sites)
     student.switch_off()
     images = some_images(2, 64, 96)

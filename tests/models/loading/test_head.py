@@ -17,14 +17,14 @@ from qrecipe.models.families import architectures, prompted
 from qrecipe.models.loading.build import Built, build_model
 from qrecipe.models.loading.configuration import stored_config
 from qrecipe.models.loading.head import stored_classes
-from qrecipe.models.located import Place, error_at_model
+from qrecipe.models.model_place import ModelPlace, error_at_model
 from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
 from tests import tiny_detectors
 from tests.tiny_detectors import stir, tiny_detr
 
 NAMES = ["circle", "square", "triangle"]
 SHAPES = list(enumerate(NAMES, start=1))
-PLACE = Place(error_at_model)
+PLACE = ModelPlace(error_at_model)
 
 
 @pytest.mark.parametrize("architecture", [name for name in architectures() if name not in prompted()])

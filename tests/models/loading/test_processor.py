@@ -18,10 +18,10 @@ from qrecipe.data.transforms import Sample, fit, to_tensor
 from qrecipe.errors import ModelError
 from qrecipe.models.families.base import IMAGENET_MEAN, IMAGENET_STD, merged_input
 from qrecipe.models.loading.processor import BY_SHORTEST, prepared, stored_input
-from qrecipe.models.located import Place, error_at_model
+from qrecipe.models.model_place import ModelPlace, error_at_model
 from qrecipe.recipe.definition import InputSpec
 
-PLACE = Place(error_at_model)
+PLACE = ModelPlace(error_at_model)
 SHORT = InputSpec(shortest=800, longest=1333, mean=IMAGENET_MEAN, std=IMAGENET_STD, mask=True)
 SQUARE = InputSpec(size=(640, 640), mask=False)
 MODULES = {

@@ -11,7 +11,7 @@ from qrecipe.errors import ModelError
 from qrecipe.models.families import architectures, prompted
 from qrecipe.models.loading.build import build_model
 from qrecipe.models.loading.stored import stored_architecture
-from qrecipe.models.located import Place, error_at_model
+from qrecipe.models.model_place import ModelPlace, error_at_model
 from qrecipe.recipe.definition import ModelSpec, WeightsSource
 from tests.tiny_detectors import TINY, tiny_detr
 
@@ -27,7 +27,7 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
 def test_every_architecture(architecture: str, tmp_path: Path) -> None:
     model: Any = TINY[architecture]()
     model.save_pretrained(tmp_path)
-    found, config = stored_architecture(WeightsSource(folder=tmp_path), Place(error_at_model))
+    found, config = stored_architecture(WeightsSource(folder=tmp_path), ModelPlace(error_at_model))
     assert found == architecture
     assert not {"id2label", "label2id", "num_labels", "transformers_version"} & config.keys()
     built: Any = build_model(ModelSpec(architecture=found, config=config), PETS).model
@@ -42,11 +42,11 @@ def test_a_prompt_is_in_no_configuration(architecture: str, tmp_path: Path) -> N
     (tmp_path / "config.json").write_text(f'{{"model_type": "{architecture}"}}')
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(ModelError, match=f"a {architecture} reads a text prompt"):
-        stored_architecture(WeightsSource(folder=tmp_path), Place(error_at_model))
+        stored_architecture(WeightsSource(folder=tmp_path), ModelPlace(error_at_model))
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
-    place = Place(error_at_model)
+    place = ModelPlace(error_at_model)
     with pytest.raises(ModelError, match=r"no config\.json in "):
         stored_architecture(WeightsSource(folder=tmp_path), place)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -61,4 +61,4 @@ def test_the_weights_are_needed(tmp_path: Path) -> None:
     tiny_detr().save_pretrained(tmp_path)  # type: ignore[operator]
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"pytorch_model\.bin holds safetensors under another name"):
-        stored_architecture(WeightsSource(folder=tmp_path), Place(error_at_model))
+        stored_architecture(WeightsSource(folder=tmp_path), ModelPlace(error_at_model))

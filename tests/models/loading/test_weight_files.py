@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 
 from qrecipe.errors import ModelError
 from qrecipe.models.loading.weight_files import model_folder, read_weights, weight_files
-from qrecipe.models.located import Place, error_at_model
+from qrecipe.models.model_place import ModelPlace, error_at_model
 from qrecipe.recipe.definition import WeightsSource
 from tests.surroundings import hub_cache
 
-PLACE = Place(error_at_model)
+PLACE = ModelPlace(error_at_model)
 INDEX = "model.safetensors.index.json"
 
 

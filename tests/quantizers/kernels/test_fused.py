@@ -240,15 +240,15 @@ def test_no_compiler_is_said_once_and_the_reference_runs(
     x = torch.randn(4, 64)
     expected = fused.fake_quantize(x, torch.full((1,), 0.3), torch.zeros(1), Grid(4), True)
     monkeypatch.setattr(kernels.shutil, "which", lambda name: None)
-    kernels._warmed.cache_clear()
-    kernels._log_fallback.cache_clear()
+    kernels.warmed.cache_clear()
+    kernels.log_fallback.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
                 got = fused.fake_quantize(x, torch.full((1,), 0.3), torch.zeros(1), Grid(4), True)
                 assert torch.equal(got, expected)
     finally:
-        kernels._warmed.cache_clear()
+        kernels.warmed.cache_clear()
     assert len([record for record in caplog.records if "C++ compiler" in record.message]) == 1
 
 
@@ -258,14 +258,14 @@ def test_a_compile_that_fails_is_said_and_the_reference_runs(
     def fail(*tensors: Tensor) -> Tensor:
         raise RuntimeError("the compiler said no\nat length")
 
-    monkeypatch.setattr(kernels, "_compiled", lambda: (fail, fail))
-    kernels._warmed.cache_clear()
-    kernels._log_fallback.cache_clear()
+    monkeypatch.setattr(kernels, "compiled_kernels", lambda: (fail, fail))
+    kernels.warmed.cache_clear()
+    kernels.log_fallback.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
             fused.fake_quantize(torch.randn(4, 64), torch.ones(1), torch.zeros(1), Grid(4), True)
     finally:
-        kernels._warmed.cache_clear()
+        kernels.warmed.cache_clear()
     assert "the compiler said no" in caplog.text
     assert "at length" not in caplog.text
 
@@ -275,7 +275,7 @@ def test_the_environment_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the fused kernel was asked for")
 
     x = torch.randn(4, 64)
-    monkeypatch.setattr(fused, "_forward", never)
+    monkeypatch.setattr(fused, "forward_kernel", never)
     with pytest.raises(AssertionError):
         fused.fake_quantize(x, torch.ones(1), torch.zeros(1), Grid(4), True)
     monkeypatch.setenv("QRECIPE_FUSED", "0")
@@ -293,7 +293,7 @@ def test_counting_modes_and_inference_mode_work() -> None:
 
 
 def test_the_compiler_stays_quiet() -> None:
-    kernels._warmed.cache_clear()
+    kernels.warmed.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         both(torch.randn(4, 64), 1, None, 4, True)
@@ -303,7 +303,7 @@ def test_another_default_dtype_changes_nothing() -> None:
     x, one, zero = torch.randn(4, 64), torch.ones(1), torch.zeros(1)
     expected = fused.fake_quantize(x, one, zero, Grid(5), True)
     kernels.grid_tensor.cache_clear()
-    kernels._warmed.cache_clear()
+    kernels.warmed.cache_clear()
     torch.set_default_dtype(torch.float64)
     try:
         got = fused.fake_quantize(x, one, zero, Grid(5), True)

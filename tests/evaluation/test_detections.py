@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qrecipe.data.labels import LabelMap
 from qrecipe.errors import EvaluateError
-from qrecipe.evaluate import detections
+from qrecipe.evaluation import detections
 
 # Four classes, of which 1 has no category.
 SPARSE = LabelMap({5: 0, 90: 2, 7: 3}, {5: "cat", 90: "owl", 7: "dog"}, classes=4)

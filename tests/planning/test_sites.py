@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qrecipe.errors import PlanError, RecipeErrors
-from qrecipe.plan import Plan, describe
+from qrecipe.planning import Plan, describe
 from qrecipe.student import real_valued
 from qrecipe.vocabulary import TAPS
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe

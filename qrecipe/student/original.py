@@ -1,4 +1,4 @@
-"""A detector that is captured and verified: the source of any number of students."""
+"""A detector that is captured and verified: the original of any number of students."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..structure import Structure, analyse
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Original:
     """A captured, verified detector, from which any number of students are made."""
 
     captured: Captured
@@ -44,13 +44,13 @@ class Source:
         return self._structures[key]
 
 
-def capture_source(
+def capture_original(
     model: nn.Module,
     family: Family,
     image_input: InputSpec,
     example: Tensor | None = None,
     label_map: LabelMap | None = None,
-) -> Source:
+) -> Original:
     """Capture a model in both modes, and verify it at two other sizes, outputs and gradients.
 
     Raises:
@@ -91,7 +91,7 @@ def capture_source(
                 where=type(model).__name__,
                 remedy="give example_inputs of a size that the model takes, with other sizes near it",
             )
-    return Source(captured, family, image_input, label_map)
+    return Original(captured, family, image_input, label_map)
 
 
 def _example_size(image_input: InputSpec) -> tuple[int, int]:

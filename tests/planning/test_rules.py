@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from qrecipe.errors import PlanError
-from qrecipe.plan import Plan
-from qrecipe.plan.rules import pattern_matches
+from qrecipe.planning import Plan
+from qrecipe.planning.rules import pattern_matches
 from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.structure import Address
 from tests.specimens import W4A4, Specimen, a_recipe

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from qrecipe.plan import Plan, cost_of
+from qrecipe.planning import Plan, cost_of
 from qrecipe.recipe import Recipe
 from tests.specimens import W4A4, Specimen, a_recipe
 from tests.toys import captured_toy, plan_of

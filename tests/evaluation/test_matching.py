@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from qrecipe.evaluate.matching import Matcher
+from qrecipe.evaluation.matching import Matcher
 
 BOXES = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(1, 40)] * 2)  # coarse: equal overlaps, and equal areas
 TRUTH = st.lists(st.tuples(BOXES, st.booleans(), st.integers(1, 2)), max_size=14)

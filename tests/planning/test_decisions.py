@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qrecipe.errors import PlanError, PlanErrors, RecipeErrors
-from qrecipe.plan import Decision, Plan
+from qrecipe.planning import Decision, Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import Spot
 from tests.specimens import ALIGN, W4A4, Specimen, a_recipe

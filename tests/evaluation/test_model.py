@@ -12,7 +12,7 @@ from qrecipe.data.batch import Batch
 from qrecipe.data.labels import LabelMap
 from qrecipe.data.truth import Truth, read_truth
 from qrecipe.errors import EvaluateError
-from qrecipe.evaluate import evaluate_model
+from qrecipe.evaluation import evaluate_model
 
 LABELS = LabelMap({4: 0, 9: 1}, {4: "a", 9: "b"}, classes=2)
 BOXES = {1: (4, [10.0, 20.0, 30.0, 40.0]), 2: (9, [0.0, 0.0, 50.0, 10.0]), 3: (4, [5.0, 5.0, 20.0, 20.0])}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qrecipe.plan import (
+from qrecipe.planning import (
     Part,
     Plan,
     by_module,
@@ -20,7 +20,7 @@ from qrecipe.plan import (
     unquantized,
     whole,
 )
-from qrecipe.plan.views.collapse import at_depth, ranges
+from qrecipe.planning.views.collapse import at_depth, ranges
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
 from tests.toys import plan_of
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qrecipe.errors import PlanError
-from qrecipe.plan import CHOSEN, Plan, build_plan, cost_of
+from qrecipe.planning import CHOSEN, Plan, build_plan, cost_of
 from qrecipe.recipe.definition import QuantizerSpec
 from qrecipe.structure import Structure, analyse
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe

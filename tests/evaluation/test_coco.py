@@ -17,8 +17,8 @@ from pycocotools.cocoeval import COCOeval
 
 from qrecipe.data.truth import read_truth
 from qrecipe.errors import EvaluateError
-from qrecipe.evaluate import Evaluation, evaluate_results
-from qrecipe.evaluate.coco import NUMBERS
+from qrecipe.evaluation import Evaluation, evaluate_results
+from qrecipe.evaluation.coco import NUMBERS
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 90, "name": "owl"}]
 

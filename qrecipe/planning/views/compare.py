@@ -70,7 +70,7 @@ def key_changes(a: Recipe, b: Recipe) -> list[KeyChange]:
 
     A recipe's name is left out unless both wrote one: by itself it is the name of the file.
     """
-    mine, theirs = dict(a.source), dict(b.source)
+    mine, theirs = dict(a.resolved), dict(b.resolved)
     if any(recipe.marks and ("name",) not in recipe.marks for recipe in (a, b)):
         mine.pop("name", None)
         theirs.pop("name", None)

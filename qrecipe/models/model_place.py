@@ -20,7 +20,7 @@ def error_at_model(path: KeyPath, what: str, remedy: str | None = None) -> QReci
 
 
 @final
-class Place:
+class ModelPlace:
     """Turns whatever locates errors into ``ModelError``s with the same place."""
 
     def __init__(self, error: ErrorAt) -> None:
