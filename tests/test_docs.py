@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pytest
 
-import qrecipe
+from qrecipe import HOMES
 from qrecipe.cli import main, parser
 from qrecipe.experiment.events import Event
 from qrecipe.experiment.phases import PHASES
@@ -158,7 +158,7 @@ def test_the_tables_of_the_python_document_are_those_of_the_code() -> None:
         assert [word for word in re.findall(r"`(\w+)`", rows[name]) if word in names] == names
     assert re.findall(r"^\| `(\w+)` \|", phases, re.MULTILINE) == [phase.name for phase in PHASES]
     functions = re.findall(r"^\| `(\w+)\(", text, re.MULTILINE)
-    assert set(functions) == {name for name, home in qrecipe._HOMES.items() if home == f"commands.{name}"}
+    assert set(functions) == {name for name, home in HOMES.items() if home == f"commands.{name}"}
 
 
 def test_links_of_documents_lead_somewhere() -> None:

@@ -14,8 +14,8 @@ from .observer import Observed
 from .ranges import Range, Target, mse
 
 # Candidates are the scale of least squared error of the weight itself times these, then finer ones around the best.
-_COARSE = tuple(1.05**power for power in range(-12, 13))
-_FINE = (0.98, 0.99, 1.01, 1.02)
+_COARSE = tuple(1.07**power for power in range(-18, 19))
+_FINE = (0.97, 0.98, 0.99, 1.01, 1.02, 1.03)
 _POLISHING_ROUNDS = 4
 
 
