@@ -1,7 +1,8 @@
 """The command line: a row of ``COMMANDS`` for each command, one file each. The only place that prints errors and exits.
 
-Exit codes: 0 done; 2 something that the user can mend, a line for each; 130 interrupted; 141 nobody reads the output
-(``| head``); 1, with a traceback, a fault of qrecipe's own.
+Exit codes: 0 done; 2 something that the user can mend, a line for each; 128 and the signal's number where one ended it
+(130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, 141 nobody reads the output, as with ``| head``); 1, with a traceback, a fault of
+qrecipe's own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import QRecipeError, RecipeErrors
+from ..termination import Terminated, listening
 from . import apply, diff, evaluate, init, inspect, plan, predict, schema, validate
 from .command import Command
 from .console import TerminalConsole, complain
@@ -51,17 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     _calm()
     console = TerminalConsole()
     try:
-        return COMMANDS[arguments.command].run(arguments, console) or 0
+        with listening():
+            return COMMANDS[arguments.command].run(arguments, console) or 0
     except RecipeErrors as errors:
         complain(errors.problems)
         return 2
     except QRecipeError as error:
         complain([error])
         return 2
-    except KeyboardInterrupt:
-        remedy = " (continue the run with --resume)" if arguments.command == "apply" else ""
-        complain([f"interrupted{remedy}"])
-        return 130
+    except Terminated as signal:
+        complain([signal])
+        return signal.code
     except BrokenPipeError:
         # Nothing is left to say; without this Python would complain when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

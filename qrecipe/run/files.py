@@ -15,22 +15,23 @@ from ..errors import RunError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+class DiskFullError(RunError):
+    """Nothing more can be written; what was there before is intact."""
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Names ``path`` and the reason when the file system refuses something inside.
 
     Raises:
-        RunError: in place of any OSError.
+        RunError: in place of any OSError; DiskFullError where no space is left.
     """
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise RunError(
-                "the disk is full; what was written here before is intact",
-                where=str(path),
-                remedy="free some space, then go on with --resume",
-            ) from error
+            what = "the disk is full; what was written here before is intact"
+            raise DiskFullError(what, where=str(path), remedy="free some space") from error
         raise RunError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
 
 
