@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import QRecipeError, RecipeErrors
-from . import apply, diff, evaluate, init, inspect, plan, predict, schema, validate
+from . import apply, diff, evaluate, init, inspect, plan, predict, schema, search, sensitivity, validate
 from .command import Command
 from .console import TerminalConsole, complain
 
@@ -28,6 +28,8 @@ COMMANDS: dict[str, Command] = {
     "apply": apply.COMMAND,
     "evaluate": evaluate.COMMAND,
     "predict": predict.COMMAND,
+    "sensitivity": sensitivity.COMMAND,
+    "search": search.COMMAND,
     "schema": schema.COMMAND,
 }
 
