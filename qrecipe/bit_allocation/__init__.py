@@ -2,7 +2,7 @@
 
 from .budget import BUDGETS, Budget
 from .choices import Choice, choices_of
-from .program import Allocation, allocate, cheapest
+from .program import Allocation, allocate, cheapest, require_within
 from .rules import rules_for
 from .written import searched_recipe
 
@@ -14,6 +14,7 @@ __all__ = [
     "allocate",
     "cheapest",
     "choices_of",
+    "require_within",
     "rules_for",
     "searched_recipe",
 ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,11 +64,8 @@ def allocate(
         limit -= found[1] - budget.limit + 1e-6
         found = _solve(table, objective, limit)
     if found is None:
-        least = cheapest(plan, choices, widths, budget)
-        raise SearchError(
-            f"no choice of {_listed(widths)} is within {budget}: the least is {least.share:.4f}",
-            remedy="raise the budget, or allow fewer bits",
-        )
+        require_within(plan, choices, widths, budget)
+        raise AssertionError("the solver found nothing within a budget that something is within")
     bits, share = found
     return Allocation(bits, sum(costs[index][width] for index, width in enumerate(bits)), share)
 
@@ -77,6 +78,16 @@ def cheapest(plan: Plan, choices: Sequence[Choice], widths: Sequence[Width], bud
     return Allocation(found[0], 0.0, found[1])
 
 
+def require_within(plan: Plan, choices: Sequence[Choice], widths: Sequence[Width], budget: Budget) -> None:
+    """Raises: SearchError: nothing is within the budget."""
+    least = cheapest(plan, choices, widths, budget).share
+    if least > budget.limit * ROUNDING:
+        raise SearchError(
+            f"no choice of {_listed(widths)} is within {budget}: the least is {math.ceil(least * 1e4) / 1e4:.4f}",
+            remedy="raise the budget, or allow fewer bits",
+        )
+
+
 class _Table:
     """The program's columns: choice by width, then for every pair of choices that multiply each other width by width.
 
@@ -87,14 +98,12 @@ class _Table:
         self.widths, self.count = tuple(widths), len(choices)
         self.firsts = self.count * len(widths)
         owner = {site: index for index, choice in enumerate(choices) for site in choice.sites}
+        self.fixed, single, pairs = _products(plan, owner, self.widths, self.count, budget.kind)
         if budget.kind == "size":
-            self.pairs: list[tuple[int, int]] = []
             self.fixed, single = _bytes(plan, choices, owner, self.widths)
-            self.cost = single.flatten()
-        else:
-            self.fixed, single, pairs = _products(plan, owner, self.widths, self.count, budget.kind)
-            self.pairs = list(pairs)
-            self.cost = np.concatenate([single.flatten(), *(value.flatten() for value in pairs.values())])
+            pairs = {pair: np.zeros_like(value) for pair, value in pairs.items()}
+        self.pairs = list(pairs)
+        self.cost = np.concatenate([single.flatten(), *(value.flatten() for value in pairs.values())])
 
     def share(self, picked: Sequence[int]) -> float:
         """The cost of one width, by number, for every choice."""
@@ -140,19 +149,34 @@ def _solve(
     if np.isfinite(limit):
         constraints.append(LinearConstraint(table.cost[None, :], -np.inf, limit - table.fixed))
     full = table.cost if cheapest else np.concatenate([objective, np.zeros(columns - table.firsts)])
-    solved = milp(
-        full / max(float(np.abs(full).max()), 1e-30),
-        integrality=np.concatenate([np.ones(table.firsts), np.zeros(columns - table.firsts)]),
-        bounds=Bounds(0.0, upper),
-        constraints=constraints,
-        options={"mip_rel_gap": GAP, "time_limit": SECONDS},
-    )
+    with _quiet():
+        solved = milp(
+            full / max(float(np.abs(full).max()), 1e-30),
+            integrality=np.concatenate([np.ones(table.firsts), np.zeros(columns - table.firsts)]),
+            bounds=Bounds(0.0, upper),
+            constraints=constraints,
+            options={"mip_rel_gap": GAP, "time_limit": SECONDS},
+        )
     if solved.x is None:
         if solved.status == 1:
             raise SearchError("the solver found nothing within a minute", remedy="search by role, or fewer bits")
         return None
     picked = solved.x[: table.firsts].reshape(table.count, many).argmax(1)
     return tuple(table.widths[index] for index in picked), table.share(picked.tolist())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The solver prints what it does about its tolerances to the process's standard output, whatever it is told."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _bytes(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..bit_allocation import Allocation, Budget, Choice, allocate, cheapest, choices_of, rules_for
+from ..bit_allocation import Allocation, Budget, Choice, allocate, cheapest, choices_of, require_within, rules_for
 from ..bit_allocation.choices import Granularity
-from ..bit_allocation.program import Width
+from ..bit_allocation.program import ROUNDING, Width
 from ..bit_allocation.rules import BitRule
 from ..errors import SearchError
 from ..planning import Plan, cost_of
@@ -88,7 +88,7 @@ class Found:
 class BitSearch:
     """widths: None among them lets choices stay real-valued. by: what is chosen as one.
 
-    Raises: SearchError: the recipe quantizes nothing that could be chosen.
+    Raises: SearchError: the recipe quantizes nothing that could be chosen, or nothing is within the budget.
     """
 
     def __init__(self, trials: Trials, widths: Sequence[Width], budget: Budget, by: Granularity) -> None:
@@ -98,6 +98,7 @@ class BitSearch:
         self.choices = choices_of(self.plan, trials.gauge.names, by)
         if not self.choices:
             raise SearchError("the recipe quantizes nothing, so there is nothing to choose")
+        require_within(self.plan, self.choices, self.widths, budget)
         self.numbers = [width for width in self.widths if width is not None]
         self.costs: list[dict[Width, float]] = []
 
@@ -111,16 +112,18 @@ class BitSearch:
             on_choice(choice, number, len(self.choices))
 
     def run(self, *, scored: bool) -> Found:
-        """Ask the program for the budget and for others, and measure what it answers.
-
-        Raises:
-            SearchError: nothing is within the budget.
-        """
-        found = self.allocate(self.budget)
-        plan = self.plan_of(found)
-        chosen = self._point("searched", found, scored)
+        """Ask the program for the budget and for others, and measure what it answers."""
         uniform = [self._uniform(width) for width in self.numbers]
-        within = [point for point in uniform if point.share <= self.budget.limit * (1 + 1e-9)]
+        front = self._front(uniform)
+        # Distances do not quite add up, so that the best answer within the budget may be one to a smaller budget.
+        found, chosen = min(
+            ((one, point) for one, point in front if one.share <= self.budget.limit * ROUNDING),
+            key=lambda pair: pair[1].distance,
+        )
+        plan = self.plan_of(found)
+        if scored:
+            chosen = replace(chosen, AP=self.trials.AP(self._bits(found.bits)))
+        within = [point for point in uniform if point.share <= self.budget.limit * ROUNDING]
         rival = min(within, key=lambda point: point.distance) if within else None
         if rival is not None and scored:
             width = self.numbers[uniform.index(rival)]
@@ -133,7 +136,7 @@ class BitSearch:
             self.trials.images,
             chosen,
             rival,
-            tuple(self._front(uniform)),
+            tuple(point for _, point in front),
             tuple(uniform),
             self.trials.AP({}) if scored else None,
             plan,
@@ -157,23 +160,19 @@ class BitSearch:
         assert abs(share - found.share) < 1e-9, f"the program counted {found.share}, the plan has {share}"
         return plan
 
-    def _front(self, uniform: Sequence[Point]) -> list[Point]:
-        """The program's answers to other budgets: from the least to the most, and those of the uniform widths."""
+    def _front(self, uniform: Sequence[Point]) -> list[tuple[Allocation, Point]]:
+        """The program's answers to the budget, to those of the uniform widths, and from the least to the most."""
         least = cheapest(self.plan, self.choices, self.widths, self.budget).share
         most = max([*(point.share for point in uniform), self.budget.limit])
-        steps = [least * (most / least) ** (step / (POINTS - 1)) for step in range(POINTS)] if most > least else [most]
-        limits = sorted({*steps, *(point.share for point in uniform), self.budget.limit})
-        points: dict[float, Point] = {}
+        steps = [least * (most / least) ** (step / (POINTS - 1)) for step in range(POINTS)]
+        limits = [self.budget.limit, *steps, *(point.share for point in uniform)]
+        found: dict[float, tuple[Allocation, Point]] = {}
         for limit in limits:
-            if limit < least * (1 - 1e-9):
-                continue
-            found = self.allocate(Budget(self.budget.kind, min(limit * (1 + 1e-9), 1.0)))
-            points.setdefault(found.share, self._point("searched", found, False))
-        return list(points.values())
-
-    def _point(self, name: str, found: Allocation, scored: bool) -> Point:
-        bits = self._bits(found.bits)
-        return Point(name, found.share, self._distance(bits), found.expected, self.trials.AP(bits) if scored else None)
+            one = self.allocate(Budget(self.budget.kind, min(limit * ROUNDING, 1.0)))
+            if one.share not in found:
+                point = Point("searched", one.share, self._distance(self._bits(one.bits)), one.expected)
+                found[one.share] = one, point
+        return [found[share] for share in sorted(found)]
 
     def _uniform(self, width: int) -> Point:
         workspace = self.trials.workspace

@@ -50,7 +50,7 @@ def _cells(row: Measured, scored: bool) -> list[str]:
 def search_tables(found: Found) -> Iterator[Table | str]:
     """The front, what was chosen beside uniform widths, and the rules."""
     kind = found.budget.kind.replace("_", " ")
-    table = compact(f"the front of {kind}, by {found.by}", "bits", figures=("share", "distance", "expected"))
+    table = compact(f"{kind}, by {found.by}", "bits", figures=("share", "distance", "expected"))
     for point in sorted((*found.front, *found.uniform), key=lambda point: (point.share, point.distance)):
         expected = "" if point.expected is None else f"{point.expected:.3g}"
         table.add_row(point.name, f"{point.share:.4f}", f"{point.distance:.3g}", expected)

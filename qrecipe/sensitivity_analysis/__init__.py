@@ -2,7 +2,7 @@
 
 from .distance import Distance, prediction_distance
 from .gauge import Gauge
-from .measure import Measured, Sensitivity, measure
+from .measure import Measured, Sensitivity, Trialled, measure
 from .parts import BY, By, PartOfModel, parts_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Measured",
     "PartOfModel",
     "Sensitivity",
+    "Trialled",
     "measure",
     "parts_of",
     "prediction_distance",

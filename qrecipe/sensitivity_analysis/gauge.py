@@ -33,7 +33,8 @@ class Gauge:
         on_width: is told of every width that is calibrated.
 
     Attributes:
-        plan: the recipe's own. student: evaluates with what was put in place last.
+        plan: the recipe's, with everything deployed at the least width: what reads one tensor with one width shares a
+            quantizer, though the recipe may tell them apart. student: evaluates with what was put in place last.
         names: the quantizers that the deployed graph has; those of training alone count for nothing.
 
     Raises:
@@ -49,12 +50,12 @@ class Gauge:
         images: Sequence[Batch],
         on_width: Callable[[int], None] = lambda bits: None,
     ) -> None:
-        self.plan = make_plan(original, recipe)
+        own = make_plan(original, recipe)
         self._bank: dict[int, dict[str, Quantizer]] = {}
         students: list[Student] = []
         for bits in widths:
             on_width(bits)
-            student = make_student(original, recipe, make_plan(original, recipe, specs=at_width(self.plan, bits)))
+            student = make_student(original, recipe, make_plan(original, recipe, specs=at_width(own, bits)))
             if student.plan.quantizers:
                 calibrate(student, calibration)
             self._bank[bits] = student.quantizers
@@ -63,6 +64,9 @@ class Gauge:
         prefix = f"{FAKE_QUANTIZERS}."
         called = {str(node.target) for node in self.student.deployable().graph.nodes if node.op == "call_module"}
         self.names = tuple(name for name in self._bank[next(iter(self._bank))] if prefix + name in called)
+        deployed = {name for name, site in students[0].plan.sites.items() if site.quantizer in set(self.names)}
+        specs = {name: spec for name, spec in at_width(own, min(self._bank)).items() if name in deployed}
+        self.plan = make_plan(original, recipe, specs=specs)
         first = self.plan.quantizers
         self._aligning = {name for name in self.names if first[name].role == CROSS_ATTENTION}
         self._images = list(images)
