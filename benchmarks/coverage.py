@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from qrecipe.planning import Plan
 from qrecipe.recipe import load_recipe
 from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
 from qrecipe.run.checkpoint import load_weights
-from qrecipe.student import Original, Student, calibrate, capture_original, make_student, real_valued
+from qrecipe.student import Original, Student, calibrate, capture_original, make_plan, make_student, real_valued
 from qrecipe.student.store import save
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.optimizer import build_optimizer
@@ -112,7 +112,7 @@ def measure(
     large = sum(parameter.numel() for parameter in model.parameters()) > LARGE
     data = labelled(*(ONE_SMALLER if large else input_size), dtype)
     losses, without = train(original, recipe, data)
-    targets = dict(every_target(original, recipe, data))
+    targets = every_target(original, recipe, data)
     student = make_student(original, recipe)
     plan = student.plan
     quantizers = len(plan.quantizers)
@@ -335,14 +335,27 @@ def train(original: Original, recipe: Recipe, data: Batch) -> tuple[list[float],
     return losses, sorted(set(student.quantizers) - reached)
 
 
-def every_target(original: Original, recipe: Recipe, data: Batch) -> Iterator[tuple[str, bool]]:
+def every_target(original: Original, recipe: Recipe, data: Batch) -> dict[str, bool]:
     """Whether each value that can be distilled is there, and gives a finite loss and gradient."""
-    for role in TAPS:
-        target = TargetSpec(at=role, layers="all")
-        try:
-            yield role, _finite(original, replace(recipe, distill=replace(recipe.distill, targets=(target,))), data)
-        except QRecipeError:
-            continue  # this model has none, or not per query: the plan says so to users
+    aims = {role: replace(recipe, distill=replace(recipe.distill, targets=(_aim(role),))) for role in TAPS}
+    there = [role for role, own in aims.items() if _has_plan(original, own)]
+    together = replace(recipe, distill=replace(recipe.distill, targets=tuple(map(_aim, there))))
+    if there and _finite(original, together, data):  # one that is not finite would spoil the sum
+        return dict.fromkeys(there, True)
+    return {role: _finite(original, aims[role], data) for role in there}
+
+
+def _aim(role: str) -> TargetSpec:
+    return TargetSpec(at=role, layers="all")
+
+
+def _has_plan(original: Original, recipe: Recipe) -> bool:
+    """Whether the model has what the recipe distills; where not, or not per query, the plan says so to users."""
+    try:
+        make_plan(original, recipe)
+    except QRecipeError:
+        return False
+    return True
 
 
 def _finite(original: Original, recipe: Recipe, data: Batch) -> bool:

@@ -18,7 +18,17 @@ import qrecipe
 ROOT = Path(qrecipe.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "named_code", "placement", "plain_text", "processes", "suggestions", "user_line", "vocabulary"}
+GROUND = {
+    "errors",
+    "named_code",
+    "placement",
+    "plain_text",
+    "processes",
+    "suggestions",
+    "termination",
+    "user_line",
+    "vocabulary",
+}
 """Modules at the top that import nothing of ours: everybody may import them."""
 
 # What each room or module at the top may import beside itself and the ground. An import that points back is a cycle.

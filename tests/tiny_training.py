@@ -94,16 +94,16 @@ class TinyLoader:
 
     def __init__(self, batches: int = 3) -> None:
         self.batches = batches
-        self.epoch = 0
+        self.epoch = self.first = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
         return self.batches
 
     def __iter__(self) -> Iterator[Batch]:
-        for index in range(self.batches):
+        for index in range(self.first, self.batches):
             noise = torch.Generator().manual_seed(1000 * self.epoch + index)
             yield Batch(
                 pixel_values=torch.randn(2, 3, 8, 8, generator=noise),

@@ -1,7 +1,8 @@
 """The command line: a row of ``COMMANDS`` for each command, one file each. The only place that prints errors and exits.
 
-Exit codes: 0 done; 2 something that the user can mend, a line for each; 130 interrupted; 141 nobody reads the output
-(``| head``); 1, with a traceback, a fault of qrecipe's own.
+Exit codes: 0 done; 2 something that the user can mend, a line for each; 128 and the signal's number where one ended it
+(130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, 141 nobody reads the output, as with ``| head``); 1, with a traceback, a fault of
+qrecipe's own.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import QRecipeError, RecipeErrors
+from ..termination import Terminated, listening
 from . import apply, diff, evaluate, init, inspect, plan, predict, schema, search, sensitivity, validate
 from .command import Command
 from .console import TerminalConsole, complain
+from .streams import OutputError, forget_output, watched_streams
 
 COMMANDS: dict[str, Command] = {
     "init": init.COMMAND,
@@ -49,29 +53,49 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = parser().parse_args(argv)
-    _calm()
-    console = TerminalConsole()
+    closed = sys.stdout is None
+    with watched_streams():
+        try:
+            if closed:
+                raise OutputError("standard output is closed", remedy="send it somewhere: > FILE, or > /dev/null")
+            return _answer(argv)
+        except RecipeErrors as errors:
+            complain(errors.problems)
+            return 2
+        except QRecipeError as error:
+            complain([error])
+            if isinstance(error, OutputError):
+                forget_output()
+            return 2
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                forget_output()  # nothing is left to say
+                return 141
+            if error.errno is None or error.filename is None:  # what a library means by it, it does not say
+                raise
+            complain([f"{os.fsdecode(error.filename)}: the system refuses it: {error.strerror}"])
+            return 2
+        except Terminated as signal:
+            complain([signal])
+            return signal.code
+
+
+def _answer(argv: Sequence[str] | None) -> int:
+    """The exit code of a command that goes through, its output flushed: Python's exit would not tell of a failure."""
     try:
-        return COMMANDS[arguments.command].run(arguments, console) or 0
-    except RecipeErrors as errors:
-        complain(errors.problems)
-        return 2
-    except QRecipeError as error:
-        complain([error])
-        return 2
-    except KeyboardInterrupt:
-        remedy = " (continue the run with --resume)" if arguments.command == "apply" else ""
-        complain([f"interrupted{remedy}"])
-        return 130
-    except BrokenPipeError:
-        # Nothing is left to say; without this Python would complain when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        arguments = parser().parse_args(argv)
+        _calm()
+        with listening():
+            return COMMANDS[arguments.command].run(arguments, TerminalConsole()) or 0
+    finally:
+        sys.stdout.flush()
 
 
 def _calm() -> None:
-    """Keep other libraries' notices out of the user's terminal; errors still show."""
+    """Keep other libraries' notices out of the user's terminal, errors still show; a width that is none is absent."""
+    for name in ("COLUMNS", "LINES"):  # rich would take 0 for a width in which nothing can be shown
+        if not re.fullmatch("[1-9][0-9]{0,4}", os.environ.get(name, "1")):
+            del os.environ[name]
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", module=r"(torch|transformers|accelerate)\b")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, RecipeErrors, RunError
 from ..experiment.binding import bound
-from ..experiment.events import Listener, Noted
+from ..experiment.events import Listener, Noted, nobody
 from ..experiment.workspace import Workspace
 from ..models.loading.build import Built
 from ..planning import Plan
 from ..recipe import load_recipe, recipe_from_mapping
 from ..recipe.definition import SPLITS
 from ..run.checkpoint import WEIGHTS
+from ..run.files import write_synced
 from ..run.layout import MODELS, RUNS
 from .starter.data import StarterData, starter_data
 from .starter.model import StarterModel, placed, starter_model
@@ -59,10 +60,10 @@ class Started:
         }
 
 
-def init(request: Request, listener: Listener) -> Started:
+def init(request: Request, listener: Listener = nobody) -> Started:
     """Write a recipe, and where the model does not know the data's categories yet, one that teaches it first.
 
-    Nothing is left behind unless the recipes are valid and bind, and no file is ever overwritten.
+    Nothing is written unless the recipes are valid and bind, no file is ever overwritten, and none is half there.
 
     Raises:
         RunError: a file is there already, or its folder is not.
@@ -97,11 +98,10 @@ def init(request: Request, listener: Listener) -> Started:
         **bits_values(request.bits),
         **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
     }
-    with _new(file, filled("student.txt", values)):
-        plan = _bound(file, workspace)
-        if fresh:
-            with _new(tuning, filled("tuning.txt", values)):
-                _bound(tuning, workspace)
+    names = {file: "student.txt"} | ({tuning: "tuning.txt"} if fresh else {})
+    texts = {one: filled(template, values) for one, template in names.items()}
+    plan, *_ = [_bound(one, texts, workspace) for one in texts]
+    _write(texts)
     split = "val" if values["untested"] else "test"
     commands = _next(file, tuning if fresh else None, fresh, tuned, split)
     return Started(file, tuning if fresh else None, fresh, plan, tuple(commands))
@@ -180,24 +180,8 @@ def _weights(model: StarterModel, file: Path) -> str:
     return f"model.weights.file={file}"
 
 
-@contextmanager
-def _new(file: Path, text: str) -> Iterator[None]:
-    """A file with this text, and none where what follows fails."""
-    _check_free(file)
-    try:
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise RunError(f"cannot be written: {error.strerror}", where=str(file)) from error
-    try:
-        yield
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
-
-
-def _bound(file: Path, workspace: Workspace) -> Plan:
-    """Load and bind what was written, with the capture that is there.
+def _bound(file: Path, texts: Mapping[Path, str], workspace: Workspace) -> Plan:
+    """Load and bind what is to be written, with the capture that is there.
 
     Raises:
         AssertionError: it is no recipe, or says something else than was meant: a fault of ours.
@@ -205,7 +189,7 @@ def _bound(file: Path, workspace: Workspace) -> Plan:
     """
     draft = workspace.recipe
     try:
-        recipe = load_recipe(file, ["name=started"])  # whatever the file is called
+        recipe = load_recipe(file, ["name=started"], unwritten=texts)  # whatever the file is called
     except RecipeErrors as errors:
         raise AssertionError(f"the recipe that init wrote is not valid:\n{errors}") from errors
     for key in ("factory", "weights", "config"):
@@ -214,6 +198,34 @@ def _bound(file: Path, workspace: Workspace) -> Plan:
     assert workspace.built.family.input(recipe.model.input) == workspace.built.input
     workspace.recipe = recipe
     return bound(workspace)
+
+
+def _write(texts: Mapping[Path, str]) -> None:
+    """All of the files or none: each is whole before it has its name, and takes none that is taken."""
+    written: list[Path] = []
+    try:
+        for file, text in texts.items():
+            whole = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+            try:
+                write_synced(whole, text.encode())
+                _name(whole, file)
+            except OSError as error:
+                raise RunError(f"cannot be written: {error.strerror or error}", where=str(file)) from error
+            finally:
+                whole.unlink(missing_ok=True)
+            written.append(file)
+    except BaseException:
+        for file in written:
+            file.unlink(missing_ok=True)
+        raise
+
+
+def _name(whole: Path, file: Path) -> None:
+    try:
+        file.hardlink_to(whole)
+    except OSError:  # the name is taken, or the file system has no links
+        _check_free(file)
+        whole.rename(file)
 
 
 def _next(file: Path, tuning: Path | None, fresh: str, tuned: str, split: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import DataError
+from ..termination import leave_to_parent
 from .batch import Batch
 from .collate import collate
 from .dataset import CocoDataset, Item
@@ -25,9 +27,12 @@ class EpochBatches(Sampler[list[int]]):
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.first = 0
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Choose the epoch, and the number of the batch that it begins with."""
         self.dataset.set_epoch(epoch)
+        self.first = first
 
     def order(self) -> list[int]:
         """Item numbers of the current epoch."""
@@ -40,10 +45,11 @@ class EpochBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self.order()
-        for start in range(0, len(order), self.batch_size):
+        for start in range(self.first * self.batch_size, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
 
     def __len__(self) -> int:
+        """Batches of a whole epoch."""
         return -(-len(self.dataset) // self.batch_size)
 
 
@@ -74,9 +80,9 @@ def _collate(items: Sequence[Item | DataError], mask: bool) -> Batch | DataError
 
 
 class BatchLoader(DataLoader[Item | DataError]):
-    """A DataLoader that yields :class:`Batch`. ``set_epoch(e)`` before iterating starts at any epoch's boundary.
+    """A DataLoader that yields :class:`Batch`. ``set_epoch(e, k)`` before iterating starts at batch ``k`` of an epoch.
 
-    Raises: DataError, while iterating, for an image that cannot be read.
+    Raises: DataError, while iterating, for an image that cannot be read, or where a worker process was killed.
     """
 
     def __init__(self, dataset: CocoDataset, batches: EpochBatches, mask: bool, workers: int) -> None:
@@ -88,17 +94,37 @@ class BatchLoader(DataLoader[Item | DataError]):
             num_workers=workers,
             collate_fn=partial(_collate, mask=mask),
             generator=torch.Generator(),
+            worker_init_fn=leave_to_parent,
         )
         self.batches = batches
 
-    def set_epoch(self, epoch: int) -> None:
-        self.batches.set_epoch(epoch)
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        self.batches.set_epoch(epoch, first)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch declares its own class of iterators
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise _killed(error) from error
             if isinstance(batch, DataError):
                 raise batch
             yield batch
+
+
+def _killed(error: RuntimeError) -> Exception:
+    """What torch says of a worker that is gone, as a word for the user; other errors as they are."""
+    if not str(error).startswith("DataLoader worker"):
+        return error
+    time.sleep(0.2)  # a signal to the whole group of processes may have reached the worker first, and raises here
+    return DataError(
+        "a process that reads images was killed, as the system does where memory runs out",
+        where="data.workers",
+        remedy="set data.workers lower, 0 for none",
+    )
 
 
 def build_loader(dataset: CocoDataset, batch_size: int, *, shuffle: bool = False, workers: int = 0) -> BatchLoader:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import QRecipeError
 from ..recipe.definition import SPLITS, Recipe
 from ..recipe.dump import dump
 from ..run.folder import RunFolder
 from ..run.layout import is_finished
 from ..run.summary import Summary
+from ..termination import Terminated
 from ..train.denormals import flushed_denormals
 from .as_made import as_made
 from .events import Listener, RunEnded, RunStarted, nobody
@@ -30,6 +34,7 @@ def conduct(
     Raises:
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
+        Terminated: a signal was heard, where ``termination.listening`` is around; the training step is whole and kept.
     """
     resolved, text = dict(recipe.resolved), dump(recipe.resolved)
     if is_finished(folder):
@@ -48,12 +53,26 @@ def conduct(
     with flushed_denormals():
         _ = workspace.data
         workspace.check_training()  # what is wrong with data and model is said before a folder is made
-        with opened(folder, recipe=resolved, text=text) as run:
+        with opened(folder, recipe=resolved, text=text) as run, _saying_how_to_go_on():
             listener(RunStarted(folder, resolved, resume))
             run_phases(Experiment(workspace, run, resume, draw))
             summary = run.summary()
     listener(RunEnded(folder, summary))
     return summary
+
+
+@contextmanager
+def _saying_how_to_go_on() -> Iterator[None]:
+    """What ends a run that is in its folder already says that it can be continued."""
+    try:
+        yield
+    except Terminated as signal:
+        signal.remedy = "continue the run with --resume"
+        raise
+    except QRecipeError as error:
+        if error.passing:
+            error.remedy = f"{error.remedy}; then continue the run with --resume"
+        raise
 
 
 def _splits(recipe: Recipe) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..graph.captured import Captured
 from ..graph.program import Program
 from ..planning.plan import Plan
+from ..structure.norms import is_norm
 from ..structure.operands import OPERATORS, SITES
-from .conditions import NORMS_FOLDED, NOTHING_QUANTIZED, is_norm
+from .conditions import NORMS_FOLDED, NOTHING_QUANTIZED
 from .rewrite import Pass, PassReport
 
 SMALLEST_FACTOR = 1e-4

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..recipe.definition import QuantizerSpec, Recipe
 from ..structure import Structure
+from .corrections import plan_corrections
 from .cost import operations_at
 from .decisions import count_judged, decisions_of, rule_warnings
 from .nearest import missing_role_problems, unmatched_problems
@@ -67,6 +68,7 @@ def build_plan(
         notes=notes,
         decisions=decisions_of(recipe, count_judged(structure, decided)),
         unsupported=structure.unsupported,
+        corrections=plan_corrections(structure, sites) if recipe.quantize.correct_biases else (),
     )
     of_rules = rule_warnings(recipe, count_judged(structure, verdicts))
     warnings = (*of_rules, *alignment_warnings(structure, recipe, plan))

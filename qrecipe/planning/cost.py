@@ -16,7 +16,8 @@ from .plan import Plan, PlannedOperation, Product, Site
 class Cost:
     """Costs of one image at the plan's size.
 
-    parameters: number of them. bytes: weights packed at their bits, one float32 per scale and offset, the rest float32.
+    parameters: number of them. bytes: weights packed at their bits, one float32 per scale, offset and channel of an
+        added bias, the rest float32.
     macs: multiply-accumulates of convolutions, linear layers and attention products.
     operations: macs, each charged b/32 with b the wider operand's bits (how the paper counts, facts in docs/method.md).
     bit_operations: macs x left bits x right bits.
@@ -47,13 +48,16 @@ def cost_of_parts(
     plan: Plan, operations: Iterable[PlannedOperation], parameters: Iterable[str], quantizers: Iterable[Site]
 ) -> Cost:
     """The cost of some operations, some parameters and the scales of some quantizers (each by its first site)."""
+    quantizers = list(quantizers)
     products = [product for operation in operations for product in operation.products]
     counts = {name: plan.parameters[name] for name in parameters}
     scales = sum(site.size * (1 if site.spec is None or site.spec.offset == "none" else 2) for site in quantizers)
+    own = {site.name for site in quantizers}
+    added = sum(one.channels for one in plan.corrections if one.added and one.site in own)
     packed = sum(_packed(plan, name, count) for name, count in counts.items())
     return Cost(
         parameters=sum(counts.values()),
-        bytes=packed + 4 * scales,
+        bytes=packed + 4 * (scales + added),
         float_bytes=4 * sum(counts.values()),
         macs=sum(product.macs for product in products),
         operations=sum(p.macs * max(plan.bits(p.left), plan.bits(p.right)) / 32 for p in products),

@@ -105,6 +105,19 @@ class PlannedAlignment:
 
 
 @dataclass(frozen=True)
+class PlannedCorrection:
+    """The bias of the layers of one weight, corrected in calibration.
+
+    site: the weight's, and its quantizer's name. channels: of the output. added: whether a layer that reads it has no
+    bias of its own, so that one is added.
+    """
+
+    site: str
+    channels: int
+    added: bool
+
+
+@dataclass(frozen=True)
 class PlannedTap:
     """One value that ``with_taps`` returns.
 
@@ -127,6 +140,7 @@ class Plan:
     decisions: the recipe's defaults and rules, in order, those that decide nothing too.
     unsupported: operations of the evaluation graph that no recipe quantizes, by operator: how many.
     warnings: sentences on what the recipe says in vain, each with its place.
+    corrections: weights whose layers' biases calibration corrects.
     """
 
     sites: Mapping[str, Site]
@@ -141,6 +155,7 @@ class Plan:
     decisions: tuple[Decision, ...] = ()
     unsupported: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    corrections: tuple[PlannedCorrection, ...] = ()
 
     @property
     def quantizers(self) -> dict[str, Site]:

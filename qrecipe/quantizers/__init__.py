@@ -12,6 +12,7 @@ from ..recipe.definition import QuantizerSpec
 from ..recipe.quantizer_table import INITIALISERS, QUANTIZERS
 from .base import Mode, QuantizedOperand, Quantizer
 from .calibration.observer import Observed
+from .correction import BiasCorrection
 from .encoding import Encoding
 from .kernels.grid import Grid
 from .steps import PlainStep, RelativeStep, Step, step_in_coordinates
@@ -19,6 +20,7 @@ from .steps import PlainStep, RelativeStep, Step, step_in_coordinates
 __all__ = [
     "INITIALISERS",
     "QUANTIZERS",
+    "BiasCorrection",
     "Encoding",
     "Grid",
     "Mode",

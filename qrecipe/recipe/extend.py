@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import RecipeErrors
@@ -22,12 +24,14 @@ class RecipeFiles:
     """The files behind one recipe, and every problem found so far.
 
     base: the folder for relative paths of values that stand in no file.
+    unwritten: texts of files that are not there yet, by their path; they are read as if they were.
     folders: for each file by the name its marks carry, in the order of reading, where its paths start from.
     incomplete: whether a recipe that is extended could not be read, so that a missing key means nothing.
     """
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, unwritten: Mapping[Path, str] = MappingProxyType({})) -> None:
         self.base = base
+        self._unwritten = {os.path.realpath(path): text for path, text in unwritten.items()}
         self.problems: list[LocatedError] = []
         self.folders: dict[str, Path] = {}
         self.incomplete = False
@@ -108,7 +112,8 @@ class RecipeFiles:
         self.folders.setdefault(str(path), path.parent.absolute())
         self._open.append(identity)
         try:
-            self._known[identity] = self._parsed(path, read_text(path))
+            text = self._unwritten.get(identity)
+            self._known[identity] = self._parsed(path, read_text(path) if text is None else text)
         finally:
             self._open.pop()
         return self._known[identity]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .build import build_recipe
@@ -17,7 +18,13 @@ from .python_data import plain_document
 from .schema_check import shape_problems
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data: bool = True) -> Recipe:
+def load_recipe(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    data: bool = True,
+    unwritten: Mapping[Path, str] = MappingProxyType({}),
+) -> Recipe:
     """Read a recipe, with the recipes that it extends.
 
     Args:
@@ -26,12 +33,13 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data: bool =
             it starts from the current folder.
         data: whether the data will be read; without it, an environment variable in its paths need not be set, and
             stays there by its name.
+        unwritten: texts of recipe files that are not there yet, by their path; they are read as if they were.
 
     Raises:
         RecipeErrors: with every problem found, each a ``LocatedError`` with its ``mark``.
     """
     file = Path(path)
-    files = RecipeFiles(file.parent.absolute())
+    files = RecipeFiles(file.parent.absolute(), unwritten)
     document = files.read(file)
     changes = [read_override(text, files) for text in overrides]
     if document is not None:

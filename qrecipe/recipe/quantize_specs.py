@@ -72,4 +72,5 @@ class QuantizeSpec:
     rules: tuple[Rule, ...] = ()
     batch_norm: Literal["frozen", "live"] = "frozen"
     calibration: CalibrationSpec = field(default_factory=CalibrationSpec)
+    correct_biases: bool = False
     reconstruct: ReconstructSpec | None = None

@@ -76,7 +76,8 @@ def _planned(event: Planned) -> Iterator[str]:
 
 def _calibrated(event: Calibrated) -> Iterator[str]:
     report = event.report
-    yield f"calibration: {report.quantizers} ranges from {report.images} images"
+    corrected = f", biases of {report.corrections} weights corrected" if report.corrections else ""
+    yield f"calibration: {report.quantizers} ranges from {report.images} images{corrected}"
     for layer, (query, logits) in report.alignments.items():
         moved = "" if logits is None else f", the attention logits' by {logits:.1%}"
         yield f"calibration: aligning decoder layer {layer} changes the energy of the query by {query:.1%}{moved}"

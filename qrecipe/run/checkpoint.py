@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 
 from ..errors import TrainError
 from .environment import package_versions
-from .files import sync_folder, write_synced, writing
+from .files import json_bytes, parsed, sync_folder, write_synced, writing
 from .state import fit_problems, join_tied, split_tied
 
 FORMAT = 1
@@ -152,7 +151,7 @@ def _write(new: Path, checkpoint: Checkpoint, folder: Path) -> None:
     }
     for name, blob in blobs.items():
         write_synced(new / name, blob)
-    write_synced(new / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+    write_synced(new / MANIFEST, json_bytes(manifest, indent=2))
     sync_folder(new)
 
 
@@ -181,7 +180,7 @@ def _recover(folder: Path) -> None:
 def _manifest(place: Path) -> dict[str, Any]:
     path = place / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parsed(path.read_bytes())
     except FileNotFoundError:
         raise TrainError("there is no checkpoint", where=str(place)) from None
     except (OSError, ValueError) as error:

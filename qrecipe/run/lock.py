@@ -7,18 +7,21 @@ import json
 import os
 import platform
 from pathlib import Path
+from weakref import WeakSet
 
 from ..errors import RunError
 from .files import writing
 
 LOCK = ".lock"
+_HELD: WeakSet[RunLock] = WeakSet()
 
 
 class RunLock:
     """A lock on a folder, held until :meth:`release` or the end of the process.
 
-    The operating system holds it (``flock``), so that a process that was killed leaves nothing behind; the file's text
-    says who has it, for the message. The file itself stays: removing it would let two processes lock two files.
+    The operating system holds it (``flock``), so that a process that was killed leaves nothing behind; a process that
+    this one has forked, a worker that outlives it for seconds, has no part in it. The file's text says who has it, for
+    the message. The file itself stays: removing it would let two processes lock two files.
 
     Raises:
         RunError: another process holds it, or the file system has no locks.
@@ -41,6 +44,7 @@ class RunLock:
             except OSError:
                 self._close()
                 raise
+            _HELD.add(self)
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode(), 0)
 
@@ -58,5 +62,14 @@ class RunLock:
         try:
             said = json.loads(os.pread(handle, 4096, 0))
             return f" (process {said['pid']} on {said['host']})"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return ""
+
+
+def _let_go_in_child() -> None:
+    """A fork copies descriptors, and the lock is free only when all of them are closed. This frees no lock."""
+    for lock in list(_HELD):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

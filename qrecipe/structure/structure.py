@@ -73,7 +73,8 @@ class OperationFacts:
     """One operation of one program. ``name`` is the same in the other one where it exists there too.
 
     node: its name in the graph. sites: where each operand stands, and its site. attends: whether it belongs to an
-    attention. products: what it multiplies, in the evaluation program.
+    attention. products: what it multiplies, in the evaluation program. biased: whether it, or a BatchNorm that alone
+    reads it, adds a bias of the model's own.
     """
 
     name: str
@@ -82,6 +83,7 @@ class OperationFacts:
     sites: tuple[tuple[Slot, str], ...]
     attends: bool
     products: tuple[ProductFacts, ...] = ()
+    biased: bool = False
 
 
 @dataclass(frozen=True)

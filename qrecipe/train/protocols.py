@@ -36,7 +36,8 @@ class Trainable(Protocol[Model_co]):
 class Loader(Protocol):
     """Batches of one epoch, the same ones whenever it is that epoch."""
 
-    def set_epoch(self, epoch: int) -> None: ...
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Choose the epoch, from 1, and the number of the batch that it begins with, from 0."""
 
     def __len__(self) -> int: ...
 

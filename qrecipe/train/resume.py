@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,6 +16,7 @@ from ..errors import RunError, TrainError
 from ..recipe.definition import TrainSpec
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights
 from ..run.folder import differences
+from .epoch import Averages
 from .optimizer import ParameterGroup
 from .protocols import Trainable
 
@@ -40,14 +42,46 @@ def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, 
     return plain
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An epoch that was ended between two of its steps. averages: of the steps that were taken, which took
+    ``seconds``. random: states of torch's generators, the CPU's first."""
+
+    averages: Averages
+    seconds: float
+    random: tuple[Tensor, ...]
+
+    @classmethod
+    def now(cls, averages: Averages, seconds: float) -> Begun:
+        return cls(averages, seconds, (torch.get_rng_state(), *torch.cuda.get_rng_state_all()))
+
+    def restore_random(self) -> None:
+        """Go on drawing where it was ended; generators of devices that are not here any more are left out."""
+        torch.set_rng_state(self.random[0])
+        for device, state in enumerate(self.random[1 : 1 + torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state, device)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"averages": asdict(self.averages), "seconds": self.seconds, "random": list(self.random)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Begun:
+        return cls(Averages(**data["averages"]), data["seconds"], tuple(data["random"]))
+
+
 def training_state(
-    trainable: Trainable[nn.Module], optimizer: Optimizer, groups: Sequence[ParameterGroup], step: int
+    trainable: Trainable[nn.Module],
+    optimizer: Optimizer,
+    groups: Sequence[ParameterGroup],
+    step: int,
+    begun: Begun | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint keeps beside the student: the optimizer, and trained parameters outside the student.
 
-    The schedule is a function of ``step``; nothing else of it needs to be kept.
+    The schedule is a function of ``step``; nothing else of it needs to be kept. begun: of an epoch that is not whole.
     """
     return {
+        "begun": None if begun is None else begun.to_dict(),
         "optimizer": optimizer.state_dict(),
         "scheduler": {"step": step},
         "groups": {group.name: list(group.names) for group in groups},

@@ -20,6 +20,7 @@ from ..recipe.definition import StageSpec, TrainSpec
 from ..run.checkpoint import Checkpoint, save_checkpoint
 from ..run.files import writing
 from ..run.layout import BEST, LAST
+from ..termination import Terminated, held
 from .denormals import flushed_denormals
 from .device import make_accelerator
 from .epoch import Averages, epoch_seed, train_epoch
@@ -27,7 +28,7 @@ from .events import EpochEnded, StepTaken, TrainingListener, TrainingStarted, no
 from .optimizer import ParameterGroup, build_optimizer
 from .protocols import Loader, Scores, Trainable
 from .records import FitResult, Records
-from .resume import check_unstarted, fit_settings, resume_from, trained_parameters, training_state
+from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters, training_state
 from .schedule import lr_multiplier, stage_of
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -52,6 +53,7 @@ class Trainer(Generic[Model]):
     groups: tuple[ParameterGroup, ...]
     settings: dict[str, Any]
     clock: _Clock
+    begun: Begun | None
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class Trainer(Generic[Model]):
             TrainError: a loss or gradient is not finite; nothing to train; the checkpoint is damaged, of another
                 model, or of a training with other settings.
             RunError: there is a checkpoint and ``resume`` is False; the file system refuses to write.
+            Terminated: a signal; what was trained is in ``last``, also within an epoch.
         """
         self.prepare()
         folder, epochs = self.records.folder, self.spec.epochs
@@ -102,7 +105,7 @@ class Trainer(Generic[Model]):
         self.clock = _Clock(epochs - finished, finished, self.steps)
         with flushed_denormals() if self.accelerator.device.type == "cpu" else nullcontext():
             for epoch in range(finished + 1, epochs + 1):
-                self.epoch(epoch)
+                self.epoch(epoch, self.begun if epoch == finished + 1 else None)
         best = self.best
         return FitResult(
             best_epoch=best["epoch"] if best else None,
@@ -129,15 +132,28 @@ class Trainer(Generic[Model]):
         lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or line["epoch"] <= start.epoch)
         self.history = [line for line in lines if line.get("phase") == phase]
         self.best = dict(start.best) if start.best else None
+        begun = (start.training or {}).get("begun")
+        self.begun = None if begun is None else Begun.from_dict(begun)
         return start.epoch
 
-    def epoch(self, number: int) -> None:
-        """Train, evaluate and keep one epoch, counted from 1."""
+    def epoch(self, number: int, begun: Begun | None = None) -> None:
+        """Train, evaluate and keep one epoch, counted from 1; ``begun``: the part of it that is done.
+
+        A signal to end leaves what was trained in ``last``: it waits for the step that is being taken, not for the
+        evaluation, which is repeated.
+        """
         stage = stage_of(self.spec, number)
-        began = time.perf_counter()
-        averages = self.learn(number, stage)
-        trained = time.perf_counter()
-        scores = self.evaluate(number)
+        averages = Averages() if begun is None else begun.averages
+        began = time.perf_counter() - (0.0 if begun is None else begun.seconds)
+        trained = None
+        try:
+            self.learn(number, stage, averages, begun)
+            trained = time.perf_counter()
+            scores = self.evaluate(number)
+        except Terminated as signal:
+            if averages.steps and not signal.at_once:
+                self.keep_begun(number, Begun.now(averages, (trained or time.perf_counter()) - began))
+            raise
         is_best = scores is not None and self._is_candidate(stage) and self._is_better(scores["AP"])
         if scores is not None and is_best:
             self.best = {"epoch": number, "AP": scores["AP"]}
@@ -155,15 +171,18 @@ class Trainer(Generic[Model]):
             "val": scores,
             "best": is_best,
         }
-        self.keep(record)
-        self._listener(EpochEnded(record, self.spec.epochs))
+        with held():
+            self.keep(record)
+            self._listener(EpochEnded(record, self.spec.epochs))
 
-    def learn(self, number: int, stage: StageSpec) -> Averages:
-        """Take the steps of one epoch."""
+    def learn(self, number: int, stage: StageSpec, averages: Averages, begun: Begun | None) -> None:
+        """Take the steps of one epoch that ``averages`` lacks."""
         self.trainable.set_stage(stage.quantize)
         self.trainable.train()
         torch.manual_seed(epoch_seed(self.seed, number))
-        self.loader.set_epoch(number)
+        if begun is not None:
+            begun.restore_random()
+        self.loader.set_epoch(number, averages.steps)
         phase, epochs, before = self.records.phase, self.spec.epochs, (number - 1) * self.steps
 
         def rate(step: int) -> float:
@@ -174,7 +193,7 @@ class Trainer(Generic[Model]):
             at = partial(StepTaken, phase, stage.name, number, epochs, step, self.steps)
             self._listener(at(loss, parts, lr, left))
 
-        return train_epoch(
+        train_epoch(
             self.trainable,
             self.loader,
             self.optimizer,
@@ -184,6 +203,7 @@ class Trainer(Generic[Model]):
             clip_norm=self.spec.clip_norm,
             rate=rate,
             on_step=told,
+            averages=averages,
         )
 
     def evaluate(self, number: int) -> dict[str, Any] | None:
@@ -200,20 +220,30 @@ class Trainer(Generic[Model]):
 
         Metrics, best, last: what a kill leaves out here, the epoch that follows ``last`` writes again.
         """
-        folder, step = self.records.folder, record["step"]
+        folder = self.records.folder
         self.records.metrics.append(record)
-        state = Checkpoint(
-            weights=self.trainable.student.state_dict(),
-            epoch=record["epoch"],
-            step=step,
-            best=self.best,
-            extra={**self.records.extra, "fit": self.settings},
-            training=training_state(self.trainable, self.optimizer, self.groups, step),
-        )
+        state = self.state(record["epoch"], record["step"])
         if record["best"]:
             save_checkpoint(folder / BEST, replace(state, weights=self.evaluated.state_dict(), training=None))
         save_checkpoint(folder / LAST, state)
         self.history.append(record)
+
+    def keep_begun(self, number: int, begun: Begun) -> None:
+        """Write ``last`` within an epoch, counted from 1: its weights, the rest of training's state, no record."""
+        with held():
+            step = (number - 1) * self.steps + begun.averages.steps
+            save_checkpoint(self.records.folder / LAST, self.state(number - 1, step, begun))
+
+    def state(self, epoch: int, step: int, begun: Begun | None = None) -> Checkpoint:
+        """All that going on needs. epoch: finished ones. step: finished ones, of all epochs."""
+        return Checkpoint(
+            weights=self.trainable.student.state_dict(),
+            epoch=epoch,
+            step=step,
+            best=self.best,
+            extra={**self.records.extra, "fit": self.settings},
+            training=training_state(self.trainable, self.optimizer, self.groups, step, begun),
+        )
 
     def _is_candidate(self, stage: StageSpec) -> bool:
         """An earlier stage that quantizes less scores higher, and is not what was asked for."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -73,16 +75,24 @@ def test_validate_loads_no_library_of_models(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, "validate", str(recipe)], check=True, capture_output=True)
 
 
-def test_ctrl_c(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*arguments: object, **keywords: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """Before there is a run, nothing is said of going on with it."""
 
-    monkeypatch.setattr(conduct, "Workspace", interrupt)
+    def end(*arguments: object, **keywords: object) -> None:
+        os.kill(os.getpid(), number)
+
+    text = "error: interrupted" if number == signal.SIGINT else f"error: ended by {number.name}"
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(conduct, "Workspace", end)
+        answer = tiny.qrecipe("apply", finished.recipe, "--output", tmp_path / "run")
+    assert (answer.code, answer.out, answer.err) == (128 + number, "", f"{text}\n")
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(conduct, "run_phases", end)
     answer = tiny.qrecipe("apply", finished.recipe, "--output", tmp_path / "run")
-    assert (answer.code, answer.out) == (130, "")
-    assert answer.err == "error: interrupted (continue the run with --resume)\n"
-    monkeypatch.setitem(cli.COMMANDS, "validate", replace(cli.COMMANDS["validate"], run=interrupt))
-    assert tiny.qrecipe("validate", finished.recipe).err == "error: interrupted\n"
+    assert (answer.code, answer.err) == (128 + number, f"{text} (continue the run with --resume)\n")
+    assert signal.getsignal(number) is before
 
 
 def test_a_fault_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

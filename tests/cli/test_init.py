@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shlex
 import shutil
@@ -360,6 +362,46 @@ class TestMistakes:
         error = tiny.qrecipe("init", "--model", "mine/build.py:build", "--data", "data").error
         assert error.startswith("mine_data_teacher.yaml: is there already")
         assert files() == before
+
+    @pytest.mark.parametrize("good", [0, 1])
+    def test_a_disk_that_is_full_at_either_recipe(self, monkeypatch: pytest.MonkeyPatch, good: int) -> None:
+        """Half of a file is on it by then; and nothing was before both recipes were found to bind."""
+        factory(Path("mine"))
+        data_set(Path("data"))
+        before, seen = files(), list[list[str]]()
+
+        def full(path: Path, content: bytes) -> None:
+            seen.append(files())
+            path.write_bytes(content if len(seen) <= good else content[: len(content) // 2])
+            if len(seen) > good:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("qrecipe.commands.init.write_synced", full)
+        error = tiny.qrecipe("init", "--model", "mine/build.py:build", "--data", "data", "--input-size", "64x64").error
+        assert error.endswith(": cannot be written: No space left on device"), error
+        assert seen == [before, [*before, "mine_data.yaml"]][: good + 1]
+        assert files() == before
+
+    @pytest.mark.parametrize("linked", [True, False])
+    def test_a_name_that_is_taken_in_the_last_moment(self, monkeypatch: pytest.MonkeyPatch, linked: bool) -> None:
+        """Whether or not the file system has links."""
+
+        def refused(path: Path, target: Path) -> None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        def late(path: Path, content: bytes) -> None:
+            path.write_bytes(content)
+            Path("demo_synthetic.yaml").write_text("mine")
+
+        if not linked:
+            monkeypatch.setattr(Path, "hardlink_to", refused)
+        words = ("init", "--model", "demo", "--data", "synthetic")
+        assert tiny.qrecipe(*words, "--output", "other.yaml").fine
+        assert load_recipe("other.yaml").name == "other"
+        monkeypatch.setattr("qrecipe.commands.init.write_synced", late)
+        assert tiny.qrecipe(*words).error.startswith("demo_synthetic.yaml: is there already")
+        assert Path("demo_synthetic.yaml").read_text() == "mine"
+        assert files() == ["demo_synthetic.yaml", "other.yaml"]
 
     @pytest.mark.parametrize("bits", ["4", "4-4", "4-4-9", "1-4-8", "4-4-x"])
     def test_bits_that_are_none(self, bits: str) -> None:

@@ -94,23 +94,25 @@ def check_same(folder: Path, finished: Finished) -> None:
         assert (folder / weights).read_bytes() == (finished.folder / weights).read_bytes()
 
 
-def test_interrupted_and_killed(finished: Finished, tmp_path: Path) -> None:
-    """Ctrl-C, then a kill that nothing can catch, in processes of their own."""
+def test_ended_and_killed(finished: Finished, tmp_path: Path) -> None:
+    """SIGTERM within an epoch, then a kill that nothing can catch, in processes of their own, with workers."""
     folder = tmp_path / "a run"
-    words = ("apply", finished.recipe, "--output", folder)
+    words = ("apply", finished.recipe, "--output", folder, "--set", "data.workers=1")
+    last = folder / "checkpoints" / "student" / "last" / "manifest.json"
     with tiny.start(*words) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("capture:"):  # it takes seconds, and the run folder is there by now
-                process.send_signal(signal.SIGINT)
+            if ": epoch 1/2, step 1/2: " in line:
+                process.send_signal(signal.SIGTERM)
                 break
         _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
-    assert err == "error: interrupted (continue the run with --resume)\n"
+    assert process.returncode == 143
+    assert err == "error: ended by SIGTERM (continue the run with --resume)\n"
+    manifest = json.loads(last.read_text())
+    assert (manifest["epoch"], manifest["step"]) == (0, 1)
 
     with tiny.start(*words, "--resume") as process:
-        last = folder / "checkpoints" / "student" / "last" / "manifest.json"
-        while not last.exists() and process.poll() is None:
+        while json.loads(last.read_text())["epoch"] == 0 and process.poll() is None:
             time.sleep(0.01)
         process.kill()
         _, err = process.communicate(timeout=300)

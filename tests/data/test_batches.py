@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from collections.abc import Callable
 
 import numpy as np
@@ -119,6 +121,8 @@ def test_order_is_a_permutation_by_seed_and_epoch(index: CocoIndex) -> None:
     resumed = build_loader(dataset(index, TransformSpec()), 3, shuffle=True)
     resumed.set_epoch(2)
     assert [image_id for batch in resumed for image_id in batch.image_ids] == epochs[2]
+    resumed.set_epoch(2, 1)
+    assert [image_id for batch in resumed for image_id in batch.image_ids] == epochs[2][3:]
 
 
 def test_evaluation_is_in_order_and_leaves_torch_s_generator_alone(index: CocoIndex) -> None:
@@ -180,3 +184,15 @@ def test_fixed_size_values(index: CocoIndex) -> None:
     with Image.open(index.images[0].path) as image:
         expected = np.asarray(image.resize((24, 16), Image.Resampling.BILINEAR), dtype=np.float32) / 255
     torch.testing.assert_close(item.image, torch.from_numpy((expected - 0.5) / 0.25).permute(2, 0, 1))
+
+
+def test_a_worker_that_was_killed(index: CocoIndex) -> None:
+    class Deadly(CocoDataset):
+        def __getitem__(self, number: int) -> Item:
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError
+
+    data = dataset(index)
+    data.__class__ = Deadly
+    with pytest.raises(DataError, match=r"data.workers: a process that reads images was killed"):
+        list(build_loader(data, 3, workers=1))

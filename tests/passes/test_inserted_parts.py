@@ -192,5 +192,6 @@ def test_the_order_of_the_passes() -> None:
         "fold_batch_norm",
         "insert_alignment",
         "insert_fake_quant",
+        "insert_corrections",
         "expose_taps",
     ]

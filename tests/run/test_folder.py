@@ -210,6 +210,31 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     lock.release()
 
 
+def test_a_worker_that_outlives_its_parent_has_no_lock(tmp_path: Path) -> None:
+    """A process that was killed leaves its forked workers behind for seconds, with copies of its descriptors."""
+    holder = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from qrecipe.run.lock import RunLock\n"
+        "lock = RunLock(Path(sys.argv[1]))\n"
+        "if os.fork() == 0:\n"
+        "    print('forked', flush=True)\n"
+        "    sys.stdin.read()\n"
+        "    os._exit(0)\n"
+        "time.sleep(100)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"forked\n"
+        with pytest.raises(RunError, match=rf"process {process.pid} on "):  # the parent's lock is not given back
+            RunLock(tmp_path)
+        process.kill()
+        process.wait()
+        RunLock(tmp_path).release()  # and its worker still reads its input
+
+
 def test_shares() -> None:
     trained = SUMMARY.row("trained")
     assert trained is not None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from ...data.document import read_entries
 from ...data.json_file import unreadable
@@ -22,8 +21,8 @@ WORDS = {"train": "train training", "val": "val valid validation dev", "test": "
 """What names of files and folders call the splits."""
 OTHER = ("captions", "person", "stuff", "panoptic", "image_info")
 """How COCO's files begin that are about something else."""
-DEPTH = 3
-PROBES = 3
+DEPTH, PROBES = 3, 3
+"""How many levels below a folder are searched; how many images of a json are looked up."""
 OPTIONS = "--train IMAGES:ANNOTATIONS --val IMAGES:ANNOTATIONS [--test IMAGES:ANNOTATIONS]"
 
 
@@ -50,27 +49,13 @@ def starter_data(folder: Path | None, named: Mapping[str, str]) -> StarterData:
     splits = {name: _named(name, text) for name, text in named.items()}
     if folder is None and not splits:
         raise DataError("is missing", where="--data", remedy=f"name the data set's folder, or synthetic, or {OPTIONS}")
-    reason = None if folder is None else unreadable(folder)
-    if folder is not None and reason != "is a folder":
-        raise DataError(
-            "no such folder" if reason == "is missing" else reason or "is a file",
-            where=f"--data {folder}",
-            remedy=f"name the data set's folder, or its splits: {OPTIONS}; or --data synthetic",
-        )
-    found = _candidates(folder) if folder is not None else {}
-    for name in SPLITS:
-        if name in splits or not found.get(name):
-            continue
-        if len(found[name]) > 1:
-            listed = ", ".join(str(file.relative_to(folder or "")) for file in found[name])
-            remedy = f"name the one that is meant: --{name} IMAGES:ANNOTATIONS"
-            raise DataError(f"several files may be the {name} split: {listed}", where=f"--data {folder}", remedy=remedy)
-        assert folder is not None
-        splits[name] = SplitSpec(_images(folder, found[name][0], name), found[name][0])
-    _check_complete(folder, found, splits)
+    search = None if folder is None else _Search(folder)
+    if search is not None:
+        splits |= search.splits(known=splits)
+    if missing := [name for name in ("train", "val") if name not in splits]:
+        raise _incomplete(missing, splits, search)
     base = folder.absolute() if folder is not None else splits["train"].annotations.absolute().parent
-    ordered = {name: splits[name] for name in SPLITS if name in splits}
-    return StarterData(plain_name(base.name), ordered)
+    return StarterData(plain_name(base.name), {name: splits[name] for name in SPLITS if name in splits})
 
 
 def _named(name: str, text: str) -> SplitSpec:
@@ -89,86 +74,90 @@ def _named(name: str, text: str) -> SplitSpec:
     raise DataError(missing, where=where, remedy="write IMAGES:ANNOTATIONS, a folder and a COCO json")
 
 
-def _candidates(folder: Path) -> dict[str, list[Path]]:
-    """The jsons of each split by their names, or else their folder's; under ``""`` those that name none."""
-    found: dict[str, list[Path]] = {}
-    for place in _folders(folder):
-        for file in sorted(place.glob("*.json")):
-            if not file.name.startswith(OTHER) and not file.name.startswith("."):
-                found.setdefault(_split_of(file, folder), []).append(file)
-    return found
+@final
+class _Search:
+    """A data set's folder.
+
+    folders: it and those below it, hidden ones left out. closed: of them, those that may not be read, for the end of a
+    message. jsons: by the split that their names, or else their folders', call; under ``""`` those that name none.
+
+    Raises: DataError: it is no folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        reason = unreadable(folder)
+        if reason != "is a folder":
+            raise DataError(
+                "no such folder" if reason == "is missing" else reason or "is a file",
+                where=f"--data {folder}",
+                remedy=f"name the data set's folder, or its splits: {OPTIONS}; or --data synthetic",
+            )
+        self.folder, self.folders = folder, list[Path]()
+        closed: list[str] = []
+
+        def unread(error: OSError) -> None:  # what is in it may be found by name all the same
+            self.folders.append(Path(error.filename))
+            closed.append(f"{error.filename}: {error.strerror or error}")
+
+        for place, below, _ in os.walk(folder, onerror=unread, followlinks=True):
+            self.folders.append(Path(place))
+            inside = len(self.folders[-1].relative_to(folder).parts) < DEPTH
+            below[:] = sorted(name for name in below if inside and not name.startswith("."))
+        self.closed = f"; not looked into: {', '.join(closed)}" if closed else ""
+        self.jsons: dict[str, list[Path]] = {}
+        for file in (file for place in self.folders for file in sorted(place.glob("*.json"))):
+            if not file.name.startswith((*OTHER, ".")):
+                self.jsons.setdefault(self._split_of(file), []).append(file)
+
+    def splits(self, known: Collection[str]) -> dict[str, SplitSpec]:
+        """Those that it has, but for the known ones. Raises: DataError: several jsons, or folders of images, may be."""
+        found: dict[str, SplitSpec] = {}
+        for name in SPLITS:
+            files = [] if name in known else self.jsons.get(name, [])
+            if len(files) > 1:
+                listed = ", ".join(str(file.relative_to(self.folder)) for file in files)
+                what, remedy = f"several files may be the {name} split: {listed}", "name the one that is meant"
+                where = f"--data {self.folder}"
+                raise DataError(what, where=where, remedy=f"{remedy}: --{name} IMAGES:ANNOTATIONS")
+            if files:
+                found[name] = SplitSpec(self._images(files[0], name), files[0])
+        return found
+
+    def _split_of(self, file: Path) -> str:
+        for name in (file.stem, *reversed(file.parent.relative_to(self.folder).parts)):
+            words = set(re.findall(r"[a-z]+", name.lower()))
+            if named := [split for split, own in WORDS.items() if words & set(own.split())]:
+                return named[0] if len(named) == 1 else ""
+        return ""
+
+    def _images(self, annotations: Path, split: str) -> Path:
+        """The folder below which the json's images are: a few of their names are looked up."""
+        names = [entry.get("file_name") for entry in read_entries(annotations)["images"]]
+        texts = [name for name in names if isinstance(name, str) and name]
+        if not texts:
+            remedy = f"name another file: --{split} IMAGES:ANNOTATIONS"
+            raise DataError("the json names no images", where=str(annotations), remedy=remedy)
+        probes = [texts[index * (len(texts) - 1) // (PROBES - 1)] for index in range(PROBES)]
+        places = [place for place in self.folders if all(unreadable(place / name) is None for name in probes)]
+        own = [place for place in places if self._split_of(place / "-") == split]
+        beside = [place for place in places if place == annotations.parent]
+        chosen = own if len(own) == 1 else beside or places
+        if len(chosen) == 1:
+            return chosen[0]
+        what = (
+            f"several folders hold its images: {', '.join(map(str, places))}"
+            if places
+            else f"no folder here holds its image {short(probes[0])}{self.closed}"
+        )
+        raise DataError(what, where=str(annotations), remedy=f"name the right one: --{split} IMAGES:{annotations}")
 
 
-def _split_of(file: Path, folder: Path) -> str:
-    for name in (file.stem, *reversed(file.parent.relative_to(folder).parts)):
-        found = set(re.findall(r"[a-z]+", name.lower()))
-        named = [split for split, words in WORDS.items() if found & set(words.split())]
-        if named:
-            return named[0] if len(named) == 1 else ""
-    return ""
-
-
-def _folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """The folder, and those below it, hidden ones and those that may not be read left out."""
-    yield folder
-    if depth:
-        below: list[Path] = []
-        with suppress(OSError):
-            below = _below(folder)
-        for place in below:
-            yield from _folders(place, depth - 1)
-
-
-def _below(folder: Path) -> list[Path]:
-    """Raises: OSError: the folder may not be read."""
-    with os.scandir(folder) as entries:
-        inside = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    return [folder / name for name in inside]
-
-
-def _closed(folder: Path | None) -> str:
-    """The folders that were left out because they may not be read, for the end of a message."""
-    closed = []
-    for place in _folders(folder) if folder is not None else ():
-        try:
-            _below(place)
-        except OSError as error:
-            closed.append(f"{place}: {error.strerror or error}")
-    return f"; not looked into: {', '.join(closed)}" if closed else ""
-
-
-def _images(folder: Path, annotations: Path, split: str) -> Path:
-    """The folder below which the json's images are: a few of their names are looked up."""
-    entries = read_entries(annotations)["images"]
-    names = [entry.get("file_name") for entry in entries]
-    texts = [name for name in names if isinstance(name, str) and name]
-    if not texts:
-        remedy = f"name another file: --{split} IMAGES:ANNOTATIONS"
-        raise DataError("the json names no images", where=str(annotations), remedy=remedy)
-    probes = [texts[index * (len(texts) - 1) // max(PROBES - 1, 1)] for index in range(PROBES)]
-    places = [place for place in _folders(folder) if all(unreadable(place / name) is None for name in probes)]
-    own = [place for place in places if _split_of(place / "-", folder) == split]
-    beside = [place for place in places if place == annotations.parent]
-    chosen = own if len(own) == 1 else beside or places
-    if len(chosen) == 1:
-        return chosen[0]
-    what = (
-        f"no folder here holds its image {short(probes[0])}{_closed(folder)}"
-        if not places
-        else f"several folders hold its images: {', '.join(str(place) for place in places)}"
-    )
-    raise DataError(what, where=str(annotations), remedy=f"name the right one: --{split} IMAGES:{annotations}")
-
-
-def _check_complete(folder: Path | None, found: Mapping[str, list[Path]], splits: Mapping[str, SplitSpec]) -> None:
-    missing = [name for name in ("train", "val") if name not in splits]
-    if not missing:
-        return
+def _incomplete(missing: Sequence[str], splits: Mapping[str, SplitSpec], search: _Search | None) -> DataError:
     listed = [f"{name}: {split.annotations}" for name, split in splits.items()]
-    if others := found.get("", []):
-        listed.append(f"of no split by their names: {', '.join(map(str, others))}")
+    if search is not None and "" in search.jsons:
+        listed.append(f"of no split by their names: {', '.join(map(str, search.jsons['']))}")
     seen = "; ".join(listed) or "no COCO json at all"
-    what = f"no {' and no '.join(missing)} split was found ({seen}{_closed(folder)})"
+    what = f"no {' and no '.join(missing)} split was found ({seen}{search.closed if search is not None else ''})"
     named = " ".join(f"--{name} IMAGES:ANNOTATIONS" for name in missing)
     remedy = f"name {'it' if len(missing) == 1 else 'them'}: {named}"
     if missing == ["val"]:
@@ -176,4 +165,4 @@ def _check_complete(folder: Path | None, found: Mapping[str, list[Path]], splits
             "; the best epoch is chosen on val, so take images that are neither for training nor for the final test: "
             "split some off the training json"
         )
-    raise DataError(what, where=None if folder is None else f"--data {folder}", remedy=remedy)
+    return DataError(what, where=None if search is None else f"--data {search.folder}", remedy=remedy)

@@ -32,6 +32,7 @@ def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
         "alignments": [dataclasses.asdict(one) for one in plan.alignments],
+        "corrections": [dataclasses.asdict(one) for one in plan.corrections],
         "taps": [dataclasses.asdict(one) for one in plan.taps],
         "sites": [_site(site) for site in plan.sites.values()],
         "operations": [dataclasses.asdict(operation) for operation in plan.operations],
