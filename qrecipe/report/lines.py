@@ -96,6 +96,7 @@ def _measured(event: PartMeasured) -> Iterator[str]:
 
 
 def _training(event: TrainingStarted) -> Iterator[str]:
+    yield from (f"{event.phase}: warning: {note}" for note in event.notes)
     yield f"{event.phase}: training for {event.epochs} epochs of {event.steps} steps"
 
 
