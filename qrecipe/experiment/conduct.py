@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import QRecipeError
 from ..recipe.definition import SPLITS, Recipe
 from ..recipe.dump import dump
-from ..run.files import DiskFullError
 from ..run.folder import RunFolder
 from ..run.layout import is_finished
 from ..run.summary import Summary
@@ -69,8 +69,9 @@ def _saying_how_to_go_on() -> Iterator[None]:
     except Terminated as signal:
         signal.remedy = "continue the run with --resume"
         raise
-    except DiskFullError as full:
-        full.remedy = f"{full.remedy}, then continue the run with --resume"
+    except QRecipeError as error:
+        if error.passing:
+            error.remedy = f"{error.remedy}; then continue the run with --resume"
         raise
 
 
