@@ -88,6 +88,12 @@ class TrainError(QRecipeError):
     stage = "train"
 
 
+class SearchError(QRecipeError):
+    """What is asked of a sensitivity analysis or a search of bits cannot be done."""
+
+    stage = "search"
+
+
 class EvaluateError(QRecipeError):
     """Detections that cannot be evaluated."""
 

@@ -9,6 +9,7 @@ from ..placement import placement_of
 from ..planning.plan import Plan
 from ..vocabulary import ALIGNMENTS, CORRECTIONS, FAKE_QUANTIZERS
 from .decompose_attention import DECOMPOSE_ATTENTION
+from .equalize import EQUALIZE
 from .expose_taps import EXPOSE_TAPS
 from .fold_batch_norm import FOLD_BATCH_NORM
 from .insert_alignment import INSERT_ALIGNMENT
@@ -17,6 +18,7 @@ from .insert_fake_quant import INSERT_FAKE_QUANT
 from .rewrite import Condition, Pass, PassReport
 
 PASSES: tuple[Pass, ...] = (
+    EQUALIZE,
     DECOMPOSE_ATTENTION,
     FOLD_BATCH_NORM,
     INSERT_ALIGNMENT,

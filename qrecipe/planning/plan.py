@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..recipe.definition import QuantizerSpec
+from ..structure import Chain
 from ..structure.operands import PASSIVE, Slot
 from ..vocabulary import OperandKind
 
@@ -140,6 +141,8 @@ class Plan:
     decisions: the recipe's defaults and rules, in order, those that decide nothing too.
     unsupported: operations of the evaluation graph that no recipe quantizes, by operator: how many.
     warnings: sentences on what the recipe says in vain, each with its place.
+    equalized: chains between whose weights scales are moved. smoothed: those behind a LayerNorm into which calibration
+        moves outliers.
     corrections: weights whose layers' biases calibration corrects.
     """
 
@@ -155,6 +158,8 @@ class Plan:
     decisions: tuple[Decision, ...] = ()
     unsupported: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    equalized: tuple[Chain, ...] = ()
+    smoothed: tuple[Chain, ...] = ()
     corrections: tuple[PlannedCorrection, ...] = ()
 
     @property

@@ -64,7 +64,11 @@ class ReconstructSpec:
 
 @dataclass(frozen=True)
 class QuantizeSpec:
-    """None for an operand leaves it real-valued. Rules apply in order; the last match wins."""
+    """None for an operand leaves it real-valued. Rules apply in order; the last match wins.
+
+    equalize: scales of channels are moved between weights. smooth: SmoothQuant's alpha; None leaves LayerNorms as they
+    are. correct_biases: whether weights' mean errors are taken out at the biases.
+    """
 
     weight: QuantizerSpec | None = None
     activation: QuantizerSpec | None = None
@@ -72,5 +76,7 @@ class QuantizeSpec:
     rules: tuple[Rule, ...] = ()
     batch_norm: Literal["frozen", "live"] = "frozen"
     calibration: CalibrationSpec = field(default_factory=CalibrationSpec)
+    equalize: bool = False
+    smooth: float | None = None
     correct_biases: bool = False
     reconstruct: ReconstructSpec | None = None

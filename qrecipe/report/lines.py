@@ -16,6 +16,7 @@ from ..experiment.events import (
     Event,
     ModelBuilt,
     Noted,
+    PartMeasured,
     PhaseEnded,
     PhaseStarted,
     PictureDrawn,
@@ -90,6 +91,10 @@ def _reconstructed(event: BlockReconstructed) -> Iterator[str]:
     )
 
 
+def _measured(event: PartMeasured) -> Iterator[str]:
+    yield f"measured {event.number}/{event.total}: {event.part} at {event.bits} bits: distance {event.distance:.3g}"
+
+
 def _training(event: TrainingStarted) -> Iterator[str]:
     yield from (f"{event.phase}: warning: {note}" for note in event.notes)
     yield f"{event.phase}: training for {event.epochs} epochs of {event.steps} steps"
@@ -132,6 +137,7 @@ LINES: Mapping[type, Callable[[Any], Iterable[str]]] = {
     Planned: _planned,
     Calibrated: _calibrated,
     BlockReconstructed: _reconstructed,
+    PartMeasured: _measured,
     TrainingStarted: _training,
     StepTaken: _none,
     EpochEnded: _epoch,

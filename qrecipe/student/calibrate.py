@@ -16,6 +16,7 @@ from ..placement import placement_of
 from ..quantizers import Quantizer
 from ..vocabulary import LOGITS
 from .correct import CorrectingRun
+from .smooth import MagnitudeRun, smooth
 from .student import Student
 from .watch import WatchedRun
 
@@ -48,7 +49,7 @@ class CalibrationReport:
 
 @torch.no_grad()
 def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
-    """Fit the alignments to the real-valued queries, then set ranges and corrected biases, with the alignments on.
+    """Smooth, fit the alignments to the real-valued queries, then set ranges and corrected biases, alignments on.
 
     Both see the model real-valued, without dropout. Ranges come from the evaluation graph, which is what is deployed,
     and those of sites that only training has (auxiliary heads) from the training graph. The student is left with every
@@ -65,6 +66,7 @@ def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
     try:
         student.eval()
         student.switch_off()
+        _smooth(student, batches)
         _fit_alignments(student, batches)
         errors = {
             layer: (alignment.residual or 0.0, _logit_error(student, layer, batches[0]))
@@ -78,6 +80,19 @@ def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
         student.train(training)
     images = sum(len(batch) for batch in batches)
     return CalibrationReport(images, len(student.quantizers), errors, len(student.plan.corrections))
+
+
+def _smooth(student: Student, batches: Sequence[Batch]) -> None:
+    chains, alpha = student.plan.smoothed, student.recipe.quantize.smooth
+    if not chains or alpha is None:
+        return
+    seen = MagnitudeRun(student.deployable(), chains)
+    for batch in batches:
+        seen.over(inputs_of(student, batch))
+    for chain in chains:
+        largest = seen.largest(chain)
+        if largest is not None:
+            smooth(student, chain, largest, alpha)
 
 
 def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:

@@ -47,7 +47,7 @@ def make_student(
 
 def _carried_out(plan: Plan) -> tuple[object, ...]:
     """What of a plan the passes carry out."""
-    return plan.sites, plan.alignments, plan.taps, plan.batch_norm, plan.corrections
+    return plan.sites, plan.alignments, plan.taps, plan.batch_norm, plan.equalized, plan.smoothed, plan.corrections
 
 
 def make_plan(
