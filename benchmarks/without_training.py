@@ -1,0 +1,114 @@
+"""What calibration, the rewrites and reconstruction leave of a detector without training, at several bits.
+
+    COCO_FREE=folder python benchmarks/without_training.py benchmarks/coco_free/deimv2_atto.yaml --split val \\
+        --set model.factory=deimv2_atto/build.py:build --folder runs/without_training
+
+Prints a Markdown table: AP, and what it is of the real-valued model's, with everything quantized that integer runtimes
+quantize (stem and heads too), and with the recipe's own exceptions. The model is captured once. Every figure is kept in
+the folder, so that a table that was cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from qrecipe.experiment.detector import score, student_detector
+from qrecipe.experiment.events import Event
+from qrecipe.experiment.workspace import Workspace
+from qrecipe.recipe import load_recipe
+from qrecipe.recipe.definition import Recipe
+from qrecipe.reconstruct import ReconstructSettings, reconstruct
+from qrecipe.report.amounts import share, three_places
+from qrecipe.report.lines import lines_of
+from qrecipe.run.ledger import Ledger
+from qrecipe.student import calibrate, make_student, real_valued
+from qrecipe.train.denormals import flushed_denormals
+
+WIDTHS = ((8, 8, 8), (6, 6, 8), (4, 8, 8), (4, 4, 8))
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "ranges": (),
+    "+ equalize": ("quantize.equalize=true",),
+    "+ smooth": ("quantize.smooth=0.5",),
+    "+ correct_biases": ("quantize.correct_biases=true",),
+    "+ all three": ("quantize.equalize=true", "quantize.smooth=0.5", "quantize.correct_biases=true"),
+    "+ reconstruct": ("quantize.equalize=true", "quantize.reconstruct={}"),
+}
+
+
+class Table:
+    """One captured model, scored as many students."""
+
+    def __init__(self, path: Path, overrides: list[str], split: str, folder: Path) -> None:
+        self.path, self.overrides, self.split = path, overrides, split
+        recipe = load_recipe(path, overrides)
+        self.workspace = Workspace(recipe, ("train", split), remark)
+        self.ledger = Ledger(folder, {"recipe": dict(recipe.resolved), "split": split})
+
+    def score(self, *changes: str, real: bool = False) -> tuple[float, float]:
+        """AP on the split and seconds: as calibrated, or reconstructed where the changes say so."""
+        found = self.ledger.recall([*changes, real])
+        if found is None:
+            recipe = load_recipe(self.path, [*self.overrides, *changes])
+            start = time.monotonic()
+            found = {"AP": self._measure(real_valued(recipe) if real else recipe)}
+            found["seconds"] = time.monotonic() - start
+            self.ledger.keep([*changes, real], found)
+        return found["AP"], found["seconds"]
+
+    def _measure(self, recipe: Recipe) -> float | None:
+        original = self.workspace.original
+        student = make_student(original, recipe)
+        if student.quantizers:
+            spec = recipe.quantize.calibration
+            calibrate(student, self._batches(spec.batch_size, spec.batches))
+            learned = recipe.quantize.reconstruct
+            if learned is not None:
+                reference = make_student(original, recipe)
+                reference.load_state_dict(student.state_dict())
+                settings = ReconstructSettings(learned.iterations, 1 - learned.drop, recipe.seed)
+                reconstruct(student, self._batches(learned.batch_size, learned.batches), settings, real=reference)
+        return score(student_detector(student), self.workspace, self.split)[0].AP
+
+    def _batches(self, size: int, count: int) -> list[Any]:
+        original = self.workspace.original
+        assert original.label_map is not None
+        loader = self.workspace.batches("train", original.label_map, original.input, train=False, batch_size=size)
+        return list(islice(loader, count))
+
+
+def remark(event: Event) -> None:
+    for line in lines_of(event):
+        print(f"<!-- {line} -->", flush=True)
+
+
+def main(table: Table, methods: list[str]) -> None:
+    real, _ = table.score(real=True)
+    print(f"\nreal-valued AP {three_places(real)}\n")
+    print("| quantized | W-A-Attention | " + " | ".join(methods) + " |")
+    print("|---|---|" + "---|" * len(methods), flush=True)
+    for name, rules in (("everything", ("quantize.rules=[]",)), ("with the recipe's exceptions", ())):
+        for widths in WIDTHS:
+            kinds = ("weight", "activation", "attention")
+            bits = tuple(f"quantize.{kind}.bits={count}" for kind, count in zip(kinds, widths, strict=True))
+            cells = []
+            for method in methods:
+                found, seconds = table.score(*rules, *bits, *METHODS[method])
+                cells.append(f"{three_places(found)} ({share(found, real)}, {seconds:.0f} s)")
+            print(f"| {name} | {'-'.join(map(str, widths))} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    given = parser.parse_args()
+    with flushed_denormals():
+        main(Table(given.recipe, given.set, given.split, given.folder), given.methods)
