@@ -3,6 +3,7 @@
 recipe.json, recipe.yaml   the resolved recipe: as data, to compare with; as text, to read
 plan.json                  the plan
 environment.json           a list: one entry per start
+inputs.json                the annotations, images and weights that it was started with, to compare with
 phases.json                the finished phases and their results
 metrics.jsonl              one line per epoch
 checkpoints/PHASE/         ``last`` and ``best``
@@ -10,7 +11,8 @@ calibrated/, student/, control/   the models that it keeps
 detections.png             the last model's detections on the split that the summary is of
 summary.json               written last: a run that has it is finished
 
-``recipe.json``, ``phases.json`` and ``summary.json`` carry a seal, and are refused where they are not what was written.
+``recipe.json``, ``inputs.json``, ``phases.json`` and ``summary.json`` carry a seal, and are refused where they are
+not what was written.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from .files import DAMAGED, read_json, write_atomically, write_json, writing
 from .layout import (
     CHECKPOINTS,
     ENVIRONMENT,
+    INPUTS,
     METRICS,
     PHASES,
     PLAN,
@@ -142,7 +145,7 @@ class RunFolder:
     def _is_bare(self) -> bool:
         """Whether the run was begun by a version that sealed nothing: its first start does not say otherwise."""
         starts = self.path / ENVIRONMENT
-        return starts.exists() and "sealed" not in self._starts()[0]
+        return starts.exists() and "sealed" not in self.starts()[0]
 
     def check_recipe(self, recipe: Mapping[str, Any]) -> None:
         """Hold a resolved recipe against the run's own. Where it writes to (``output``) may differ.
@@ -160,6 +163,14 @@ class RunFolder:
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         write_json(self.path / PLAN, plan)
+
+    def inputs(self) -> dict[str, Any] | None:
+        """The data and weights that the run was started with; None of a run of a version that did not keep them."""
+        return read_sealed(self.path / INPUTS) if (self.path / INPUTS).exists() else None
+
+    def write_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Keep them, in place of those that were accepted for others."""
+        write_sealed(self.path / INPUTS, inputs)
 
     def checkpoints(self, phase: str) -> Path:
         """The folder of a training phase's checkpoints; not made here."""
@@ -197,7 +208,8 @@ class RunFolder:
             raise RunError("this run is not finished", where=str(self.path), remedy="continue it with --resume")
         return Summary.from_dict(read_sealed(self.path / SUMMARY, bare=self._is_bare()))
 
-    def _starts(self) -> list[dict[str, Any]]:
+    def starts(self) -> list[dict[str, Any]]:
+        """What each start of this run ran on, in their order. Raises: RunError: the file is damaged."""
         starts = read_json(self.path / ENVIRONMENT)
         if not isinstance(starts, list) or not starts or not all(isinstance(one, dict) for one in starts):
             raise RunError("this is no list of starts", where=str(self.path / ENVIRONMENT), remedy=DAMAGED)
@@ -207,7 +219,7 @@ class RunFolder:
         if not (self.path / RECIPE_TEXT).exists():
             write_atomically(self.path / RECIPE_TEXT, text.encode())
         starts = self.path / ENVIRONMENT
-        earlier = self._starts() if starts.exists() else []
+        earlier = self.starts() if starts.exists() else []
         write_json(starts, [*earlier, {**describe_environment(), "sealed": True}])
 
 
