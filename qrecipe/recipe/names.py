@@ -9,7 +9,6 @@ from ..vocabulary import OperandKind
 Offset = Literal["none", "integer", "real"]
 
 VERSION = 1
-SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 
 #: What may share a scale, per operand.
 GRANULARITIES: dict[OperandKind, tuple[str, ...]] = {
