@@ -13,6 +13,8 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.apply("recipe.yaml", "runs/mine")          calibrate, train, evaluate, into a run folder
     qrecipe.evaluate("runs/mine", "test")              COCO AP of a run, a saved student, or a recipe's own model
     qrecipe.predict("runs/mine", ["photo.jpg"])        detections
+    qrecipe.sensitivity("recipe.yaml")                 what each part loses when it alone is quantized
+    qrecipe.search("recipe.yaml", "size=0.15")         bits for every layer within a budget
     qrecipe.init(qrecipe.Request("detr", "coco"))      a commented recipe for a model and data
 
 A student in a loop of one's own:
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from .commands.inspect import Inspection, inspect
     from .commands.plan import plan
     from .commands.predict import Predictions, predict
+    from .commands.search import Found, search
+    from .commands.sensitivity import Sensitivity, sensitivity
     from .commands.validate import Validation, validate
     from .data.batch import Batch
     from .errors import QRecipeError, RecipeErrors
@@ -58,6 +62,7 @@ HOMES = {
     "Batch": "data.batch",
     "Comparison": "planning",
     "Evaluated": "commands.evaluate",
+    "Found": "commands.search",
     "Inspection": "commands.inspect",
     "Plan": "planning",
     "Predictions": "commands.predict",
@@ -65,6 +70,7 @@ HOMES = {
     "Recipe": "recipe",
     "RecipeErrors": "errors",
     "Request": "commands.init",
+    "Sensitivity": "commands.sensitivity",
     "Started": "commands.init",
     "Student": "student",
     "TrainingModule": "train.module",
@@ -85,6 +91,8 @@ HOMES = {
     "real_valued": "student",
     "recipe_from_mapping": "recipe",
     "save": "student",
+    "search": "commands.search",
+    "sensitivity": "commands.sensitivity",
     "validate": "commands.validate",
 }
 """Where each public name is. No room has one of these names: importing it would put its module in their place."""
@@ -94,6 +102,7 @@ __all__ = [
     "Batch",
     "Comparison",
     "Evaluated",
+    "Found",
     "Inspection",
     "Plan",
     "Predictions",
@@ -101,6 +110,7 @@ __all__ = [
     "Recipe",
     "RecipeErrors",
     "Request",
+    "Sensitivity",
     "Started",
     "Student",
     "TrainingModule",
@@ -121,6 +131,8 @@ __all__ = [
     "real_valued",
     "recipe_from_mapping",
     "save",
+    "search",
+    "sensitivity",
     "validate",
 ]
 

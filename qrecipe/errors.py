@@ -20,6 +20,8 @@ class QRecipeError(Exception):
     """
 
     stage: ClassVar[str] = "qrecipe"
+    passing: ClassVar[bool] = False
+    """Whether it is of the moment, a full disk for one: a run goes on as soon as it is mended."""
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
         super().__init__(what)
@@ -84,6 +86,12 @@ class TrainError(QRecipeError):
     """Training cannot go on: a loss that is not finite, a checkpoint that does not fit."""
 
     stage = "train"
+
+
+class SearchError(QRecipeError):
+    """What is asked of a sensitivity analysis or a search of bits cannot be done."""
+
+    stage = "search"
 
 
 class EvaluateError(QRecipeError):

@@ -43,5 +43,6 @@ CONSTANTS = "constants"
 DROPOUTS = "dropouts"
 FAKE_QUANTIZERS = "fake_quantizers"
 ALIGNMENTS = "alignments"
-ADDED = (CONSTANTS, DROPOUTS, FAKE_QUANTIZERS, ALIGNMENTS)
+CORRECTIONS = "corrections"
+ADDED = (CONSTANTS, DROPOUTS, FAKE_QUANTIZERS, ALIGNMENTS, CORRECTIONS)
 """Names under which parts are added to a captured model, by the capture or by a pass."""

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from qrecipe.cli import main
+from qrecipe.run.folder import RunFolder
 
 TINY: dict[str, Any] = {
     "version": 1,
@@ -109,5 +110,4 @@ class Finished:
 
     @property
     def phases(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "phases.json").read_text())
-        return found
+        return RunFolder.read(self.folder).phases()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,9 +18,10 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import QRecipeError, RecipeErrors
 from ..termination import Terminated, listening
-from . import apply, diff, evaluate, init, inspect, plan, predict, schema, validate
+from . import apply, diff, evaluate, init, inspect, plan, predict, schema, search, sensitivity, validate
 from .command import Command
 from .console import TerminalConsole, complain
+from .streams import OutputError, forget_output, watched_streams
 
 COMMANDS: dict[str, Command] = {
     "init": init.COMMAND,
@@ -30,6 +32,8 @@ COMMANDS: dict[str, Command] = {
     "apply": apply.COMMAND,
     "evaluate": evaluate.COMMAND,
     "predict": predict.COMMAND,
+    "sensitivity": sensitivity.COMMAND,
+    "search": search.COMMAND,
     "schema": schema.COMMAND,
 }
 
@@ -49,29 +53,49 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = parser().parse_args(argv)
-    _calm()
-    console = TerminalConsole()
+    closed = sys.stdout is None
+    with watched_streams():
+        try:
+            if closed:
+                raise OutputError("standard output is closed", remedy="send it somewhere: > FILE, or > /dev/null")
+            return _answer(argv)
+        except RecipeErrors as errors:
+            complain(errors.problems)
+            return 2
+        except QRecipeError as error:
+            complain([error])
+            if isinstance(error, OutputError):
+                forget_output()
+            return 2
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                forget_output()  # nothing is left to say
+                return 141
+            if error.errno is None or error.filename is None:  # what a library means by it, it does not say
+                raise
+            complain([f"{os.fsdecode(error.filename)}: the system refuses it: {error.strerror}"])
+            return 2
+        except Terminated as signal:
+            complain([signal])
+            return signal.code
+
+
+def _answer(argv: Sequence[str] | None) -> int:
+    """The exit code of a command that goes through, its output flushed: Python's exit would not tell of a failure."""
     try:
+        arguments = parser().parse_args(argv)
+        _calm()
         with listening():
-            return COMMANDS[arguments.command].run(arguments, console) or 0
-    except RecipeErrors as errors:
-        complain(errors.problems)
-        return 2
-    except QRecipeError as error:
-        complain([error])
-        return 2
-    except Terminated as signal:
-        complain([signal])
-        return signal.code
-    except BrokenPipeError:
-        # Nothing is left to say; without this Python would complain when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+            return COMMANDS[arguments.command].run(arguments, TerminalConsole()) or 0
+    finally:
+        sys.stdout.flush()
 
 
 def _calm() -> None:
-    """Keep other libraries' notices out of the user's terminal; errors still show."""
+    """Keep other libraries' notices out of the user's terminal, errors still show; a width that is none is absent."""
+    for name in ("COLUMNS", "LINES"):  # rich would take 0 for a width in which nothing can be shown
+        if not re.fullmatch("[1-9][0-9]{0,4}", os.environ.get(name, "1")):
+            del os.environ[name]
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", module=r"(torch|transformers|accelerate)\b")

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .command import Command
-from .console import narrator, show
+from .console import TerminalConsole, narrator, show
 from .options import TARGET, add_recipe_options, size
 
 
@@ -35,7 +35,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         image_size=arguments.image_size,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
-        listener=narrator(Console(stderr=True) if arguments.json else console),
+        listener=narrator(TerminalConsole(stderr=True) if arguments.json else console),
     )
     if arguments.json:
         sys.stdout.write(json.dumps(found.to_dict(), indent=1, default=str) + "\n")

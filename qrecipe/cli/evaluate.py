@@ -14,7 +14,7 @@ from ..errors import RunError
 from ..recipe.definition import SPLITS
 from ..run.layout import WHICH
 from .command import Command
-from .console import narrator, show
+from .console import TerminalConsole, narrator, show
 from .options import TARGET, WHICH_TEXT, add_recipe_options
 
 
@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         _check_new(arguments.detections)
     with ExitStack() as stack:
         listener = (
-            narrator(Console(stderr=True))
+            narrator(TerminalConsole(stderr=True))
             if arguments.json
             else narrator(console, stack.enter_context(counter(console)))
         )

@@ -13,7 +13,7 @@ from rich.console import Console
 from ..recipe.definition import InputSpec
 from ..recipe.input_words import size_in_words, values_in_words
 from .command import Command
-from .console import narrator, say, show
+from .console import TerminalConsole, narrator, say, show
 from .options import TARGET, add_recipe_options, size
 
 
@@ -34,7 +34,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         image_size=arguments.image_size,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
-        listener=narrator(Console(stderr=True) if arguments.json else console),
+        listener=narrator(TerminalConsole(stderr=True) if arguments.json else console),
     )
     if arguments.json:
         sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")

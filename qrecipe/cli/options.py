@@ -44,3 +44,29 @@ def count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no count; write 1 or more")
     return int(text)
+
+
+def widths(text: str) -> tuple[int | None, ...]:
+    """``8,4,float`` as (8, 4, None): numbers of bits from 2 to 8, each once; None is real-valued."""
+    found: list[int | None] = []
+    for word in text.split(","):
+        known = word.strip()
+        if known == "float":
+            width = None
+        elif known.isdecimal() and 2 <= int(known) <= 8:
+            width = int(known)
+        else:
+            raise argparse.ArgumentTypeError(f"{word!r} is no width; write numbers from 2 to 8, such as 8,4")
+        if width not in found:
+            found.append(width)
+    if found == [None]:
+        raise argparse.ArgumentTypeError("float alone quantizes nothing; name a number of bits too")
+    return tuple(found)
+
+
+def numbers_of_bits(text: str) -> tuple[int, ...]:
+    """``8,4`` as (8, 4)."""
+    found = widths(text)
+    if None in found:
+        raise argparse.ArgumentTypeError("'float' is no width that could be measured; every part is compared with it")
+    return tuple(width for width in found if width is not None)

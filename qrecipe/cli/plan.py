@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..recipe.given import read_recipe
 from .command import Command
-from .console import narrator, show
+from .console import TerminalConsole, narrator, show
 from .options import add_recipe_options, count, size
 
 DEPTH = 2
@@ -34,7 +34,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     from ..commands.plan import plan
     from ..report.plan import plan_data, plan_tables
 
-    listener = narrator(Console(stderr=True) if arguments.json else console)
+    listener = narrator(TerminalConsole(stderr=True) if arguments.json else console)
     found = plan(recipe, image_size=arguments.image_size, listener=listener)
     if arguments.json:
         sys.stdout.write(json.dumps(plan_data(found, arguments.depth), indent=1) + "\n")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from .command import Command
-from .console import complain, narrator, say, warn
+from .console import TerminalConsole, complain, narrator, say, warn
 from .options import add_recipe_options
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             data=arguments.data,
             overrides=arguments.set,
             random_weights=arguments.random_weights,
-            listener=narrator(Console(stderr=True) if arguments.json else console) if reads else None,
+            listener=narrator(TerminalConsole(stderr=True) if arguments.json else console) if reads else None,
         )
         found.append(one)
         if not arguments.json and one.valid:

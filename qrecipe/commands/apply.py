@@ -33,6 +33,8 @@ def apply(
     output: Path | str | None = None,
     *,
     resume: bool = False,
+    accept_changes: bool = False,
+    hash_images: bool = False,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
     listener: Listener = nobody,
@@ -45,6 +47,8 @@ def apply(
         recipe: a file, or what ``load_recipe`` gives.
         output: the run folder; by default the recipe's ``output``, else ``runs/NAME``.
         resume: go on with a run that was cut off.
+        accept_changes: go on although annotations, images or weights are not those that the run was started with.
+        hash_images: know images by their content, not by size and time of their files.
         overrides: such as ``train.epochs=1``. random_weights: leave the recipe's weights out.
 
     Raises:
@@ -54,4 +58,13 @@ def apply(
     read = read_recipe(recipe, overrides, random_weights)
     folder = Path(output or read.output or RUNS / read.name).resolve()
     draw = partial(save_detections, grey_range=read.model.input.grey_range)
-    return Applied(folder, conduct(read, folder, resume=resume, listener=listener, draw=draw))
+    summary = conduct(
+        read,
+        folder,
+        resume=resume,
+        accept_changes=accept_changes,
+        hash_images=hash_images,
+        listener=listener,
+        draw=draw,
+    )
+    return Applied(folder, summary)

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from ..errors import QRecipeError, RunError
 from ..recipe.definition import SPLITS, Recipe
 from ..recipe.dump import dump
-from ..run.files import DiskFullError
 from ..run.folder import RunFolder
 from ..run.layout import is_finished
 from ..run.summary import Summary
 from ..termination import Terminated
 from ..train.denormals import flushed_denormals
 from .as_made import as_made
-from .events import Listener, RunEnded, RunStarted, nobody
+from .events import Listener, Noted, RunEnded, RunStarted, nobody
 from .experiment import Draw, Experiment
+from .inputs import changes, inputs_of
 from .phases import run_phases
 from .workspace import Workspace
 
 
 def conduct(
-    recipe: Recipe, folder: Path, *, resume: bool = False, listener: Listener = nobody, draw: Draw | None = None
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    accept_changes: bool = False,
+    hash_images: bool = False,
+    listener: Listener = nobody,
+    draw: Draw | None = None,
 ) -> Summary:
     """Run a recipe into ``folder`` and return what came out.
 
@@ -30,9 +39,12 @@ def conduct(
 
     Args:
         resume: go on with a run that was cut off. draw: makes the run's picture.
+        accept_changes: go on although annotations, images or weights are not those that the run was started with.
+        hash_images: know images by their content, not by size and time of their files.
 
     Raises:
-        RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
+        RunError: the folder holds something else, or an unfinished run and ``resume`` is False, or a resumed run finds
+            other data or weights.
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
         Terminated: a signal was heard, where ``termination.listening`` is around; the training step is whole and kept.
     """
@@ -51,14 +63,49 @@ def conduct(
     workspace = Workspace(recipe, _splits(recipe), listener)
     opened = RunFolder.resume if resume else RunFolder.create
     with flushed_denormals():
-        _ = workspace.data
+        inputs = inputs_of(workspace, hash_images)
+        known = resume and _check_inputs(RunFolder.read(folder), inputs, workspace, accept_changes)
         workspace.check_training()  # what is wrong with data and model is said before a folder is made
         with opened(folder, recipe=resolved, text=text) as run, _saying_how_to_go_on():
+            if not known:
+                run.write_inputs(inputs)
             listener(RunStarted(folder, resolved, resume))
+            for note in _notes(run):
+                listener(Noted("run", note))
             run_phases(Experiment(workspace, run, resume, draw))
             summary = run.summary()
     listener(RunEnded(folder, summary))
     return summary
+
+
+def _check_inputs(run: RunFolder, inputs: Mapping[str, Any], workspace: Workspace, accept: bool) -> bool:
+    """Whether the run was started with the very same.
+
+    Raises:
+        RunError: it was not, and that is not accepted.
+    """
+    before = run.inputs()
+    found = [] if before is None else changes(before, inputs, workspace)
+    if found and not accept:
+        raise RunError(
+            "not what this run was started with:\n  " + "\n  ".join(found),
+            where=str(run.path),
+            remedy="put it back, choose another --output, or go on with what is there now by --accept-changes",
+        )
+    for line in found:
+        workspace.listener(Noted("run", f"warning: not what it was started with: {line}"))
+    return before is not None and not found
+
+
+def _notes(run: RunFolder) -> Iterator[str]:
+    """In what this start differs from the first."""
+    starts = run.starts()
+    first, now = starts[0].get("threads"), starts[-1].get("threads")
+    if first != now:
+        yield (
+            f"warning: it was started with {first} threads and goes on with {now}; sums are taken in another order, "
+            f"and results differ from those of one number (OMP_NUM_THREADS={first})"
+        )
 
 
 @contextmanager
@@ -69,8 +116,9 @@ def _saying_how_to_go_on() -> Iterator[None]:
     except Terminated as signal:
         signal.remedy = "continue the run with --resume"
         raise
-    except DiskFullError as full:
-        full.remedy = f"{full.remedy}, then continue the run with --resume"
+    except QRecipeError as error:
+        if error.passing:
+            error.remedy = f"{error.remedy}; then continue the run with --resume"
         raise
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "Listener",
     "ModelBuilt",
     "Noted",
+    "PartMeasured",
     "PhaseEnded",
     "PhaseStarted",
     "PictureDrawn",
@@ -126,6 +127,17 @@ class BlockReconstructed:
 
 
 @dataclass(frozen=True)
+class PartMeasured:
+    """A part was quantized alone. distance: to the real-valued model's predictions. number: from 1, of total."""
+
+    part: str
+    bits: int
+    distance: float
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
 class BatchScored:
     """An evaluation moves on. done, total: batches."""
 
@@ -191,6 +203,7 @@ Event = (
     | TrainingStarted
     | StepTaken
     | EpochEnded
+    | PartMeasured
     | BatchScored
     | Scored
     | BestChosen

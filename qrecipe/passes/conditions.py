@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import fx, nn
+from torch import fx
 
 from ..graph.captured import Captured
 from ..graph.program import Program
 from ..planning.plan import Plan
+from ..structure.norms import is_norm
 from ..structure.operands import SITES, Slot, operand_at
-from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
+from ..vocabulary import ALIGNMENTS, CORRECTIONS, FAKE_QUANTIZERS
 from .rewrite import Condition
 
 
@@ -21,14 +22,6 @@ def planned_operands(program: Program, plan: Plan) -> Iterator[tuple[fx.Node, Sl
             quantizer = plan.sites[site].quantizer
             if quantizer is not None:
                 yield node, slot, quantizer
-
-
-def is_norm(root: nn.Module, node: fx.Node) -> bool:
-    """Whether a node calls a normalisation with running statistics, torch's own or one written by hand."""
-    if node.op != "call_module":
-        return False
-    module = root.get_submodule(str(node.target))
-    return {"running_mean", "running_var"} <= {*module._parameters, *module._buffers}
 
 
 def _quantized(captured: Captured, plan: Plan) -> str | None:
@@ -67,6 +60,16 @@ def _unquantized(captured: Captured, plan: Plan) -> str | None:
     return None
 
 
+def _uncorrected(captured: Captured, plan: Plan) -> str | None:
+    wanted = {planned.site: f"{CORRECTIONS}.{planned.site}" for planned in plan.corrections}
+    for node in _nodes(captured):
+        correction = wanted.get(node.meta.get(SITES, {}).get(1, ""))
+        bias = node.args[2] if correction is not None and len(node.args) > 2 else None
+        if correction is not None and not (isinstance(bias, fx.Node) and bias.target == correction):
+            return f"the bias of {node.name} does not read {correction}"
+    return None
+
+
 def _untapped(captured: Captured, plan: Plan) -> str | None:
     wanted = tuple(tap.name for tap in plan.taps)
     for program in captured.programs.values():
@@ -90,4 +93,5 @@ OPERANDS_ARE_ARGUMENTS = Condition("every operand that is to be quantized is an 
 NORMS_FOLDED = Condition("no BatchNorm that is frozen is left as a module", _unfolded)
 QUERIES_ALIGNED = Condition("every planned alignment is called once", _unaligned)
 OPERANDS_QUANTIZED = Condition("every planned operand reads its quantizer", _unquantized)
+BIASES_CORRECTED = Condition("every planned correction stands at the biases of its weight's layers", _uncorrected)
 TAPS_EXPOSED = Condition("the planned taps, and no others, are outputs", _untapped)

@@ -5,29 +5,21 @@ Unfolded, the scale of a quantized weight means nothing at deployment, and runti
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..graph.captured import Captured
 from ..graph.program import Program
 from ..planning.plan import Plan
 from ..structure.operands import OPERATORS, SITES
-from .conditions import NORMS_FOLDED, NOTHING_QUANTIZED, is_norm
+from .conditions import NORMS_FOLDED, NOTHING_QUANTIZED
+from .norms import Norm, norm_factor, norm_of
 from .rewrite import Pass, PassReport
 
 SMALLEST_FACTOR = 1e-4
 """Smaller ones would bring a quantized weight's scale near the smallest that there is."""
-
-
-def norm_factor(gamma: Tensor | None, variance: Tensor, eps: float) -> Tensor:
-    """gamma / sqrt(var + eps), one value per channel."""
-    inverse = torch.rsqrt(variance + eps)
-    return inverse if gamma is None else gamma * inverse
 
 
 def fold_weight(weight: Tensor, factor: Tensor, axis: int) -> Tensor:
@@ -63,16 +55,6 @@ def frozen_norm(
     return nn.functional.batch_norm(value, mean, variance, gamma, beta, training=False, eps=eps)
 
 
-@dataclass(frozen=True)
-class _Norm:
-    """The names of a normalisation's tensors, and its eps."""
-
-    path: str
-    gamma: str | None
-    beta: str | None
-    eps: float
-
-
 def fold_batch_norm(captured: Captured, plan: Plan) -> PassReport:
     """Fold every convolution-BatchNorm pair (``frozen``), or those with a quantized weight (``live``).
 
@@ -82,7 +64,7 @@ def fold_batch_norm(captured: Captured, plan: Plan) -> PassReport:
     done = expected = 0
     for program in captured.programs.values():
         for node in list(program.graph.nodes):
-            norm = _norm_of(captured.root, node)
+            norm = norm_of(captured.root, node)
             if norm is None:
                 continue
             conv = _convolution_before(node)
@@ -100,28 +82,6 @@ def fold_batch_norm(captured: Captured, plan: Plan) -> PassReport:
 FOLD_BATCH_NORM = Pass(fold_batch_norm, requires=(NOTHING_QUANTIZED,), ensures=(NORMS_FOLDED,))
 
 
-def _norm_of(root: nn.Module, node: fx.Node) -> _Norm | None:
-    if not is_norm(root, node):
-        return None
-    path = str(node.target)
-    module = root.get_submodule(path)
-    names = {*dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}
-    eps = module.eps if isinstance(module, _BatchNorm) else _probe_eps(module)
-    gamma, beta = (f"{path}.{name}" if name in names else None for name in ("weight", "bias"))
-    return _Norm(path, gamma, beta, float(eps))
-
-
-def _probe_eps(module: nn.Module) -> float:
-    """The eps of a hand-written BatchNorm, from what it makes of a one at unit variance: 1 / sqrt(1 + eps)."""
-    probe = copy.deepcopy(module).double().eval()
-    buffers = {**dict(probe.named_parameters(recurse=False)), **dict(probe.named_buffers(recurse=False))}
-    with torch.no_grad():
-        for name, value in buffers.items():
-            value.fill_(1.0 if name in ("running_var", "weight") else 0.0)
-        one = probe(torch.ones(1, buffers["running_var"].numel(), 1, 1, dtype=torch.float64))
-    return float(f"{float(one.flatten()[0]) ** -2 - 1:.6g}")
-
-
 def _convolution_before(node: fx.Node) -> fx.Node | None:
     conv = node.args[0]
     if not isinstance(conv, fx.Node) or OPERATORS.get(conv.target) not in ("conv", "conv_transpose"):
@@ -130,7 +90,7 @@ def _convolution_before(node: fx.Node) -> fx.Node | None:
     return conv if len(conv.users) == 1 and not grouped else None
 
 
-def _fold(captured: Captured, program: Program, conv: fx.Node, node: fx.Node, norm: _Norm, *, live: bool) -> None:
+def _fold(captured: Captured, program: Program, conv: fx.Node, node: fx.Node, norm: Norm, *, live: bool) -> None:
     graph = program.graph
     axis = 1 if OPERATORS[conv.target] == "conv_transpose" else 0
     arguments = list(conv.args)
@@ -162,7 +122,7 @@ def _is_folded(conv: fx.Node) -> bool:
     return isinstance(weight, fx.Node) and weight.target is fold_weight
 
 
-def _freeze(program: Program, node: fx.Node, norm: _Norm) -> None:
+def _freeze(program: Program, node: fx.Node, norm: Norm) -> None:
     graph = program.graph
     with graph.inserting_before(node):
         mean, variance = (graph.get_attr(f"{norm.path}.{name}") for name in ("running_mean", "running_var"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import fx, nn
+from torch import fx
 
 from ..graph.captured import Captured
 from ..graph.program import Program
@@ -11,6 +11,7 @@ from ..quantizers import QuantizedOperand, build
 from ..structure.operands import Slot, operand_at
 from ..vocabulary import FAKE_QUANTIZERS
 from .conditions import NORMS_FOLDED, OPERANDS_ARE_ARGUMENTS, OPERANDS_QUANTIZED, QUERIES_ALIGNED, planned_operands
+from .placing import add_module
 from .rewrite import Pass, PassReport
 
 
@@ -19,14 +20,13 @@ def insert_fake_quant(captured: Captured, plan: Plan) -> PassReport:
     quantizers = plan.quantizers
     if not quantizers:
         return PassReport("insert_fake_quant", 0, 0, "operands quantized")
-    captured.root.add_module(FAKE_QUANTIZERS, nn.Module())
     for name, site in quantizers.items():
         assert site.spec is not None
         operand = QuantizedOperand(
             name, site.extents, site.axis, site.size, is_weight=site.kind == "weight", batched=site.batched
         )
         module = build(site.spec, operand)
-        _add_module(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
+        add_module(captured.root, f"{FAKE_QUANTIZERS}.{name}", module)
     done = expected = 0
     for program in captured.programs.values():
         done += _insert(program, plan)
@@ -66,14 +66,3 @@ def _set_operand(node: fx.Node, slot: Slot, value: fx.Node) -> None:
     else:
         assert isinstance(slot, int)
         node.update_arg(slot, value)
-
-
-def _add_module(root: nn.Module, path: str, module: nn.Module) -> None:
-    """Add a module under a dotted path, with plain modules on the way."""
-    *way, name = path.split(".")
-    owner = root
-    for part in way:
-        if not hasattr(owner, part):
-            owner.add_module(part, nn.Module())
-        owner = owner.get_submodule(part)
-    owner.add_module(name, module)

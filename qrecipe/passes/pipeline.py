@@ -7,19 +7,23 @@ from collections.abc import Iterable
 from ..graph.captured import Captured
 from ..placement import placement_of
 from ..planning.plan import Plan
-from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
+from ..vocabulary import ALIGNMENTS, CORRECTIONS, FAKE_QUANTIZERS
 from .decompose_attention import DECOMPOSE_ATTENTION
+from .equalize import EQUALIZE
 from .expose_taps import EXPOSE_TAPS
 from .fold_batch_norm import FOLD_BATCH_NORM
 from .insert_alignment import INSERT_ALIGNMENT
+from .insert_corrections import INSERT_CORRECTIONS
 from .insert_fake_quant import INSERT_FAKE_QUANT
 from .rewrite import Condition, Pass, PassReport
 
 PASSES: tuple[Pass, ...] = (
+    EQUALIZE,
     DECOMPOSE_ATTENTION,
     FOLD_BATCH_NORM,
     INSERT_ALIGNMENT,
     INSERT_FAKE_QUANT,
+    INSERT_CORRECTIONS,
     EXPOSE_TAPS,
 )
 
@@ -41,7 +45,7 @@ def run_passes(captured: Captured, plan: Plan) -> tuple[PassReport, ...]:
         _hold(f"after {one.name}", one.ensures, captured, plan)
         reports.append(report)
     placement = placement_of(captured.root)
-    for name in (FAKE_QUANTIZERS, ALIGNMENTS):
+    for name in (FAKE_QUANTIZERS, ALIGNMENTS, CORRECTIONS):
         if hasattr(captured.root, name):
             captured.root.get_submodule(name).to(device=placement.device, dtype=placement.dtype)
     return tuple(reports)

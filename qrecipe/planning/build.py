@@ -9,12 +9,14 @@ from typing import Literal
 
 from ..recipe.definition import QuantizerSpec, Recipe
 from ..structure import Structure
+from .corrections import plan_corrections
 from .cost import operations_at
 from .decisions import count_judged, decisions_of, rule_warnings
 from .nearest import missing_role_problems, unmatched_problems
 from .plan import Plan
 from .problems import stop_at
 from .rules import pattern_problems, rules_by_address
+from .scaling import plan_scaling
 from .sites import choose, judge, plan_sites, unfinished_problems
 from .targets import alignment_warnings, plan_alignments, plan_taps
 
@@ -67,6 +69,9 @@ def build_plan(
         notes=notes,
         decisions=decisions_of(recipe, count_judged(structure, decided)),
         unsupported=structure.unsupported,
+        equalized=plan_scaling(structure, sites, "weights") if recipe.quantize.equalize else (),
+        smoothed=plan_scaling(structure, sites, "norm") if recipe.quantize.smooth is not None else (),
+        corrections=plan_corrections(structure, sites) if recipe.quantize.correct_biases else (),
     )
     of_rules = rule_warnings(recipe, count_judged(structure, verdicts))
     warnings = (*of_rules, *alignment_warnings(structure, recipe, plan))

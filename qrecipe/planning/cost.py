@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from .plan import Plan, PlannedOperation, Product, Site
 class Cost:
     """Costs of one image at the plan's size.
 
-    parameters: number of them. bytes: weights packed at their bits, one float32 per scale and offset, the rest float32.
+    parameters: number of them. bytes: weights packed at their bits, one float32 per scale, offset and channel of an
+        added bias, the rest float32.
     macs: multiply-accumulates of convolutions, linear layers and attention products.
     operations: macs, each charged b/32 with b the wider operand's bits (how the paper counts, facts in docs/method.md).
     bit_operations: macs x left bits x right bits.
@@ -49,16 +50,27 @@ def cost_of_parts(
     """The cost of some operations, some parameters and the scales of some quantizers (each by its first site)."""
     products = [product for operation in operations for product in operation.products]
     counts = {name: plan.parameters[name] for name in parameters}
-    scales = sum(site.size * (1 if site.spec is None or site.spec.offset == "none" else 2) for site in quantizers)
+    added = {one.site: one.channels for one in plan.corrections if one.added}
+    ranges = sum(bytes_of_quantizer(site, added) for site in quantizers)
     packed = sum(_packed(plan, name, count) for name, count in counts.items())
     return Cost(
         parameters=sum(counts.values()),
-        bytes=packed + 4 * scales,
+        bytes=packed + ranges,
         float_bytes=4 * sum(counts.values()),
         macs=sum(product.macs for product in products),
         operations=sum(p.macs * max(plan.bits(p.left), plan.bits(p.right)) / 32 for p in products),
         bit_operations=sum(p.macs * plan.bits(p.left) * plan.bits(p.right) for p in products),
     )
+
+
+def bytes_of_quantizer(site: Site, added: Mapping[str, int]) -> int:
+    """Of a quantizer's scales and offsets, by its first site, and of the bias that its weight adds to a layer.
+
+    Args:
+        added: channels of added biases, by site.
+    """
+    scales = site.size * (1 if site.spec is None or site.spec.offset == "none" else 2)
+    return 4 * (scales + added.get(site.name, 0))
 
 
 def _packed(plan: Plan, parameter: str, count: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..recipe.definition import QuantizerSpec
+from ..structure import Chain
 from ..structure.operands import PASSIVE, Slot
 from ..vocabulary import OperandKind
 
@@ -105,6 +106,19 @@ class PlannedAlignment:
 
 
 @dataclass(frozen=True)
+class PlannedCorrection:
+    """The bias of the layers of one weight, corrected in calibration.
+
+    site: the weight's, and its quantizer's name. channels: of the output. added: whether a layer that reads it has no
+    bias of its own, so that one is added.
+    """
+
+    site: str
+    channels: int
+    added: bool
+
+
+@dataclass(frozen=True)
 class PlannedTap:
     """One value that ``with_taps`` returns.
 
@@ -127,6 +141,9 @@ class Plan:
     decisions: the recipe's defaults and rules, in order, those that decide nothing too.
     unsupported: operations of the evaluation graph that no recipe quantizes, by operator: how many.
     warnings: sentences on what the recipe says in vain, each with its place.
+    equalized: chains between whose weights scales are moved. smoothed: those behind a LayerNorm into which calibration
+        moves outliers.
+    corrections: weights whose layers' biases calibration corrects.
     """
 
     sites: Mapping[str, Site]
@@ -141,6 +158,9 @@ class Plan:
     decisions: tuple[Decision, ...] = ()
     unsupported: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    equalized: tuple[Chain, ...] = ()
+    smoothed: tuple[Chain, ...] = ()
+    corrections: tuple[PlannedCorrection, ...] = ()
 
     @property
     def quantizers(self) -> dict[str, Site]:

@@ -35,3 +35,11 @@ def dump(resolved: Mapping[str, Any]) -> str:
         dict(resolved), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100
     )
     return text
+
+
+def one_line(value: Mapping[str, Any]) -> str:
+    """A mapping, such as a rule, as one line of YAML: ``{match: role:head, keep: float}``."""
+    text: str = yaml.dump(
+        dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=10**9
+    )
+    return text.strip()

@@ -6,6 +6,7 @@ from typing import Literal
 
 from ..vocabulary import OperandKind
 
+Scale = Literal["real", "power_of_two"]
 Offset = Literal["none", "integer", "real"]
 
 VERSION = 1

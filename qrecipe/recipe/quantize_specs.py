@@ -16,6 +16,7 @@ class QuantizerSpec:
     per: ``tensor``, ``channel`` (weights: output channels), ``head`` (attention operands).
     offset: ``none`` (symmetric), ``integer`` (integer zero point), ``real`` (LSQ+ as published).
     init: a row of the initialiser table; None takes the quantizer's own.
+    scale: ``power_of_two`` has scales whose logarithm is whole, as many NPUs need.
     """
 
     bits: int
@@ -23,6 +24,7 @@ class QuantizerSpec:
     per: Literal["tensor", "channel", "head"]
     offset: Literal["none", "integer", "real"] = "none"
     init: str | None = None
+    scale: Literal["real", "power_of_two"] = "real"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Rule:
     A pattern is ``role:GLOB``, ``op:GLOB``, ``re:REGEX`` over module paths, or a GLOB over module paths.
     keep: ``float`` leaves everything that matches real-valued.
     weight, activation, attention: keys to override in the operand's quantizer (``bits``, ``quantizer``, ``per``,
-    ``offset``, ``init``), or the string ``float``.
+    ``offset``, ``init``, ``scale``), or the string ``float``.
     """
 
     match: tuple[str, ...]
@@ -64,7 +66,11 @@ class ReconstructSpec:
 
 @dataclass(frozen=True)
 class QuantizeSpec:
-    """None for an operand leaves it real-valued. Rules apply in order; the last match wins."""
+    """None for an operand leaves it real-valued. Rules apply in order; the last match wins.
+
+    equalize: scales of channels are moved between weights. smooth: SmoothQuant's alpha; None leaves LayerNorms as they
+    are. correct_biases: whether weights' mean errors are taken out at the biases.
+    """
 
     weight: QuantizerSpec | None = None
     activation: QuantizerSpec | None = None
@@ -72,4 +78,7 @@ class QuantizeSpec:
     rules: tuple[Rule, ...] = ()
     batch_norm: Literal["frozen", "live"] = "frozen"
     calibration: CalibrationSpec = field(default_factory=CalibrationSpec)
+    equalize: bool = False
+    smooth: float | None = None
+    correct_biases: bool = False
     reconstruct: ReconstructSpec | None = None

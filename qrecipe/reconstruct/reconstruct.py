@@ -16,6 +16,7 @@ from ..errors import CalibrationError
 from ..quantizers import Quantizer
 from ..student import Student
 from ..student.calibrate import inputs_of
+from ..vocabulary import CORRECTIONS
 from .optimise import Learned, Pair, ReconstructSettings, optimise
 from .segments import Segment, Values, cut, is_compared
 from .weights import Weight, weight_behind
@@ -155,12 +156,20 @@ def _weights(
 
 
 def _biases(student: Student, segment: Segment, changed: set[str]) -> dict[str, nn.Parameter]:
-    """Biases that a block reads and no block before it: what they add makes up for mean errors (bias correction)."""
+    """Biases that a block reads and no block before it: what they add makes up for mean errors (bias correction).
+
+    An added bias is one; the correction of a bias of the model's own is not, as that bias is learned itself.
+    """
     read = {
         str(source.target)
         for node in segment.block.nodes
         for source in node.all_input_nodes
         if source.op == "get_attr" and str(source.target).rpartition(".")[2] == "bias"
+    }
+    read |= {
+        f"{node.target}.bias"
+        for node in segment.block.nodes
+        if str(node.target).startswith(f"{CORRECTIONS}.") and node.args[0] is None
     }
     return {
         path: value

@@ -16,6 +16,7 @@ from ..experiment.events import (
     Event,
     ModelBuilt,
     Noted,
+    PartMeasured,
     PhaseEnded,
     PhaseStarted,
     PictureDrawn,
@@ -75,7 +76,8 @@ def _planned(event: Planned) -> Iterator[str]:
 
 def _calibrated(event: Calibrated) -> Iterator[str]:
     report = event.report
-    yield f"calibration: {report.quantizers} ranges from {report.images} images"
+    corrected = f", biases of {report.corrections} weights corrected" if report.corrections else ""
+    yield f"calibration: {report.quantizers} ranges from {report.images} images{corrected}"
     for layer, (query, logits) in report.alignments.items():
         moved = "" if logits is None else f", the attention logits' by {logits:.1%}"
         yield f"calibration: aligning decoder layer {layer} changes the energy of the query by {query:.1%}{moved}"
@@ -89,7 +91,12 @@ def _reconstructed(event: BlockReconstructed) -> Iterator[str]:
     )
 
 
+def _measured(event: PartMeasured) -> Iterator[str]:
+    yield f"measured {event.number}/{event.total}: {event.part} at {event.bits} bits: distance {event.distance:.3g}"
+
+
 def _training(event: TrainingStarted) -> Iterator[str]:
+    yield from (f"{event.phase}: warning: {note}" for note in event.notes)
     yield f"{event.phase}: training for {event.epochs} epochs of {event.steps} steps"
 
 
@@ -130,6 +137,7 @@ LINES: Mapping[type, Callable[[Any], Iterable[str]]] = {
     Planned: _planned,
     Calibrated: _calibrated,
     BlockReconstructed: _reconstructed,
+    PartMeasured: _measured,
     TrainingStarted: _training,
     StepTaken: _none,
     EpochEnded: _epoch,

@@ -156,6 +156,15 @@ def _costs(plan: Plan) -> Table:
     table.add_row(
         "aligned queries", f"in {len(plan.alignments)} of the decoder's layers" if plan.alignments else "none"
     )
+    if plan.equalized:
+        table.add_row(
+            "equalized chains", f"{len(plan.equalized)}, {sum(one.channels for one in plan.equalized)} channels"
+        )
+    if plan.smoothed:
+        table.add_row("smoothed norms", f"{len(plan.smoothed)}, {sum(one.channels for one in plan.smoothed)} channels")
+    if plan.corrections:
+        added = sum(one.added for one in plan.corrections)
+        table.add_row("corrected biases", f"{len(plan.corrections)} ({added} of them added)")
     table.add_row("taps", "\n".join(tap.name for tap in plan.taps) or "none")
     return table
 

@@ -2,7 +2,7 @@
 
     weights.safetensors   the student's state_dict; tied tensors once
     optimizer.pt          what training needs to go on; absent where only weights are kept
-    manifest.json         format, epoch, step, best, sizes and sha256 of the files, tied names, versions, extra
+    manifest.json         format, epoch, step, best, sizes and sha256 of the files, tied names, versions, extra, seal
 
 It is written under another name and renamed into its place, so that a kill at any moment leaves the old or the new one.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -26,13 +25,16 @@ from torch import Tensor, nn
 
 from ..errors import TrainError
 from .environment import package_versions
-from .files import sync_folder, write_synced, writing
+from .files import json_bytes, parsed, sync_folder, write_synced, writing
+from .seal import SEAL, sealed, unsealed
 from .state import fit_problems, join_tied, split_tied
 
-FORMAT = 1
+FORMAT = 2
+"""1 had no seal, and no checkpoint within an epoch."""
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.pt"
 MANIFEST = "manifest.json"
+ANOTHER = "use another checkpoint, or start again"
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a checkpoint was ever completed here."""
-    return (_current(folder) / MANIFEST).exists()
+    """Whether a checkpoint was ever completed here. One that has lost files is still one, and is refused when read."""
+    return any((_current(folder) / name).exists() for name in (MANIFEST, WEIGHTS, OPTIMIZER))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -101,8 +103,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if OPTIMIZER in blobs:
         try:
             training = torch.load(io.BytesIO(blobs[OPTIMIZER]), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise TrainError(f"cannot be read: {error}", where=str(place / OPTIMIZER)) from error
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # its text advises to read it unsafely
+            what = f"is whole, but torch {torch.__version__} cannot read it; {_writer(manifest)} wrote it"
+            remedy = "go on with the version that wrote it"
+            raise TrainError(what, where=str(place / OPTIMIZER), remedy=remedy) from error
     return Checkpoint(
         weights=join_tied(stored, manifest["tied"]),
         epoch=manifest["epoch"],
@@ -152,7 +156,7 @@ def _write(new: Path, checkpoint: Checkpoint, folder: Path) -> None:
     }
     for name, blob in blobs.items():
         write_synced(new / name, blob)
-    write_synced(new / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+    write_synced(new / MANIFEST, json_bytes(sealed(manifest), indent=2))
     sync_folder(new)
 
 
@@ -181,11 +185,14 @@ def _recover(folder: Path) -> None:
 def _manifest(place: Path) -> dict[str, Any]:
     path = place / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parsed(path.read_bytes())
     except FileNotFoundError:
-        raise TrainError("there is no checkpoint", where=str(place)) from None
+        what = (
+            f"the checkpoint is damaged: {MANIFEST} is missing" if has_checkpoint(place) else "there is no checkpoint"
+        )
+        raise TrainError(what, where=str(place)) from None
     except (OSError, ValueError) as error:
-        raise TrainError(f"the checkpoint is damaged: {error}", where=str(path)) from error
+        raise TrainError(f"the checkpoint is damaged: {error}", where=str(path), remedy=ANOTHER) from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
         raise TrainError("the checkpoint is damaged: this is no manifest", where=str(path))
     if manifest["format"] > FORMAT:
@@ -197,8 +204,15 @@ def _manifest(place: Path) -> dict[str, Any]:
     kinds = {"epoch": int, "step": int, "best": dict | None, "files": dict, "tied": dict, "extra": dict}
     bad = [name for name, kind in kinds.items() if name not in manifest or not isinstance(manifest[name], kind)]
     if bad:
-        raise TrainError(f"the checkpoint is damaged: {', '.join(bad)}", where=str(path))
+        raise TrainError(f"the checkpoint is damaged: {', '.join(bad)}", where=str(path), remedy=ANOTHER)
+    if unsealed(manifest) is None and (manifest["format"] > 1 or SEAL in manifest):
+        raise TrainError("the checkpoint is damaged: this is not what was written", where=str(path), remedy=ANOTHER)
     return manifest
+
+
+def _writer(manifest: Mapping[str, Any]) -> str:
+    versions = manifest.get("versions")
+    return f"torch {versions.get('torch')}" if isinstance(versions, dict) else "another"
 
 
 def _verified(path: Path, entry: Any) -> bytes:
@@ -212,6 +226,6 @@ def _verified(path: Path, entry: Any) -> bytes:
         raise TrainError(
             "the checkpoint is damaged: the file is not the one that was written",
             where=str(path),
-            remedy="use another checkpoint, or start again",
+            remedy=ANOTHER,
         )
     return blob

@@ -8,15 +8,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import RunError
 
+DAMAGED = "the file is damaged: put it back as it was, or start again with another --output"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFullError(RunError):
     """Nothing more can be written; what was there before is intact."""
+
+    passing: ClassVar[bool] = True
 
 
 @contextmanager
@@ -70,18 +73,34 @@ def write_atomically(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
 
 
+def json_bytes(value: Any, indent: int | None = None) -> bytes:
+    """``value`` as JSON in UTF-8 and a newline; with escapes where a path has bytes that are no UTF-8."""
+    try:
+        return (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(value, indent=indent) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(path, json_bytes(value, indent=2))
+
+
+def parsed(data: bytes) -> Any:
+    """JSON's value. Raises: ValueError: it is none, or nested too deeply for one."""
+    try:
+        return json.loads(data.decode())
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def read_json(path: Path) -> Any:
     """Raises: RunError: the file is missing, unreadable or no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed(path.read_bytes())
     except FileNotFoundError:
         raise RunError("the file is missing", where=str(path)) from None
     except OSError as error:
         raise RunError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
     except ValueError as error:
-        raise RunError(f"is not JSON: {error}", where=str(path)) from error
+        raise RunError(f"is not JSON: {error}", where=str(path), remedy=DAMAGED) from error

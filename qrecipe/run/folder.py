@@ -3,12 +3,16 @@
 recipe.json, recipe.yaml   the resolved recipe: as data, to compare with; as text, to read
 plan.json                  the plan
 environment.json           a list: one entry per start
+inputs.json                the annotations, images and weights that it was started with, to compare with
 phases.json                the finished phases and their results
 metrics.jsonl              one line per epoch
 checkpoints/PHASE/         ``last`` and ``best``
 calibrated/, student/, control/   the models that it keeps
 detections.png             the last model's detections on the split that the summary is of
 summary.json               written last: a run that has it is finished
+
+``recipe.json``, ``inputs.json``, ``phases.json`` and ``summary.json`` carry a seal, and are refused where they are
+not what was written.
 """
 
 from __future__ import annotations
@@ -23,10 +27,11 @@ from ..errors import RunError
 from ..recipe.definition import dotted
 from ..recipe.differences import by_place, differing
 from .environment import describe_environment
-from .files import read_json, write_atomically, write_json, writing
+from .files import DAMAGED, read_json, write_atomically, write_json, writing
 from .layout import (
     CHECKPOINTS,
     ENVIRONMENT,
+    INPUTS,
     METRICS,
     PHASES,
     PLAN,
@@ -38,6 +43,7 @@ from .layout import (
 )
 from .lines import JsonLines
 from .lock import LOCK, RunLock
+from .seal import read_sealed, write_sealed
 from .summary import Summary
 
 _OWN = {LOCK, f".{RECIPE}.tmp"}  # all that a kill during `create` can leave before recipe.json stands
@@ -69,7 +75,7 @@ class RunFolder:
             on_failure.callback(run.close)
             if is_run(path):  # another process was faster, and is through already
                 raise RunError("another process made a run here just now", where=str(path))
-            write_json(path / RECIPE, recipe)
+            write_sealed(path / RECIPE, recipe)
             run._started(text)
             on_failure.pop_all()
         return run
@@ -134,10 +140,12 @@ class RunFolder:
 
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe, as plain data."""
-        data = read_json(self.path / RECIPE)
-        if not isinstance(data, dict):
-            raise RunError("this is no recipe", where=str(self.path / RECIPE))
-        return data
+        return read_sealed(self.path / RECIPE, bare=self._is_bare())
+
+    def _is_bare(self) -> bool:
+        """Whether the run was begun by a version that sealed nothing: its first start does not say otherwise."""
+        starts = self.path / ENVIRONMENT
+        return starts.exists() and "sealed" not in self.starts()[0]
 
     def check_recipe(self, recipe: Mapping[str, Any]) -> None:
         """Hold a resolved recipe against the run's own. Where it writes to (``output``) may differ.
@@ -156,6 +164,14 @@ class RunFolder:
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         write_json(self.path / PLAN, plan)
 
+    def inputs(self) -> dict[str, Any] | None:
+        """The data and weights that the run was started with; None of a run of a version that did not keep them."""
+        return read_sealed(self.path / INPUTS) if (self.path / INPUTS).exists() else None
+
+    def write_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Keep them, in place of those that were accepted for others."""
+        write_sealed(self.path / INPUTS, inputs)
+
     def checkpoints(self, phase: str) -> Path:
         """The folder of a training phase's checkpoints; not made here."""
         return self.path / CHECKPOINTS / phase
@@ -165,15 +181,12 @@ class RunFolder:
         path = self.path / PHASES
         if not path.exists():
             return {}
-        phases = read_json(path)
-        if not isinstance(phases, dict):
-            raise RunError("these are no phases", where=str(path))
-        return phases
+        return read_sealed(path, bare=self._is_bare())
 
     def finish_phase(self, name: str, result: Any) -> Any:
         """Record a finished phase; returns the result as JSON gives it back, as a resumed run would see it."""
         result = _plain(result)
-        write_json(self.path / PHASES, {**self.phases(), name: result})
+        write_sealed(self.path / PHASES, {**self.phases(), name: result})
         return result
 
     def phase(self, name: str, work: Callable[[], Any]) -> Any:
@@ -183,7 +196,7 @@ class RunFolder:
 
     def finish(self, summary: Summary) -> None:
         """Write the summary: the run is finished."""
-        write_json(self.path / SUMMARY, summary.to_dict())
+        write_sealed(self.path / SUMMARY, summary.to_dict())
 
     @property
     def is_finished(self) -> bool:
@@ -193,14 +206,21 @@ class RunFolder:
         """Raises: RunError: the run is unfinished."""
         if not self.is_finished:
             raise RunError("this run is not finished", where=str(self.path), remedy="continue it with --resume")
-        return Summary.from_dict(read_json(self.path / SUMMARY))
+        return Summary.from_dict(read_sealed(self.path / SUMMARY, bare=self._is_bare()))
+
+    def starts(self) -> list[dict[str, Any]]:
+        """What each start of this run ran on, in their order. Raises: RunError: the file is damaged."""
+        starts = read_json(self.path / ENVIRONMENT)
+        if not isinstance(starts, list) or not starts or not all(isinstance(one, dict) for one in starts):
+            raise RunError("this is no list of starts", where=str(self.path / ENVIRONMENT), remedy=DAMAGED)
+        return starts
 
     def _started(self, text: str) -> None:
         if not (self.path / RECIPE_TEXT).exists():
             write_atomically(self.path / RECIPE_TEXT, text.encode())
         starts = self.path / ENVIRONMENT
-        earlier = read_json(starts) if starts.exists() else []
-        write_json(starts, [*earlier, describe_environment()])
+        earlier = self.starts() if starts.exists() else []
+        write_json(starts, [*earlier, {**describe_environment(), "sealed": True}])
 
 
 def differences(old: Any, new: Any) -> list[str]:

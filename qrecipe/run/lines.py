@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from .files import write_atomically, writing
+from .files import DAMAGED, json_bytes, parsed, write_atomically, writing
 
 
 class JsonLines:
@@ -23,7 +22,7 @@ class JsonLines:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Raises: RunError: the line cannot be written."""
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        line = json_bytes(record)
         with writing(self.path), self.path.open("ab") as file:
             whole = self._whole(self.path.read_bytes())
             if file.tell() > len(whole):
@@ -45,13 +44,13 @@ class JsonLines:
         except OSError as error:
             raise RunError(f"cannot be read: {error.strerror or error}", where=str(self.path)) from error
         records: list[dict[str, Any]] = []
-        for number, line in enumerate(whole.splitlines(), start=1):
+        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
             try:
-                record = json.loads(line)
+                record = parsed(line)
             except ValueError:
                 record = None
             if not isinstance(record, dict):
-                raise RunError("this line is no JSON object", where=f"{self.path}:{number}")
+                raise RunError("this line is no JSON object", where=f"{self.path}:{number}", remedy=DAMAGED)
             records.append(record)
         return records
 
@@ -60,7 +59,7 @@ class JsonLines:
         records = self.read()
         kept = [record for record in records if wanted(record)]
         if len(kept) != len(records):
-            write_atomically(self.path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept).encode())
+            write_atomically(self.path, b"".join(json_bytes(record) for record in kept))
         return kept
 
     @staticmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from ..errors import RunError
+from ..plain_text import short
 from .files import writing
 
 LOCK = ".lock"
@@ -61,7 +62,7 @@ class RunLock:
     def _holder(handle: int) -> str:
         try:
             said = json.loads(os.pread(handle, 4096, 0))
-            return f" (process {said['pid']} on {said['host']})"
+            return f" (process {short(str(said['pid']))} on {short(str(said['host']))})"
         except (ValueError, KeyError, TypeError, RecursionError):
             return ""
 

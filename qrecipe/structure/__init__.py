@@ -1,6 +1,7 @@
 """What a captured model is made of: operations, operands, parameters, roles, cross-attention; analysed once."""
 
 from .analyse import analyse
+from .chains import Chain, ChainReader
 from .mark import mark
 from .structure import (
     Address,
@@ -15,6 +16,8 @@ from .structure import (
 
 __all__ = [
     "Address",
+    "Chain",
+    "ChainReader",
     "OperationFacts",
     "ProductFacts",
     "ProgramFacts",

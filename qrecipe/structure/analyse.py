@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import fx
+from torch import fx, nn
 
 from ..graph.captured import Captured
 from ..graph.points import QueryPoint, TapPoint
 from ..graph.program import GraphMode, Program
 from ..graph.shapes import Extent, Symbols, is_number, shape_of
+from .biases import is_biased
+from .chains import find_chains
 from .cross_attention import LayerPoints, points_of_layer, shape_at
 from .operands import Operand, Slot, operand_at
 from .operations import Operation, find_operations
@@ -34,6 +36,8 @@ def analyse(captured: Captured, roles: Mapping[str, str] | None = None) -> Struc
     found = discover_roles(captured, operations, roles)
     programs: dict[GraphMode, ProgramFacts] = {}
     sites: dict[str, SiteFacts] = {}
+    operands: dict[fx.Node, Mapping[Slot, str]] = {}
+    held: set[fx.Node] = set()
     for mode in operations:  # the training program first: it has every site
         program, own = captured.programs[mode], operations[mode]
         symbols = Symbols.of(program.graph)
@@ -41,7 +45,10 @@ def analyse(captured: Captured, roles: Mapping[str, str] | None = None) -> Struc
             points_of_layer(program, path, layer)
             for path, layer in zip(found.cross_attention, found.layers, strict=True)
         ]
-        programs[mode] = _program(program, own, found, points, symbols)
+        programs[mode] = _program(program, own, found, points, symbols, captured.root)
+        held |= {tap.node for one in points for tap in one.taps.values()}
+        held |= {one.query.node for one in points if one.query is not None}
+        operands |= {operation.node: {one.slot: one.site for one in operation.operands} for operation in own}
         aligned = {user for point in points if point.query is not None for user in point.query.users}
         for operation in own:
             for operand in operation.operands:
@@ -55,11 +62,17 @@ def analyse(captured: Captured, roles: Mapping[str, str] | None = None) -> Struc
         parameters=parameter_sizes(captured.root, captured.programs),
         canonical=canonical_parameters(captured.root),
         unsupported=count_unsupported(captured.programs["eval"]),
+        chains=find_chains(captured.root, captured.programs, operands, held),
     )
 
 
 def _program(
-    program: Program, operations: list[Operation], roles: Roles, points: list[LayerPoints], symbols: Symbols
+    program: Program,
+    operations: list[Operation],
+    roles: Roles,
+    points: list[LayerPoints],
+    symbols: Symbols,
+    root: nn.Module,
 ) -> ProgramFacts:
     sites = {operation.node: {one.slot: one.site for one in operation.operands} for operation in operations}
     return ProgramFacts(
@@ -71,6 +84,7 @@ def _program(
                 sites=tuple(sites[operation.node].items()),
                 attends=operation.name in roles.attending,
                 products=products_of(operation) if program.mode == "eval" else (),
+                biased=is_biased(root, operation.node),
             )
             for operation in operations
         ),

@@ -10,6 +10,7 @@ from ..graph.points import View
 from ..graph.program import GraphMode
 from ..graph.shapes import Extent, Symbols
 from ..vocabulary import OperandKind
+from .chains import Chain
 from .operands import PASSIVE, Slot
 from .roles import Roles
 
@@ -73,7 +74,8 @@ class OperationFacts:
     """One operation of one program. ``name`` is the same in the other one where it exists there too.
 
     node: its name in the graph. sites: where each operand stands, and its site. attends: whether it belongs to an
-    attention. products: what it multiplies, in the evaluation program.
+    attention. products: what it multiplies, in the evaluation program. biased: whether it, or a BatchNorm that alone
+    reads it, adds a bias of the model's own.
     """
 
     name: str
@@ -82,6 +84,7 @@ class OperationFacts:
     sites: tuple[tuple[Slot, str], ...]
     attends: bool
     products: tuple[ProductFacts, ...] = ()
+    biased: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class Structure:
     sites: by name, those of the training program first. roles: of its parts.
     parameters: elements by first name, a fused one part by part. canonical: every parameter's name to its first.
     unsupported: operations of the evaluation program that no recipe quantizes, by operator: how many.
+    chains: where channels can be scaled without a change of what the model computes.
     """
 
     programs: Mapping[GraphMode, ProgramFacts]
@@ -137,6 +141,7 @@ class Structure:
     parameters: Mapping[str, int]
     canonical: Mapping[str, str]
     unsupported: Mapping[str, int]
+    chains: tuple[Chain, ...] = ()
     _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -1,6 +1,6 @@
 """A compiled student: made, calibrated, saved."""
 
-from .calibrate import CalibrationReport, calibrate
+from .calibrate import CalibrationReport, calibrate, inputs_of
 from .compile import compile
 from .deployable import Deployable
 from .make import make_plan, make_student, plan_size, real_valued
@@ -16,6 +16,7 @@ __all__ = [
     "calibrate",
     "capture_original",
     "compile",
+    "inputs_of",
     "load",
     "make_plan",
     "make_student",

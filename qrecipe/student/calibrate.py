@@ -15,6 +15,8 @@ from ..graph.program import GraphMode
 from ..placement import placement_of
 from ..quantizers import Quantizer
 from ..vocabulary import LOGITS
+from .correct import CorrectingRun
+from .smooth import MagnitudeRun, smooth
 from .student import Student
 from .watch import WatchedRun
 
@@ -23,7 +25,7 @@ from .watch import WatchedRun
 class CalibrationReport:
     """What calibration found.
 
-    images: how many it saw. quantizers: how many ranges it set.
+    images: how many it saw. quantizers: how many ranges it set. corrections: how many weights' biases it corrected.
     alignments: per decoder layer the share of the query's energy that alignment changes, ``|q* - q|^2 / |q|^2``, and
         of the attention logits' energy, with the other layers as they were; None where logits are not tapped.
     """
@@ -31,11 +33,13 @@ class CalibrationReport:
     images: int
     quantizers: int
     alignments: dict[int, tuple[float, float | None]]
+    corrections: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "images": self.images,
             "quantizers": self.quantizers,
+            "corrections": self.corrections,
             "alignments": {
                 str(layer): {"query_error": query, "logit_error": logits}
                 for layer, (query, logits) in self.alignments.items()
@@ -45,7 +49,7 @@ class CalibrationReport:
 
 @torch.no_grad()
 def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
-    """Fit the alignments to the real-valued queries, then set every quantizer's range, with the alignments on.
+    """Smooth, fit the alignments to the real-valued queries, then set ranges and corrected biases, alignments on.
 
     Both see the model real-valued, without dropout. Ranges come from the evaluation graph, which is what is deployed,
     and those of sites that only training has (auxiliary heads) from the training graph. The student is left with every
@@ -62,17 +66,33 @@ def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
     try:
         student.eval()
         student.switch_off()
+        _smooth(student, batches)
         _fit_alignments(student, batches)
         errors = {
             layer: (alignment.residual or 0.0, _logit_error(student, layer, batches[0]))
             for layer, alignment in student.query_alignments.items()
         }
         _observe_ranges(student, batches)
+        _correct_biases(student, batches)
         stage = None
     finally:
         student.set_stage(stage)
         student.train(training)
-    return CalibrationReport(sum(len(batch) for batch in batches), len(student.quantizers), errors)
+    images = sum(len(batch) for batch in batches)
+    return CalibrationReport(images, len(student.quantizers), errors, len(student.plan.corrections))
+
+
+def _smooth(student: Student, batches: Sequence[Batch]) -> None:
+    chains, alpha = student.plan.smoothed, student.recipe.quantize.smooth
+    if not chains or alpha is None:
+        return
+    seen = MagnitudeRun(student.deployable(), chains)
+    for batch in batches:
+        seen.over(inputs_of(student, batch))
+    for chain in chains:
+        largest = seen.largest(chain)
+        if largest is not None:
+            smooth(student, chain, largest, alpha)
 
 
 def _fit_alignments(student: Student, batches: Sequence[Batch]) -> None:
@@ -128,6 +148,18 @@ def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
     finally:
         for quantizer in quantizers.values():
             quantizer.set_mode("off")
+
+
+def _correct_biases(student: Student, batches: Sequence[Batch]) -> None:
+    corrections = student.bias_corrections
+    if not corrections:
+        return
+    correcting = CorrectingRun(student.deployable())
+    for batch in batches:
+        correcting.over(inputs_of(student, batch))
+    found = correcting.corrections()
+    for name, correction in corrections.items():
+        correction.bias.copy_(found[name]) if name in found else correction.bias.zero_()
 
 
 def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names: Sequence[str]) -> None:

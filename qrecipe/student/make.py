@@ -31,12 +31,7 @@ def make_student(
     own = make_plan(original, recipe, part=part, specs=plan.chosen if plan is not None else {})
     if plan is None:
         plan = own
-    elif (plan.sites, plan.alignments, plan.taps, plan.batch_norm) != (
-        own.sites,
-        own.alignments,
-        own.taps,
-        own.batch_norm,
-    ):
+    elif _carried_out(plan) != _carried_out(own):
         raise PlanError("the plan was made of another recipe or model than this one", remedy="make_plan makes one")
     captured = original.captured.copy()
     mark(captured, original.structure(_spec(recipe, part).roles))
@@ -48,6 +43,11 @@ def make_student(
         student.query_alignments[planned.layer].mode = "on"
     student.set_stage(None)
     return student
+
+
+def _carried_out(plan: Plan) -> tuple[object, ...]:
+    """What of a plan the passes carry out."""
+    return plan.sites, plan.alignments, plan.taps, plan.batch_norm, plan.equalized, plan.smoothed, plan.corrections
 
 
 def make_plan(

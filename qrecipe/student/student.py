@@ -16,10 +16,10 @@ from ..graph.program import GraphMode, Program
 from ..models.families import Family
 from ..passes import PassReport
 from ..planning import Plan
-from ..quantizers import Quantizer
+from ..quantizers import BiasCorrection, Quantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
-from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
+from ..vocabulary import ALIGNMENTS, CORRECTIONS, FAKE_QUANTIZERS
 from .deployable import Deployable
 
 
@@ -95,6 +95,16 @@ class Student(GraphModel):
         """Alignments by decoder layer."""
         return {planned.layer: self._alignment(planned.name) for planned in self.plan.alignments}
 
+    @property
+    def bias_corrections(self) -> dict[str, BiasCorrection]:
+        """Corrections of biases by their weight's quantizer's name."""
+        found = {}
+        for planned in self.plan.corrections:
+            module = self.get_submodule(f"{CORRECTIONS}.{planned.site}")
+            assert isinstance(module, BiasCorrection)
+            found[planned.site] = module
+        return found
+
     def _alignment(self, name: str) -> QueryAlignment:
         module = self.get_submodule(f"{ALIGNMENTS}.{name}")
         assert isinstance(module, QueryAlignment)
@@ -103,13 +113,15 @@ class Student(GraphModel):
     def set_stage(self, quantize: Sequence[str] | None) -> None:
         """Quantize only the sites whose role matches one of the patterns; None quantizes all of them.
 
-        A quantizer that several sites share is on where one of them matches.
+        A quantizer that several sites share is on where one of them matches; a corrected bias goes with its weight.
         Alignment belongs to the decoder's cross-attention: it is off while that stays real-valued.
         """
         self.quantized_roles = None if quantize is None else tuple(quantize)
         chosen = {site.quantizer for site in self.plan.sites.values() if self._quantized(site.role)}
         for name, quantizer in self.quantizers.items():
             quantizer.set_mode("on" if name in chosen else "off")
+        for name, correction in self.bias_corrections.items():
+            correction.on = name in chosen
         for alignment in self.query_alignments.values():
             alignment.mode = "on" if self._quantized("decoder.cross_attention") else "off"
 
@@ -117,7 +129,7 @@ class Student(GraphModel):
         return self.quantized_roles is None or any(role_matches(pattern, role) for pattern in self.quantized_roles)
 
     def switch_off(self) -> None:
-        """Run real-valued: every quantizer and alignment becomes the identity. ``set_stage(None)`` switches back."""
+        """Run real-valued: quantizers, alignments, corrections do nothing. ``set_stage(None)`` switches back."""
         self.set_stage(())
 
     def is_backbone(self, parameter: str) -> bool:

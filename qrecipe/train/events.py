@@ -11,13 +11,17 @@ from .optimizer import ParameterGroup
 
 @dataclass(frozen=True)
 class TrainingStarted:
-    """Before the first step. phase: what is trained. finished: epochs of an earlier start. steps: in an epoch."""
+    """Before the first step. phase: what is trained. finished: epochs of an earlier start. steps: in an epoch.
+
+    notes: what is odd about what the earlier start left.
+    """
 
     phase: str
     epochs: int
     finished: int
     steps: int
     groups: tuple[ParameterGroup, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

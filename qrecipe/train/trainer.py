@@ -101,7 +101,8 @@ class Trainer(Generic[Model]):
         finished = self.resume()
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self._listener(TrainingStarted(self.records.phase, epochs, finished, self.steps, self.groups))
+        started = TrainingStarted(self.records.phase, epochs, finished, self.steps, self.groups, self.notes(finished))
+        self._listener(started)
         self.clock = _Clock(epochs - finished, finished, self.steps)
         with flushed_denormals() if self.accelerator.device.type == "cpu" else nullcontext():
             for epoch in range(finished + 1, epochs + 1):
@@ -129,12 +130,22 @@ class Trainer(Generic[Model]):
         found = resume_from(self.records.folder / LAST, self.trainable, self.optimizer, self.groups, self.settings)
         start = found or Checkpoint({})
         phase = self.records.phase
-        lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or line["epoch"] <= start.epoch)
+        lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or _epoch_of(line) <= start.epoch)
         self.history = [line for line in lines if line.get("phase") == phase]
         self.best = dict(start.best) if start.best else None
         begun = (start.training or {}).get("begun")
         self.begun = None if begun is None else Begun.from_dict(begun)
         return start.epoch
+
+    def notes(self, finished: int) -> tuple[str, ...]:
+        """What the reader of the metrics should know: epochs that are trained and have no line, or several."""
+        own = [_epoch_of(line) for line in self.history]
+        odd = [str(epoch) for epoch in range(1, finished + 1) if own.count(epoch) != 1]
+        if not odd:
+            return ()
+        where = self.records.metrics.path
+        some = ", ".join(odd[:10]) + (f" and {len(odd) - 10} more" if len(odd) > 10 else "")
+        return (f"{where} has lost or doubled the line of epoch {some}; the weights are those of epoch {finished}",)
 
     def epoch(self, number: int, begun: Begun | None = None) -> None:
         """Train, evaluate and keep one epoch, counted from 1; ``begun``: the part of it that is done.
@@ -252,6 +263,12 @@ class Trainer(Generic[Model]):
     def _is_better(self, ap: float | None) -> bool:
         """Of equals the first is kept. None: there was nothing to find."""
         return ap is not None and not math.isnan(ap) and (self.best is None or ap > self.best["AP"])
+
+
+def _epoch_of(line: Mapping[str, Any]) -> float:
+    """A line's epoch; infinite where it has lost it, so that it is dropped."""
+    epoch = line.get("epoch")
+    return epoch if isinstance(epoch, int) else math.inf
 
 
 class _Clock:

@@ -84,7 +84,7 @@ def test_cut_off_again_and_again(finished: Finished, tmp_path: Path) -> None:
 
 def check_same(folder: Path, finished: Finished) -> None:
     assert json.loads((folder / "summary.json").read_text()) == finished.summary
-    assert json.loads((folder / "phases.json").read_text()) == finished.phases
+    assert RunFolder.read(folder).phases() == finished.phases
     names = ("phase", "epoch", "loss", "val", "best", "lr")
     runs = [(path / "metrics.jsonl").read_text().splitlines() for path in (folder, finished.folder)]
     lines = [[{name: json.loads(line)[name] for name in names} for line in run] for run in runs]

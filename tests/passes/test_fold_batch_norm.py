@@ -15,7 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from qrecipe.graph.captured import Captured
 from qrecipe.graph.graph_model import GraphModel
-from qrecipe.passes.fold_batch_norm import SMALLEST_FACTOR, fold_weight, frozen_norm, live_factor, norm_factor, unscale
+from qrecipe.passes.fold_batch_norm import SMALLEST_FACTOR, fold_weight, frozen_norm, live_factor, unscale
+from qrecipe.passes.norms import norm_factor
 from qrecipe.student import Student
 from tests.specimens import W4A4, Specimen, a_recipe, prepared
 from tests.toys import captured_toy, picture, rewritten

@@ -188,9 +188,11 @@ def test_a_pass_that_does_not_do_what_is_planned_is_a_fault(toy: Specimen, monke
 
 def test_the_order_of_the_passes() -> None:
     assert [one.name for one in PASSES] == [
+        "equalize",
         "decompose_attention",
         "fold_batch_norm",
         "insert_alignment",
         "insert_fake_quant",
+        "insert_corrections",
         "expose_taps",
     ]

@@ -178,6 +178,7 @@ NO_DEFAULT = {
     (".override", "quantizer"),
     (".override", "per"),
     (".override", "offset"),
+    (".override", "scale"),
     (".override", "init"),
     (".quantizer", "offset"),
 }

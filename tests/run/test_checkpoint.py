@@ -15,6 +15,7 @@ from torch import nn
 from qrecipe.errors import RunError, TrainError
 from qrecipe.run import checkpoint as room
 from qrecipe.run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_weights, save_checkpoint
+from qrecipe.run.seal import sealed
 from tests.tiny_training import TinyStudent
 
 
@@ -134,7 +135,7 @@ def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
 
 def edit(folder: Path, **changes: Any) -> None:
     path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), **changes})))
 
 
 def test_manifests_that_lie(tmp_path: Path) -> None:
@@ -149,8 +150,8 @@ def test_manifests_that_lie(tmp_path: Path) -> None:
     edit(folder, files={"../secret": {"bytes": 1, "sha256": "0"}})
     with pytest.raises(TrainError, match="no checkpoint has"):
         load_checkpoint(folder)
-    edit(folder, format=2)
-    with pytest.raises(TrainError, match="format 2"):
+    edit(folder, format=3)
+    with pytest.raises(TrainError, match="format 3"):
         load_checkpoint(folder)
 
 

@@ -300,6 +300,23 @@ def test_a_kill_between_metrics_and_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert [line["epoch"] for line in JsonLines(folder / "metrics.jsonl").read()] == [1, 2, 3, 4, 5]
 
 
+def test_metrics_that_have_lost_lines_are_told(tmp_path: Path) -> None:
+    def cut(progress: StepTaken) -> None:
+        if progress.epoch == 4:
+            raise Cut
+
+    with pytest.raises(Cut):
+        fit(TinyTrainable(), TinyLoader(), SPEC, folder=tmp_path, listener=on_step(cut))
+    metrics, told = tmp_path / "metrics.jsonl", list[TrainingEvent]()
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join([lines[0], lines[0], lines[2], '{"phase": "train"}\n']))
+    result = fit(TinyTrainable(), TinyLoader(), SPEC, folder=tmp_path, resume=True, listener=told.append)
+    started = told[0]
+    assert isinstance(started, TrainingStarted)
+    assert started.notes == (f"{metrics} has lost or doubled the line of epoch 1, 2; the weights are those of epoch 3",)
+    assert [line["epoch"] for line in result.history] == [1, 1, 3, 4, 5]
+
+
 def test_resuming_a_finished_training_changes_nothing(tmp_path: Path) -> None:
     first = TinyTrainable()
     result = fit(first, TinyLoader(), SPEC, folder=tmp_path, evaluate=scorer(*[0.1] * 5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ...structure import Chain
 from ..plan import Plan, Site
 from .breakdown import Part, by_module, by_role, real_macs, unquantized, whole
 
@@ -32,6 +33,9 @@ def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
         "alignments": [dataclasses.asdict(one) for one in plan.alignments],
+        "equalized": [_chain(chain) for chain in plan.equalized],
+        "smoothed": [_chain(chain) for chain in plan.smoothed],
+        "corrections": [dataclasses.asdict(one) for one in plan.corrections],
         "taps": [dataclasses.asdict(one) for one in plan.taps],
         "sites": [_site(site) for site in plan.sites.values()],
         "operations": [dataclasses.asdict(operation) for operation in plan.operations],
@@ -43,6 +47,10 @@ def _site(site: Site) -> dict[str, Any]:
     data = dataclasses.asdict(site)
     del data["extents"]
     return data
+
+
+def _chain(chain: Chain) -> dict[str, Any]:
+    return {"first": chain.source, "channels": chain.channels, "readers": [reader.weight for reader in chain.readers]}
 
 
 def _part(part: Part, macs: int, key: str) -> dict[str, Any]:

@@ -1,0 +1,52 @@
+"""``qrecipe search``: bits for every weight and activation within a budget."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from rich.console import Console
+
+from .command import Command
+from .console import narrator, say, show
+from .options import widths
+from .sensitivity import add_measuring_options
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    text = "the largest share of the real-valued model's: size=0.15, operations=0.2 or bit_operations=0.05"
+    parser.add_argument("--budget", required=True, metavar="KIND=SHARE", help=text)
+    add_measuring_options(parser, "runs/NAME_search", "8,6,4", widths)
+    parser.add_argument("--by", choices=("role", "module"), default="module", help="what has one width")
+    parser.add_argument("--no-ap", action="store_true", help="do not score what is chosen on the validation split")
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> None:
+    from ..bit_allocation.budget import Budget
+    from ..commands.search import search
+    from ..report.search import search_tables
+
+    budget = Budget.read(arguments.budget)  # what is wrong with it is said before anything is read
+    found = search(
+        arguments.recipe,
+        budget,
+        arguments.output,
+        bits=arguments.bits,
+        by=arguments.by,
+        images=arguments.images,
+        scored=not arguments.no_ap,
+        overrides=arguments.set,
+        random_weights=arguments.random_weights,
+        listener=narrator(Console(stderr=True) if arguments.json else console),
+    )
+    if arguments.json:
+        sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
+        return
+    show(console, search_tables(found))
+    assert found.path is not None
+    say(console, f"recipe: {found.path}")
+    say(console, f"picture: {found.path.parent / found.path.stem}.svg")
+
+
+COMMAND = Command("choose bits for every weight and activation within a budget, as a recipe", _options, _run)
