@@ -137,11 +137,12 @@ def test_the_tables_of_the_recipe_document_are_those_of_the_code() -> None:
     assert starts[starts.index("quantizer") :] == ["quantizer", *QUANTIZERS, "init", *INITIALISERS]
     for name, row in QUANTIZERS.items():
         offsets = {operand: default_offset(operand, name) for operand in row.offsets}
-        (rest,) = {offset for operand, offset in offsets.items() if operand != "weight"} or {"none"}
+        (rest,) = {offset for operand, offset in offsets.items() if operand != "weight"} or {offsets["weight"]}
         zero = f"none for weights, else {rest}" if offsets.get("weight", rest) != rest else rest
         made = [
             build(QuantizerSpec(4, name, "tensor"), QuantizedOperand("site", (2, 2), None, 1, is_weight, not is_weight))
             for is_weight in (True, False)
+            if ("weight" if is_weight else "activation") in row.offsets
         ]
         (init,) = {quantizer.own_initialiser() for quantizer in made}
         state = "trained" if row.trained else "as calibrated"

@@ -16,6 +16,7 @@ from scipy.sparse import coo_matrix
 
 from ..errors import SearchError
 from ..planning import Plan
+from ..planning.cost import bytes_of_quantizer
 from .budget import Budget
 from .choices import Choice
 
@@ -191,13 +192,14 @@ def _bytes(
             single[owner[name]] += [-(-count * (width or 32) // 8) for width in widths]
         else:
             fixed += -(-count * plan.bits(name) // 8)
+    added = {one.site: one.channels for one in plan.corrections if one.added}
     for quantizer, site in plan.quantizers.items():
-        scales = 4 * site.size * (1 if site.spec is None or site.spec.offset == "none" else 2)
+        ranges = bytes_of_quantizer(site, added)
         index = next((index for index, choice in enumerate(choices) if quantizer in choice.quantizers), None)
         if index is None:
-            fixed += scales
+            fixed += ranges
         else:
-            single[index] += [scales if width is not None else 0 for width in widths]
+            single[index] += [ranges if width is not None else 0 for width in widths]
     return fixed / real, single / real
 
 

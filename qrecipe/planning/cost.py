@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,21 +48,29 @@ def cost_of_parts(
     plan: Plan, operations: Iterable[PlannedOperation], parameters: Iterable[str], quantizers: Iterable[Site]
 ) -> Cost:
     """The cost of some operations, some parameters and the scales of some quantizers (each by its first site)."""
-    quantizers = list(quantizers)
     products = [product for operation in operations for product in operation.products]
     counts = {name: plan.parameters[name] for name in parameters}
-    scales = sum(site.size * (1 if site.spec is None or site.spec.offset == "none" else 2) for site in quantizers)
-    own = {site.name for site in quantizers}
-    added = sum(one.channels for one in plan.corrections if one.added and one.site in own)
+    added = {one.site: one.channels for one in plan.corrections if one.added}
+    ranges = sum(bytes_of_quantizer(site, added) for site in quantizers)
     packed = sum(_packed(plan, name, count) for name, count in counts.items())
     return Cost(
         parameters=sum(counts.values()),
-        bytes=packed + 4 * (scales + added),
+        bytes=packed + ranges,
         float_bytes=4 * sum(counts.values()),
         macs=sum(product.macs for product in products),
         operations=sum(p.macs * max(plan.bits(p.left), plan.bits(p.right)) / 32 for p in products),
         bit_operations=sum(p.macs * plan.bits(p.left) * plan.bits(p.right) for p in products),
     )
+
+
+def bytes_of_quantizer(site: Site, added: Mapping[str, int]) -> int:
+    """Of a quantizer's scales and offsets, by its first site, and of the bias that its weight adds to a layer.
+
+    Args:
+        added: channels of added biases, by site.
+    """
+    scales = site.size * (1 if site.spec is None or site.spec.offset == "none" else 2)
+    return 4 * (scales + added.get(site.name, 0))
 
 
 def _packed(plan: Plan, parameter: str, count: int) -> int:

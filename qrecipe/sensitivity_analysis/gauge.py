@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
+from torch import nn
 
 from ..data.batch import Batch
 from ..detection.prediction import Prediction
 from ..planning import Plan
-from ..quantizers import Quantizer
+from ..quantizers import BiasCorrection, Quantizer
 from ..recipe.definition import QuantizerSpec, Recipe
 from ..student import Original, Student, calibrate, inputs_of, make_plan, make_student
-from ..vocabulary import FAKE_QUANTIZERS
+from ..vocabulary import CORRECTIONS, FAKE_QUANTIZERS
 from .distance import Distance, prediction_distance
 
 Bits = Mapping[str, int | None]
@@ -52,6 +53,7 @@ class Gauge:
     ) -> None:
         own = make_plan(original, recipe)
         self._bank: dict[int, dict[str, Quantizer]] = {}
+        self._corrections: dict[int, dict[str, BiasCorrection]] = {}
         students: list[Student] = []
         for bits in widths:
             on_width(bits)
@@ -59,6 +61,7 @@ class Gauge:
             if student.plan.quantizers:
                 calibrate(student, calibration)
             self._bank[bits] = student.quantizers
+            self._corrections[bits] = student.bias_corrections
             students.append(student)
         self.student = students[0].eval()
         prefix = f"{FAKE_QUANTIZERS}."
@@ -77,13 +80,21 @@ class Gauge:
         """Put quantizers of these bits in place, and switch all others off."""
         for name in self.names:
             width = bits.get(name)
-            quantizer = self._bank[width or next(iter(self._bank))][name]
+            standing = width or next(iter(self._bank))
+            quantizer = self._bank[standing][name]
             quantizer.set_mode("off" if width is None else "on")
-            path, _, leaf = f"{FAKE_QUANTIZERS}.{name}".rpartition(".")
-            setattr(self.student.get_submodule(path), leaf, quantizer)
+            self._put(f"{FAKE_QUANTIZERS}.{name}", quantizer)
+            if name in self._corrections[standing]:
+                correction = self._corrections[standing][name]
+                correction.on = width is not None
+                self._put(f"{CORRECTIONS}.{name}", correction)
         aligned = any(bits.get(name) for name in self._aligning)
         for alignment in self.student.query_alignments.values():
             alignment.mode = "on" if aligned else "off"
+
+    def _put(self, path: str, module: nn.Module) -> None:
+        parent, _, leaf = path.rpartition(".")
+        setattr(self.student.get_submodule(parent), leaf, module)
 
     @torch.no_grad()
     def predict(self) -> list[Prediction]:

@@ -18,9 +18,11 @@ from qrecipe.recipe.definition import QuantizerSpec
 from qrecipe.student import make_plan
 from tests.specimens import W4A4, Specimen, a_recipe
 
+CORRECTED = {**W4A4, "correct_biases": True}
+
 
 def quantized(toy: Specimen) -> Plan:
-    return make_plan(toy.original, a_recipe(W4A4))
+    return make_plan(toy.original, a_recipe(CORRECTED))
 
 
 def share_of(toy: Specimen, plan: Plan, choices: list[Choice], bits: tuple[Width, ...], budget: Budget) -> float:
@@ -31,7 +33,7 @@ def share_of(toy: Specimen, plan: Plan, choices: list[Choice], bits: tuple[Width
             spec = plan.sites[site].spec
             assert spec is not None
             specs[site] = None if width is None else replace(spec, bits=width)
-    return budget.share(cost_of(make_plan(toy.original, a_recipe(W4A4), specs=specs)))
+    return budget.share(cost_of(make_plan(toy.original, a_recipe(CORRECTED), specs=specs)))
 
 
 def halves_agree(plan: Plan, choices: list[Choice], bits: tuple[Width, ...]) -> bool:

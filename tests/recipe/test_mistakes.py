@@ -88,7 +88,7 @@ CASES = {
     ),
     "unknown quantizer": (
         "quantize:\n  weight: {bits: 4, quantizer: lqs, per: channel}\n",
-        '4:32: quantize.weight.quantizer: must be lsq, lsq+, minmax or mse; found "lqs"',
+        '4:32: quantize.weight.quantizer: must be lsq, lsq+, minmax, mse, pact or dorefa; found "lqs"',
         'did you mean "lsq"?',
     ),
     "unknown initialiser": (

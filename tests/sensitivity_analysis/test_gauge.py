@@ -15,7 +15,7 @@ from tests.specimens import ALIGN, W4A4, Specimen, a_recipe
 
 def the_recipe() -> Recipe:
     rules = [{"match": "role:head", "keep": "float"}, {"match": "op:add", "activation": {"bits": 8}}]
-    return a_recipe({**W4A4, "rules": rules}, align=ALIGN)
+    return a_recipe({**W4A4, "rules": rules, "correct_biases": True}, align=ALIGN)
 
 
 @pytest.fixture(scope="module")
