@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +48,29 @@ def files(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Files
     """The tiny run's student in both modes."""
     folder = tmp_path_factory.mktemp("exported")
     paths = {mode: folder / f"{mode}.onnx" for mode in ("integer", "packed")}
-    said = {
-        mode: tiny.qrecipe("export", finished.folder, "--to", "onnx", "--out", path, "--mode", mode).fine
-        for mode, path in paths.items()
-    }
+    with translated_once():
+        said = {
+            mode: tiny.qrecipe("export", finished.folder, "--to", "onnx", "--out", path, "--mode", mode).fine
+            for mode, path in paths.items()
+        }
     return Files(qrecipe.load(finished.folder / "student"), paths, said)
+
+
+@contextmanager
+def translated_once() -> Iterator[None]:
+    """torch's exporter takes most of an export's time: what it gives for the one mode serves the other."""
+    from qrecipe.deploy import translate
+
+    own, kept = translate.translate, []
+
+    def once(*arguments: Any) -> Any:
+        if not kept:
+            kept.append(own(*arguments))
+        return copy.deepcopy(kept[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translate, "translate", once)
+        yield
 
 
 @pytest.mark.parametrize("size", [(2, 64, 64), (1, 96, 64)])
