@@ -92,7 +92,15 @@ SMALL: dict[str, tuple[str, ...]] = {
 }
 """By architecture: what makes a recipe's model small, and nothing else of it."""
 
-BITS = {"fp32": None, "w8a8": (8, 8, 8), "w4a4": (4, 4, 8), "w4a4_lsq": (4, 4, 8), "w3a3": (3, 3, 8), "w2a2": (2, 2, 8)}
+BITS = {
+    "fp32": None,
+    "w8a8": (8, 8, 8),
+    "w8a8_calibrated": (8, 8, 8),
+    "w4a4": (4, 4, 8),
+    "w4a4_lsq": (4, 4, 8),
+    "w3a3": (3, 3, 8),
+    "w2a2": (2, 2, 8),
+}
 """Of each detr_r50 recipe: bits of weights, activations, attention."""
 
 _ORIGINALS: dict[str, Original] = {}
