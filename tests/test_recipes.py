@@ -70,7 +70,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "rf_detr": RF_DETR,
     "grounding-dino": {
         **GROUNDING_DINO,
-        "backbone_config": SWIN,
+        "backbone_config": {**SWIN, "depths": [2, 1], "num_heads": [1, 2], "out_indices": [1, 2]},
         "num_feature_levels": 2,
         "prompt_ids": [101, *(token for number in range(CLASSES) for token in (300 + number, 1012)), 102],
     },
