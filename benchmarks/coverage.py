@@ -91,26 +91,35 @@ def family_recipes() -> list[Path]:
     return [path for path in sorted(RECIPES.glob("*_w4a4.yaml")) if load_recipe(path, data=False).model.architecture]
 
 
-def measure(
-    name: str,
-    model: nn.Module,
-    family: Family,
-    recipe: Recipe,
-    input_size: tuple[int, int, int] = EXAMPLE,
-    shapes: Sequence[tuple[int, int, int]] = SHAPES,
-) -> Row:
-    """Everything of one model. ``input_size``: (batch, height, width) to capture at; ``shapes``: to compare at."""
-    _, height, width = input_size
-    dtype = widest(stir(model).eval(), family, input_size)
-    settle(model, family, input_size, dtype)
-    image_input = at_size(family, recipe, height, width)
+@dataclass(frozen=True)
+class Subject:
+    """A model with weights that hide no error, and its capture at ``size``, (batch, height, width), in ``seconds``."""
+
+    model: nn.Module
+    family: Family
+    original: Original
+    size: tuple[int, int, int]
+    dtype: torch.dtype
+    seconds: float
+
+
+def captured(model: nn.Module, family: Family, image_input: InputSpec, size: tuple[int, int, int] = EXAMPLE) -> Subject:
+    """The model is moved to the widest type in which it runs, stirred and settled; images keep one size."""
+    dtype = widest(stir(model).eval(), family, size)
+    settle(model, family, size, dtype)
     start = time.perf_counter()
-    original = capture_original(model, family, image_input)
-    seconds = time.perf_counter() - start
+    original = capture_original(model, family, fixed(image_input, *size[1:]))
+    return Subject(model, family, original, size, dtype, time.perf_counter() - start)
+
+
+def measure(name: str, subject: Subject, recipe: Recipe, shapes: Sequence[tuple[int, int, int]] = SHAPES) -> Row:
+    """Everything of one model. ``shapes``: (batch, height, width) to compare at."""
+    model, family, original, dtype = subject.model, subject.family, subject.original, subject.dtype
+    _, height, width = subject.size
     # No student is kept beside the next: a large model in float64, its gradients and its copies fill a small machine.
     differences = compare(make_student(original, recipe), model, family, shapes, dtype)
     large = sum(parameter.numel() for parameter in model.parameters()) > LARGE
-    data = labelled(*(ONE_SMALLER if large else input_size), dtype)
+    data = labelled(*(ONE_SMALLER if large else subject.size), dtype)
     losses, without = train(original, recipe, data)
     targets = every_target(original, recipe, data)
     student = make_student(original, recipe)
@@ -132,7 +141,7 @@ def measure(
         model=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         nodes={mode: len(program.graph.nodes) for mode, program in original.captured.programs.items()},
-        seconds=seconds,
+        seconds=subject.seconds,
         differences=differences,
         sites=quantized_sites(plan),
         covered=covered(plan),
@@ -151,9 +160,9 @@ def measure(
     )
 
 
-def at_size(family: Family, recipe: Recipe, height: int, width: int) -> InputSpec:
-    """The recipe's input at one fixed size."""
-    return replace(family.input(recipe.model.input), size=(height, width), shortest=None, longest=None)
+def fixed(image_input: InputSpec, height: int, width: int) -> InputSpec:
+    """The input at one fixed size."""
+    return replace(image_input, size=(height, width), shortest=None, longest=None)
 
 
 def widest(model: nn.Module, family: Family, size: tuple[int, int, int]) -> torch.dtype:
@@ -400,7 +409,7 @@ def one(path: Path) -> Row:
     recipe = load_recipe(path, data=False)
     recipe = replace(recipe, model=replace(recipe.model, weights=None))
     built = build(recipe)
-    return measure(path.stem, built.model, built.family, recipe)
+    return measure(path.stem, captured(built.model, built.family, built.input), recipe)
 
 
 def build(recipe: Recipe, classes: int = CLASSES) -> Built:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
@@ -26,3 +27,13 @@ def short(text: str, limit: int = LONGEST) -> str:
     """The printable text, its end left out where it has more than ``limit`` characters."""
     whole = printable(text[: limit + 1])
     return whole if len(text) <= limit and len(whole) <= limit else whole[: limit - 3] + "..."
+
+
+def bounded(text: str, word: int = 1000, line: int = 2000) -> str:
+    """The text with the middle left out of words and of lines that are longer: nobody reads them."""
+    text = re.sub(rf"\S{{{word + 1},}}", lambda found: _ends(found[0], LONGEST), text)
+    return "\n".join(own if len(own) <= line else _ends(own, line // 2) for own in text.split("\n"))
+
+
+def _ends(text: str, kept: int) -> str:
+    return f"{text[:kept]}...{text[-kept:]}"

@@ -137,11 +137,12 @@ def test_the_tables_of_the_recipe_document_are_those_of_the_code() -> None:
     assert starts[starts.index("quantizer") :] == ["quantizer", *QUANTIZERS, "init", *INITIALISERS]
     for name, row in QUANTIZERS.items():
         offsets = {operand: default_offset(operand, name) for operand in row.offsets}
-        (rest,) = {offset for operand, offset in offsets.items() if operand != "weight"} or {"none"}
+        (rest,) = {offset for operand, offset in offsets.items() if operand != "weight"} or {offsets["weight"]}
         zero = f"none for weights, else {rest}" if offsets.get("weight", rest) != rest else rest
         made = [
             build(QuantizerSpec(4, name, "tensor"), QuantizedOperand("site", (2, 2), None, 1, is_weight, not is_weight))
             for is_weight in (True, False)
+            if ("weight" if is_weight else "activation") in row.offsets
         ]
         (init,) = {quantizer.own_initialiser() for quantizer in made}
         state = "trained" if row.trained else "as calibrated"
@@ -170,6 +171,13 @@ def test_links_of_documents_lead_somewhere() -> None:
             file, _, anchor = link.partition("#")
             assert link.startswith("http") or (path.parent / file).exists(), f"{path.name}: {link}"
             assert file or anchor in anchors, f"{path.name}: {link}"
+
+
+def test_files_that_documents_name_are_there() -> None:
+    named = re.compile(r"`((?:qrecipe|tests|benchmarks|examples|recipes|docs)/[\w/.-]*\w)/?`")
+    for path in (*DOCUMENTS, ROOT / "CONTRIBUTING.md"):
+        names = named.findall(path.read_text(encoding="utf-8"))
+        assert not [name for name in names if not (ROOT / name).exists()], path
 
 
 def test_the_json_of_the_recipe_document_is_what_validate_prints(

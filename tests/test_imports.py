@@ -167,6 +167,11 @@ def test_the_table_names_every_package_and_has_no_cycle() -> None:
     assert order.index("recipe") < order.index("planning") < order.index("student") < order.index("cli")
 
 
+def test_the_page_of_the_architecture_names_every_room() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert not [name for name in ALLOWED if not name.startswith("__") and f"`{name}`" not in page]
+
+
 def modules(files: list[Path]) -> dict[tuple[str, ...], Path]:
     """Every module by its path below the package, as parts; a package is its ``__init__``."""
     paths = {file: file.relative_to(ROOT).with_suffix("").parts for file in files}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrecipe.cli.console import TerminalConsole, complain, say, warn
-from qrecipe.plain_text import LONGEST, printable, short
+from qrecipe.plain_text import LONGEST, bounded, printable, short
 
 ANY = st.text(st.characters())  # half characters and unassigned ones too
 NASTY = "a\x1b[31m\r\nb\u202e\ud800\u2028\udcff\ue000\u0378\x7f"
@@ -53,3 +53,14 @@ def test_everything_that_is_said_goes_through_it(capsys: pytest.CaptureFixture[s
         assert "\x1b" not in text
         assert "\u202e" not in text
         assert r"\x1b[31m" in text
+
+
+def test_what_nobody_reads_is_left_out() -> None:
+    """Of a word, and of a line of many words; a path of any length that a system takes is whole."""
+    path = "/a" * 200
+    assert bounded(f"{path}: missing") == f"{path}: missing"
+    assert bounded(f"no {'x' * 5000} here\nsecond") == f"no {'x' * LONGEST}...{'x' * LONGEST} here\nsecond"
+    long = bounded("begin " + "word " * 1000 + "end (remedy)")
+    assert long.startswith("begin word ")
+    assert long.endswith("word end (remedy)")
+    assert len(long) < 2100

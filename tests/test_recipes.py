@@ -1,4 +1,4 @@
-"""Every recipe that is shipped is valid, fits its model, and has a plan."""
+"""Every recipe that is shipped is valid, fits its model, and has a plan; every family does as docs/coverage.md says."""
 
 from __future__ import annotations
 
@@ -11,91 +11,92 @@ import pytest
 from PIL import Image
 from torch import nn
 
+from benchmarks.coverage import CLASSES, Subject, captured, family_recipes, measure
 from qrecipe.commands.bind import bind
 from qrecipe.commands.plan import plan
+from qrecipe.data.labels import LabelMap
 from qrecipe.experiment import workspace
+from qrecipe.models.families import Family
+from qrecipe.models.loading.build import build_model
 from qrecipe.planning import cost_of
 from qrecipe.recipe import Recipe, load_recipe
+from qrecipe.recipe.definition import InputSpec
 from qrecipe.recipe.given import without_weights
-from qrecipe.student import Original, capture_original
+from qrecipe.student import Original
+from tests.specimens import ALIGN, TARGETS, W4A4, a_recipe
+from tests.tiny_detectors import (
+    D_FINE,
+    DAB_DETR,
+    DEFORMABLE_DETR,
+    DEIMV2,
+    DETR,
+    GROUNDING_DINO,
+    LW_DETR,
+    RESNET,
+    RF_DETR,
+    RT_DETR,
+    SWIN,
+    YOLOS,
+)
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 PIECES = sorted((ROOT / "recipes" / "base").glob("*.yaml"))
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*/*.yaml"))
+ELSEWHERE = {"detr", "deimv2", "demo"}
 DETR_R50 = [path for path in RECIPES if path.stem.startswith("detr_r50_")]
 
-BACKBONE = (
-    "{model_type: resnet, embedding_size: 8, hidden_sizes: [8, 8, 16, 16], depths: [1, 1, 1, 1], layer_type: basic, "
-    "out_features: [stage4]}"
-)
-DETR = (
-    f"{{backbone_config: {BACKBONE}, d_model: 16, encoder_layers: 1, decoder_layers: 1, encoder_attention_heads: 2, "
-    "decoder_attention_heads: 2, encoder_ffn_dim: 16, decoder_ffn_dim: 16, num_queries: 6}"
-)
-DEFORMABLE_DETR = (
-    DETR.replace("d_model: 16", "d_model: 32, num_feature_levels: 2, encoder_n_points: 2, decoder_n_points: 2")
-    .replace("decoder_layers: 1", "decoder_layers: 2")
-    .replace("[stage4]", "[stage3, stage4]")
-)
-YOLOS = (
-    "{hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 16, image_size: [64, 96], "
-    "num_detection_tokens: 6, use_mid_position_embeddings: false}"
-)
-RT_DETR = (
-    "{backbone_config: {model_type: rt_detr_resnet, embedding_size: 8, hidden_sizes: [8, 16, 16, 16], "
-    "depths: [1, 1, 1, 1], layer_type: basic, out_features: [stage2, stage3, stage4]}, encoder_hidden_dim: 16, "
-    "encoder_in_channels: [16, 16, 16], feat_strides: [8, 16, 32], encode_proj_layers: [2], encoder_ffn_dim: 16, "
-    "encoder_attention_heads: 2, d_model: 16, num_queries: 7, decoder_in_channels: [16, 16, 16], decoder_ffn_dim: 16, "
-    "num_feature_levels: 3, decoder_n_points: 2, decoder_layers: 2, decoder_attention_heads: 2}"
-)
-D_FINE = (
-    "{backbone_config: {model_type: hgnet_v2, stem_channels: [3, 8, 8], stage_in_channels: [8, 8, 16, 16], "
-    "stage_mid_channels: [4, 4, 8, 8], stage_out_channels: [8, 16, 16, 16], stage_num_blocks: [1, 1, 1, 1], "
-    "stage_numb_of_layers: [1, 1, 1, 1], hidden_sizes: [8, 16, 16, 16], out_features: [stage2, stage3, stage4]}, "
-    "depth_mult: 0.34, max_num_bins: 8, "
-) + RT_DETR.partition("[stage2, stage3, stage4]}, ")[2].replace("decoder_n_points: 2", "decoder_n_points: [2, 2, 2]")
-LW_DETR = (
-    "{backbone_config: {model_type: lw_detr_vit, hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
-    "image_size: 64, window_block_indices: [0], num_windows: 4, out_indices: [1, 2]}, projector_scale_factors: [1.0], "
-    "d_model: 16, decoder_layers: 1, decoder_self_attention_heads: 2, decoder_cross_attention_heads: 2, "
-    "decoder_ffn_dim: 16, decoder_n_points: 2, num_queries: 5, group_detr: 2, c2f_num_blocks: 1}"
-)
-RF_DETR = (
-    "{backbone_config: {model_type: rf_detr_dinov2, hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
-    "image_size: 64, patch_size: 16, num_windows: 2, out_features: [stage1, stage2]}, "
-) + LW_DETR.partition("projector_scale_factors: [1.0], ")[2]
-GROUNDING_DINO = (
-    "{prompt_ids: [101, 300, 1012, 400, 1012, 500, 1012, 102], backbone_config: {model_type: swin, embed_dim: 8, "
-    "depths: [1, 1, 1, 1], num_heads: [1, 1, 1, 1], window_size: 4, out_indices: [3, 4]}, text_config: {model_type: "
-    "bert, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16, vocab_size: 1100}, "
-    "encoder_n_points: 2, num_feature_levels: 2, max_text_len: 32, "
-) + DETR[1:].partition("}, ")[2].replace("d_model: 16", "d_model: 32").replace("decoder_layers: 1", "decoder_layers: 2")
-SMALL: dict[str, tuple[str, ...]] = {
-    "demo": (
-        "model.config={width: 16, queries: 6, decoder_layers: 1, heads: 2}",
-        "data.synthetic={train: 2, val: 2, test: 2}",
-    ),
-    "detr": (f"model.config={DETR}",),
-    "conditional_detr": (f"model.config={DETR}",),
-    "dab-detr": (f"model.config={DETR.replace('d_model', 'hidden_size')}",),
-    "table-transformer": (f"model.config={DETR}",),
-    "deformable_detr": (f"model.config={DEFORMABLE_DETR}",),
-    "yolos": (f"model.config={YOLOS}",),
-    "rt_detr": (f"model.config={RT_DETR}", "model.input.size=128"),
-    "rt_detr_v2": (f"model.config={RT_DETR}", "model.input.size=128"),
-    "d_fine": (f"model.config={D_FINE}", "model.input.size=128"),
-    "deimv2": ("model.config.decoder_layers=2", "model.config.num_queries=20", "model.input.size=128"),
-    "lw_detr": (f"model.config={LW_DETR}",),
-    "rf_detr": (f"model.config={RF_DETR}",),
-    "grounding-dino": (f"model.config={GROUNDING_DINO}",),
+TWO_LAYERS = {"decoder_layers": 2, "dropout": 0.0}
+SMALL: dict[str, dict[str, Any]] = {
+    "demo": {"width": 16, "queries": 6, "decoder_layers": 1, "heads": 2},
+    "detr": DETR | TWO_LAYERS,
+    "conditional_detr": DETR | TWO_LAYERS,
+    "dab-detr": DAB_DETR | TWO_LAYERS,
+    "table-transformer": DETR | TWO_LAYERS,
+    "deformable_detr": {
+        **DEFORMABLE_DETR,
+        **TWO_LAYERS,
+        "backbone_config": {**RESNET, "out_features": ["stage3", "stage4"]},
+        "num_feature_levels": 2,
+        "with_box_refine": True,
+        "two_stage": True,
+    },
+    "yolos": YOLOS,
+    "rt_detr": RT_DETR,
+    "rt_detr_v2": RT_DETR,
+    "d_fine": D_FINE,
+    "deimv2": DEIMV2 | {"decoder_layers": 2, "depth_mult": 0.34},
+    "lw_detr": LW_DETR,
+    "rf_detr": RF_DETR,
+    "grounding-dino": {
+        **GROUNDING_DINO,
+        "backbone_config": {**SWIN, "depths": [2, 1], "num_heads": [1, 2], "out_indices": [1, 2]},
+        "num_feature_levels": 2,
+        "prompt_ids": [101, *(token for number in range(CLASSES) for token in (300 + number, 1012)), 102],
+    },
 }
-"""By architecture: what makes a recipe's model small, and nothing else of it."""
+"""By architecture: the configuration that makes a recipe's model small. A capture's time is that of its nodes."""
+SIZE = (2, 128, 160)
+"""(batch, height, width) of the captures."""
+CATEGORIES = [(2 * number + 1, f"category {number}") for number in range(CLASSES)]
 
-BITS = {"fp32": None, "w8a8": (8, 8, 8), "w4a4": (4, 4, 8), "w4a4_lsq": (4, 4, 8), "w3a3": (3, 3, 8), "w2a2": (2, 2, 8)}
+MEASURED = [path for path in family_recipes() if load_recipe(path, data=False).model.architecture not in ELSEWHERE]
+"""A recipe of every family, but those whose captures other tests have: tests/specimens.py."""
+DECODER = {"decoder.self_attention", "decoder.cross_attention", "decoder.feed_forward"}
+WITHOUT_DECODER = "yolos"
+
+BITS = {
+    "fp32": None,
+    "w8a8": (8, 8, 8),
+    "w8a8_calibrated": (8, 8, 8),
+    "w4a4": (4, 4, 8),
+    "w4a4_lsq": (4, 4, 8),
+    "w3a3": (3, 3, 8),
+    "w2a2": (2, 2, 8),
+}
 """Of each detr_r50 recipe: bits of weights, activations, attention."""
 
-_ORIGINALS: dict[str, Original] = {}
+_SUBJECTS: dict[str, Subject] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COCO", "COCO_FREE", "BCCD", "TABLES"):
         monkeypatch.setenv(name, str(tmp_path / "data"))
     (tmp_path / "data" / "annotations").mkdir(parents=True)
-    categories = [{"id": 2 * number + 1, "name": f"category {number}"} for number in range(3)]
+    categories = [{"id": number, "name": name} for number, name in CATEGORIES]
     image = {"id": 1, "file_name": "1.png", "width": 8, "height": 8}
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}
     for split in ("train2017", "val2017", "train", "val"):
@@ -118,21 +119,31 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.write_text(json.dumps({"images": [image], "annotations": [box], "categories": categories}))
 
 
-def _original(model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None) -> Original:
-    """The capture of a model of the same structure: nothing here looks at weights."""
-    key = repr((model, family.name, family.loss_spec, image_input))
-    if key not in _ORIGINALS:
-        _ORIGINALS[key] = capture_original(model, family, image_input)
-    return dataclasses.replace(_ORIGINALS[key], label_map=label_map)
+def subject(model: nn.Module, family: Family, image_input: InputSpec) -> Subject:
+    """A model of the same structure and its capture, made once: its weights are those of the first that asked."""
+    key = repr((model, family.name, family.loss_spec))
+    if key not in _SUBJECTS:
+        _SUBJECTS[key] = captured(model, family, image_input, SIZE)
+    return _SUBJECTS[key]
+
+
+def _original(model: nn.Module, family: Family, image_input: InputSpec, label_map: LabelMap | None = None) -> Original:
+    """What binding captures: it looks at no weights."""
+    original = subject(model, family, image_input).original
+    return dataclasses.replace(original, family=family, input=image_input, label_map=label_map)
 
 
 def small(path: Path) -> Recipe:
     """A recipe with a small model, and a small teacher, of random weights."""
-    architecture = load_recipe(path).model.architecture
-    assert architecture is not None
-    changes = list(SMALL[architecture])
-    if load_recipe(path).teacher is not None:
-        changes += [change.replace("model.", "teacher.") for change in changes if change.startswith("model.")]
+    recipe = load_recipe(path)
+    assert recipe.model.architecture is not None
+    changes = [f"model.config={json.dumps(SMALL[recipe.model.architecture])}"]
+    if recipe.model.input.size is not None:
+        changes.append("model.input.size=128")
+    if recipe.teacher is not None:
+        changes += [change.replace("model.", "teacher.", 1) for change in changes]
+    if recipe.data.format == "synthetic":
+        changes.append("data.synthetic={train: 2, val: 2, test: 2}")
     return without_weights(load_recipe(path, changes))
 
 
@@ -154,6 +165,37 @@ def test_a_recipe_fits_its_model(path: Path) -> None:
     assert planned.sites == bound.sites
     cost = cost_of(planned)
     assert (cost.operations < cost.macs) == (recipe.quantize.weight is not None)
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_a_family(path: Path) -> None:
+    """Trained, saved, loaded and copied, as docs/coverage.md has it, with all but the heads quantized."""
+    own = small(path)
+    spec, queries = own.model, own.model.architecture != WITHOUT_DECODER
+    built = build_model(spec, CATEGORIES, own.train.loss, random_weights=True)
+    recipe = a_recipe(
+        {**W4A4, "rules": [{"match": "role:head", "keep": "float"}]},
+        align=ALIGN if queries else (),
+        targets=TARGETS if queries else (),
+    )
+    found = measure(path.stem, subject(built.model, built.family, built.input), recipe, ((1, 160, 128), (3, 136, 170)))
+    compared = [pair for pair in found.differences.values() if pair is not None]
+    assert len(compared) >= 2
+    outputs, gradients = (1e-9, 1e-7) if found.dtype == "float64" else (1e-4, 1e-2)
+    assert max(value for value, _ in compared) < outputs
+    assert max(value for _, value in compared) < gradients
+    assert found.covered >= 0.99
+    assert "backbone.stem" in found.roles
+    assert {"head.class", "head.box"} <= set(found.roles)
+    assert (set(found.roles) >= DECODER) is queries
+    assert ({"encoder.text", "decoder.text_attention"} <= set(found.roles)) is (spec.architecture == "grounding-dino")
+    assert found.aligned == found.layers == (spec.config["decoder_layers"] if queries else 0)
+    assert all(0 < loss < float("inf") for loss in found.losses)
+    # A first layer that reads zeros, and inputs that only a top-k reads, have none: docs/coverage.md names them.
+    assert found.scales[0] >= 0.9 * found.scales[1]
+    assert found.reloaded == found.copied == 0.0
+    assert all(found.targets.values())
+    assert bool(found.targets) is queries
 
 
 @pytest.mark.parametrize("path", DETR_R50, ids=lambda path: path.stem)

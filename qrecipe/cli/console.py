@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from ..plain_text import printable
+from ..plain_text import bounded, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,7 @@ def show(console: Console, parts: Iterable[Table | str]) -> None:
 
 def say(console: Console, text: str) -> None:
     """One line as it is, its control characters written out: never wrapped, coloured or read as markup."""
-    console.print(printable(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
+    console.print(bounded(printable(text, keep="\n")), highlight=False, markup=False, soft_wrap=True)
 
 
 def narrator(console: Console, *others: Listener) -> Listener:
@@ -55,7 +55,7 @@ def complain(problems: Sequence[object]) -> None:
     unique = list({str(problem): problem for problem in problems}.values())
     if not console.is_terminal:
         for problem in unique:
-            sys.stderr.write(printable(f"error: {problem}\n", keep="\n"))
+            sys.stderr.write(bounded(printable(f"error: {problem}\n", keep="\n")))
         return
     from .problems import pictured
 
@@ -69,7 +69,7 @@ def complain(problems: Sequence[object]) -> None:
 def warn(warnings: Iterable[str]) -> None:
     """A line on standard error for each warning, each text once."""
     console = TerminalConsole(stderr=True)
-    for text in dict.fromkeys(printable(warning, keep="\n") for warning in warnings):
+    for text in dict.fromkeys(bounded(printable(warning, keep="\n")) for warning in warnings):
         if console.is_terminal:
             console.print(Text.assemble(("warning: ", "bold yellow"), text), overflow="fold", highlight=False)
         else:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..errors import QRecipeError
-from ..plain_text import printable
+from ..plain_text import bounded, printable
 from ..recipe.problems import mark_of
 from .excerpt import SHORTEST, excerpt
 
@@ -21,11 +21,11 @@ def pictured(problem: object, console: Console) -> Iterator[Text]:
     line = Text.assemble(("error: ", "bold red"))
     if isinstance(problem, QRecipeError):
         where = f"{problem.where}: " if problem.where else ""
-        line.append(printable(where, keep="\n"), style="bold")
-        line.append(printable(problem.what, keep="\n"))
-        line.append(printable(f" ({problem.remedy})" if problem.remedy else "", keep="\n"), style="green")
+        line.append(_plain(where), style="bold")
+        line.append(_plain(problem.what))
+        line.append(_plain(f" ({problem.remedy})" if problem.remedy else ""), style="green")
     else:
-        line.append(printable(str(problem), keep="\n"))
+        line.append(_plain(str(problem)))
     first, *rest = line.wrap(console, max(SHORTEST, console.width - INDENT), overflow="fold")
     yield first
     for further in rest:
@@ -33,3 +33,7 @@ def pictured(problem: object, console: Console) -> Iterator[Text]:
     mark = mark_of(problem)
     if mark is not None:
         yield from excerpt(mark, console.width)
+
+
+def _plain(text: str) -> str:
+    return bounded(printable(text, keep="\n"))

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .document import Category, Document, read_document
-from .problems import Problems
+from .document import Category, Document
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +39,3 @@ def truth_of(document: Document) -> Truth:
         area=np.array([one.area for one in own], dtype=np.float64),
         iscrowd=np.array([one.iscrowd for one in own], dtype=np.bool_),
     )
-
-
-def read_truth(annotations: Path) -> Truth:
-    """The truth of a json whose images are not at hand. Raises: DataError with all its problems."""
-    problems = Problems()
-    document = read_document(annotations, problems)
-    problems.raise_any(annotations)
-    return truth_of(document)

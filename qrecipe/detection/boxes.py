@@ -12,12 +12,6 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     return torch.stack((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), dim=-1)
 
 
-def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """(..., 4) corners to centre and size; same units."""
-    x0, y0, x1, y1 = boxes.unbind(-1)
-    return torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
-
-
 def pairwise_giou(a: Tensor, b: Tensor) -> Tensor:
     """Generalised IoU of every pair of corner boxes: (..., n, 4) and (..., m, 4) to (..., n, m), in -1..1.
 

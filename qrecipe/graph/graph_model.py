@@ -47,10 +47,6 @@ class GraphModel(nn.Module):
         self.programs = {mode: CompiledProgram(program) for mode, program in programs.items()}
         self.train(root.training)
 
-    @property
-    def tap_names(self) -> tuple[str, ...]:
-        return self.programs["train"].exposed
-
     def run(self, inputs: Mapping[str, Tensor], *, mode: GraphMode | None = None, taps: bool = False) -> GraphOutputs:
         """Run one mode.
 

@@ -45,12 +45,17 @@ def quantizer_class(name: str) -> type[Quantizer]:
 def build(spec: QuantizerSpec, operand: QuantizedOperand) -> Quantizer:
     """A quantizer for one site, ``off`` and without ranges.
 
-    Raises: RecipeError for bits or a quantizer that do not exist.
+    Raises: RecipeError for bits or a quantizer that do not exist, or scales that this one cannot have.
     """
     if spec.quantizer not in QUANTIZERS:
         raise RecipeError(
             f'there is no quantizer "{spec.quantizer}"',
             where=operand.name,
             remedy=f"take one of {', '.join(QUANTIZERS)}",
+        )
+    if spec.scale not in QUANTIZERS[spec.quantizer].scales:
+        able = ", ".join(name for name, row in QUANTIZERS.items() if spec.scale in row.scales)
+        raise RecipeError(
+            f"{spec.quantizer} has no scale: {spec.scale}", where=operand.name, remedy=f"take one of {able}"
         )
     return quantizer_class(spec.quantizer)(spec, operand)

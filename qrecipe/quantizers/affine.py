@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from ..recipe.definition import QuantizerSpec
 from .base import QuantizedOperand, Quantizer
 from .calibration.observer import Observed
+from .calibration.powers import nearest_powers
 from .calibration.ranges import Target, first_range
 from .encoding import Encoding
 from .kernels import fused, reference
 from .kernels.affine import affine
+from .kernels.power_of_two import power_of_two
 from .kernels.scale_gradient import lsq_factor
 from .steps import RelativeStep, Step
 
@@ -23,7 +25,8 @@ class AffineQuantizer(Quantizer):
 
     Attributes:
         learned: whether scale and offset train; else they stay as calibrated.
-        scale: parameter (size,), may be any number: what is used is max(|scale|, 1e-8).
+        scale: parameter (size,), may be any number: what is used is max(|scale|, 1e-8), or the
+            power of two nearest to that.
         offset: parameter (size,) in the tensor's own units, LSQ+'s z; None where the spec says ``none``.
 
     Raises: RecipeError for bits that do not exist.
@@ -50,7 +53,9 @@ class AffineQuantizer(Quantizer):
         Raises: CalibrationError before calibration.
         """
         self.require_calibrated()
-        return affine(self.scale, self.offset, self.integer, lsq_factor(self._count, self.grid.hi))
+        scale, zero_point = affine(self.scale, self.offset, self.integer, lsq_factor(self._count, self.grid.hi))
+        # The zero point is that of the scale behind the power, so that it stays where the power doubles.
+        return (power_of_two(scale) if self.spec.scale == "power_of_two" else scale), zero_point
 
     @torch.no_grad()
     def integers(self, x: Tensor) -> Tensor:
@@ -68,6 +73,8 @@ class AffineQuantizer(Quantizer):
     def initialise(self, seen: Observed) -> None:
         target = Target(self.grid, self.spec.offset, self.operand.is_weight)
         scale, offset = first_range(self.spec.init or self.own_initialiser(), seen, target, self.name)
+        if self.spec.scale == "power_of_two":
+            scale, offset = nearest_powers(scale, offset, seen, target)
         self.scale.copy_(scale)
         if self.offset is not None:
             self.offset.copy_(offset)

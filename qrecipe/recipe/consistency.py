@@ -151,6 +151,11 @@ def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> 
     if not isinstance(kind, str) or kind not in QUANTIZERS:
         return
     allowed = QUANTIZERS[kind].offsets.get(operand)
+    scale = keys.get("scale")
+    if isinstance(scale, str) and scale not in QUANTIZERS[kind].scales and allowed is not None:
+        able = [name for name in quantizers_of(operand) if scale in QUANTIZERS[name].scales]
+        remedy = f"take {_either(able)}, or remove it" if able else "remove it"
+        yield (*path, "scale"), f"{kind} has no scale: {scale}", remedy
     if allowed is None:
         takes = " and ".join(PLURALS[one] for one in QUANTIZERS[kind].offsets)
         remedy = f"for {operand} take {_either(quantizers_of(operand))}"

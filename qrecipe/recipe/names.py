@@ -6,10 +6,10 @@ from typing import Literal
 
 from ..vocabulary import OperandKind
 
+Scale = Literal["real", "power_of_two"]
 Offset = Literal["none", "integer", "real"]
 
 VERSION = 1
-SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 
 #: What may share a scale, per operand.
 GRANULARITIES: dict[OperandKind, tuple[str, ...]] = {

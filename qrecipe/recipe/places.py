@@ -7,6 +7,8 @@ from dataclasses import dataclass
 KeyPath = tuple[str | int, ...]
 
 OVERRIDE = "--set "
+LONGEST = 200
+"""Characters of a ``--set`` that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,12 @@ class Mark:
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        file = (
+            self.file
+            if len(self.file) <= LONGEST or not self.file.startswith(OVERRIDE)
+            else self.file[:LONGEST] + "..."
+        )
+        return f"{file}:{self.line}:{self.column}"
 
 
 class Spot(str):

@@ -16,6 +16,7 @@ class QuantizerSpec:
     per: ``tensor``, ``channel`` (weights: output channels), ``head`` (attention operands).
     offset: ``none`` (symmetric), ``integer`` (integer zero point), ``real`` (LSQ+ as published).
     init: a row of the initialiser table; None takes the quantizer's own.
+    scale: ``power_of_two`` has scales whose logarithm is whole, as many NPUs need.
     """
 
     bits: int
@@ -23,6 +24,7 @@ class QuantizerSpec:
     per: Literal["tensor", "channel", "head"]
     offset: Literal["none", "integer", "real"] = "none"
     init: str | None = None
+    scale: Literal["real", "power_of_two"] = "real"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Rule:
     A pattern is ``role:GLOB``, ``op:GLOB``, ``re:REGEX`` over module paths, or a GLOB over module paths.
     keep: ``float`` leaves everything that matches real-valued.
     weight, activation, attention: keys to override in the operand's quantizer (``bits``, ``quantizer``, ``per``,
-    ``offset``, ``init``), or the string ``float``.
+    ``offset``, ``init``, ``scale``), or the string ``float``.
     """
 
     match: tuple[str, ...]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..vocabulary import OperandKind
-from .names import Offset
+from .names import Offset, Scale
 
 Offsets = Mapping[OperandKind, tuple[Offset, ...]]
 
@@ -21,12 +21,14 @@ class QuantizerRow:
 
     code: its class, as ``module:name``.
     trained: whether training moves its range; else that stays as calibrated.
+    scales: the kinds of scale that it may have, first the one where a recipe gives none.
     offsets: for each operand that it quantizes, the offsets that it may have, first the one where a recipe gives none.
     """
 
     code: str
     trained: bool
     offsets: Offsets
+    scales: tuple[Scale, ...] = ("real",)
 
 
 SYMMETRIC: Offsets = {
@@ -41,11 +43,19 @@ AFFINE: Offsets = {
     "attention": ("integer", "none", "real"),
 }
 
+#: A whole zero point, at the end of the range or in its middle.
+UNSIGNED_OR_SYMMETRIC: Offsets = {"activation": ("integer",), "attention": ("integer",)}
+WEIGHTS_ALONE: Offsets = {"weight": ("none",)}
+
+ANY_SCALE: tuple[Scale, ...] = ("real", "power_of_two")
+
 QUANTIZERS: dict[str, QuantizerRow] = {
-    "lsq": QuantizerRow("qrecipe.quantizers.lsq:LSQ", trained=True, offsets=SYMMETRIC),
-    "lsq+": QuantizerRow("qrecipe.quantizers.lsq_plus:LSQPlus", trained=True, offsets=AFFINE),
-    "minmax": QuantizerRow("qrecipe.quantizers.minmax:MinMax", trained=False, offsets=AFFINE),
-    "mse": QuantizerRow("qrecipe.quantizers.mse:LeastSquares", trained=False, offsets=AFFINE),
+    "lsq": QuantizerRow("qrecipe.quantizers.lsq:LSQ", trained=True, offsets=SYMMETRIC, scales=ANY_SCALE),
+    "lsq+": QuantizerRow("qrecipe.quantizers.lsq_plus:LSQPlus", trained=True, offsets=AFFINE, scales=ANY_SCALE),
+    "minmax": QuantizerRow("qrecipe.quantizers.minmax:MinMax", trained=False, offsets=AFFINE, scales=ANY_SCALE),
+    "mse": QuantizerRow("qrecipe.quantizers.mse:LeastSquares", trained=False, offsets=AFFINE, scales=ANY_SCALE),
+    "pact": QuantizerRow("qrecipe.quantizers.pact:PACT", trained=True, offsets=UNSIGNED_OR_SYMMETRIC),
+    "dorefa": QuantizerRow("qrecipe.quantizers.dorefa:DoReFa", trained=False, offsets=WEIGHTS_ALONE),
 }
 
 #: Where first ranges come from: functions of what calibration saw, as ``module:name``.

@@ -14,6 +14,8 @@ from .scalars import INT, STR, scalar, tag_of
 
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
+MAX_BLANK = 200
+"""Characters of a line that are looked through for the end of its white space."""
 
 MarkOf = Callable[[int, int], Mark]
 _MAP, _SEQ, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "<<"
@@ -48,6 +50,19 @@ class _Loader(yaml.SafeLoader):
 
     depth = 0
     composed = 0
+
+    def scan_to_next_token(self) -> None:
+        """A tab between two tokens is white space, as in YAML 1.2; PyYAML takes spaces alone."""
+        super().scan_to_next_token()
+        while self.peek() == "\t" and (self.flow_level or self._has_begun()):
+            self.forward()
+            super().scan_to_next_token()
+
+    def _has_begun(self) -> bool:
+        """Whether something stands before this place in its line, or nothing behind it."""
+        before = self.buffer[self.pointer - self.column : self.pointer]
+        behind = self.buffer[self.pointer : self.pointer + MAX_BLANK].lstrip(" \t")
+        return bool(before.strip(" \t-?")) or behind[:1] in ("#", "\n", "\r", "\0")
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is yaml.ScalarNode and implicit[0]:
@@ -108,8 +123,10 @@ def _composed(text: str, mark_of: MarkOf, problems: list[LocatedError]) -> yaml.
         line, column = (mark.line, mark.column) if mark else (0, 0)
         lines = lines_of(text)
         source = lines[line] if line < len(lines) else ""
-        if "\t" in source[: len(source) - len(source.lstrip())] or "'\\t'" in (error.problem or ""):
+        if "\t" in source[: len(source) - len(source.lstrip())]:
             wrong("a tab in the indentation", line, source.find("\t"), "YAML is indented with spaces")
+        elif "'\\t'" in (error.problem or ""):
+            wrong("a tab where YAML has a space", line, column, "write a space")
         else:
             wrong(
                 f"not valid YAML: {_plainly(error.problem or error.context or '')}", line, column, _syntax_remedy(error)

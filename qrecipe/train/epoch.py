@@ -123,9 +123,7 @@ def _step(
     return value, named_parts, grad_norm
 
 
-_REMEDY = (
-    "no step was taken; look at these images and their boxes, lower the learning rate, or resume the last checkpoint"
-)
+_REMEDY = "no step was taken; look at these images and their boxes, or lower the learning rate"
 
 
 def _gradient_report(named: Sequence[tuple[str, nn.Parameter]], norm: float, shown: int = 5) -> str:

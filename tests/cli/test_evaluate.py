@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from qrecipe.data.synthetic import synthetic_splits
-from qrecipe.data.truth import read_truth
 from qrecipe.evaluation import Evaluation, evaluate_results
 from qrecipe.recipe import load_recipe
 from tests import tiny_commands as tiny
+from tests.evaluation.truths import read_truth
 from tests.tiny_commands import Finished
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from qrecipe.data.truth import read_truth
 from qrecipe.errors import EvaluateError
 from qrecipe.evaluation import Evaluation, evaluate_results
 from qrecipe.evaluation.coco import NUMBERS
+from tests.evaluation.truths import read_truth
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 90, "name": "owl"}]
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from qrecipe.data.batch import Batch
 from qrecipe.data.labels import LabelMap
-from qrecipe.data.truth import Truth, read_truth
+from qrecipe.data.truth import Truth
 from qrecipe.errors import EvaluateError
 from qrecipe.evaluation import evaluate_model
+from tests.evaluation.truths import read_truth
 
 LABELS = LabelMap({4: 0, 9: 1}, {4: "a", 9: "b"}, classes=2)
 BOXES = {1: (4, [10.0, 20.0, 30.0, 40.0]), 2: (9, [0.0, 0.0, 50.0, 10.0]), 3: (4, [5.0, 5.0, 20.0, 20.0])}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.coverage import EXAMPLE, at_size, build, covered, family_recipes, settle, stir, widest
+from benchmarks.coverage import EXAMPLE, build, covered, family_recipes, fixed, settle, stir, widest
 from qrecipe.recipe import load_recipe
 from qrecipe.student import capture_original, make_student
 
@@ -29,7 +29,7 @@ def test_it_compiles(path: Path) -> None:
     large = sum(parameter.numel() for parameter in built.model.parameters()) > LARGE
     dtype = torch.float32 if large else widest(built.model, built.family, EXAMPLE)
     settle(built.model, built.family, EXAMPLE, dtype)
-    original = capture_original(built.model, built.family, at_size(built.family, recipe, *EXAMPLE[1:]))
+    original = capture_original(built.model, built.family, fixed(built.input, *EXAMPLE[1:]))
     student = make_student(original, recipe)
     assert covered(student.plan) >= 0.99
     student.eval().switch_off()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qrecipe.errors import RecipeError
+from qrecipe.errors import RecipeError, RecipeErrors
 from qrecipe.recipe import (
     AlignSpec,
     CalibrationSpec,
@@ -231,3 +231,24 @@ def test_a_recipe_can_be_sent_to_a_worker(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, FULL))
     assert pickle.loads(pickle.dumps(recipe)) == copy.deepcopy(recipe) == recipe
     assert replace(recipe, seed=1) != recipe
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 1\t\n",
+        "seed:\t1\n",
+        "seed: 1\t# the seed\n",
+        "\t\nseed: 1\n",
+        "train: {batch_size:\t2}\t\nseed: 1\n",
+        "train: {\n\t}\nseed: 1\n",
+    ],
+)
+def test_tabs_behind_what_a_line_says_are_white_space(tmp_path: Path, text: str) -> None:
+    assert load_recipe(write(tmp_path, MINIMAL + text)).seed == 1
+
+
+def test_an_override_of_thousands_of_characters_is_shown_short(tmp_path: Path) -> None:
+    with pytest.raises(RecipeErrors) as caught:
+        load_recipe(write(tmp_path, MINIMAL), overrides=["train.epochs=" + "many words " * 1000])
+    assert len(str(caught.value)) < 500

@@ -12,6 +12,8 @@ from tests.recipe.examples import MINIMAL, problems, write
 CASES = {
     "duplicate key": ("seed: 1\nseed: 2\n", "4:1: seed: duplicate key", "first on line 3"),
     "tab": ("train:\n\tbatch_size: 2\n", "4:1: a tab in the indentation", "spaces"),
+    "tab of spaces": ("train:\n  \tbatch_size: 2\n", "4:3: a tab in the indentation", "spaces"),
+    "tab of a key": ("train:\n-\tbatch_size: 2\n", "4:2: a tab where YAML has a space", "write a space"),
     "unclosed list": ("seed: [1\n", "4:1: not valid YAML", "expected ',' or ']'"),
     "second document": ("---\nseed: 1\n", "3:1: not valid YAML", "remove the ---"),
     "unknown alias": ("seed: *nope\n", "3:7: not valid YAML", "undefined alias"),
@@ -86,7 +88,7 @@ CASES = {
     ),
     "unknown quantizer": (
         "quantize:\n  weight: {bits: 4, quantizer: lqs, per: channel}\n",
-        '4:32: quantize.weight.quantizer: must be lsq, lsq+, minmax or mse; found "lqs"',
+        '4:32: quantize.weight.quantizer: must be lsq, lsq+, minmax, mse, pact or dorefa; found "lqs"',
         'did you mean "lsq"?',
     ),
     "unknown initialiser": (

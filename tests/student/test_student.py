@@ -187,7 +187,7 @@ def test_taps_are_what_hooks_see(toy: Specimen) -> None:
     outputs = model(pixels)
     mine, taps = student.with_taps(pixels)
     torch.testing.assert_close(mine["logits"], outputs["logits"], rtol=0, atol=1e-10)
-    assert set(taps) == set(seen) == set(student.tap_names)
+    assert set(taps) == set(seen) == {tap.name for tap in student.plan.taps}
     for name, value in seen.items():
         torch.testing.assert_close(taps[name], value, rtol=0, atol=1e-10)
 

@@ -273,7 +273,7 @@ def test_values_per_head_are_distilled(demo: Specimen, at: str) -> None:
         outputs, extras, theirs = module.teacher.run(inputs, mode="eval", taps=True)
         teacher_boxes = demo.family.read(outputs, extras).boxes
     expected = []
-    for name in module.student.tap_names:
+    for name in (tap.name for tap in module.student.plan.taps):
         assert mine[name].ndim == 4
         for image in range(len(batch)):
             for query in range(boxes.shape[1]):

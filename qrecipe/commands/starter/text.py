@@ -11,7 +11,7 @@ from typing import Any
 
 from ...experiment.workspace import Workspace
 from ...planning import cost_of
-from ...recipe.definition import InputSpec
+from ...recipe.definition import SPLITS, InputSpec
 from ...report.amounts import amount
 from ...student import make_plan, plan_size
 from ...vocabulary import FEATURE, QUERY
@@ -134,7 +134,7 @@ def bits_values(bits: Sequence[int]) -> dict[str, Any]:
 
 def data_values(data: Mapping[str, Any], categories: Sequence[str]) -> dict[str, Any]:
     """The section of the data, and its categories."""
-    splits = {name: block(data[name], "    ") for name in ("train", "val", "test") if name in data}
+    splits = {name: block(data[name], "    ") for name in SPLITS if name in data}
     return {
         "count": len(categories),
         "listed": said(", ".join(categories[:8]) + (", ..." if len(categories) > 8 else "")),

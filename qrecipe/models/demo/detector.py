@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from .layers import Backbone, BoxHead, DecoderLayer, EncoderLayer, sine_embedding
 
-STRIDE = 8
 # Side of a token's first box guess, in image sides.
 ANCHOR = 0.2
 # First score of every class: few of the tokens are objects.

@@ -12,12 +12,13 @@ from ...errors import ModelError
 from ...recipe.definition import InputSpec, LossSpec, ModelSpec
 from ..families import Family, known_family
 from ..model_place import ErrorAt, ModelPlace, error_at_model
-from .label_mapping import Categories, classes_needed
-from .own_models import demo_model, factory_model, family_of, map_head
+from .label_mapping import Categories
+from .own_models import demo_model, factory_model, family_of
 from .parts import Parts
 from .pretrained import load_pretrained
 from .processor import prepared, stored_input
 from .state_dicts import check_keys, reinitialised
+from .wanted import Wanted
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,18 @@ def build_model(
         ModelError: it cannot be built, filled, read, or its head cannot be mapped to the categories.
     """
     place = ModelPlace(error)
-    loss = loss_spec or LossSpec()
+    wanted = Wanted(spec, categories, loss_spec or LossSpec(), random_weights, place, label_map)
     if spec.family is not None:
         try:
             known_family(spec.family)
         except ModelError as problem:
             raise place.relocated(("family",), problem) from problem
     if spec.factory is not None:
-        parts = factory_model(spec, categories, loss, random_weights, place, label_map)
+        parts = factory_model(wanted)
     elif spec.architecture == "demo":
-        parts = demo_model(spec, categories, loss, random_weights, place, label_map)
+        parts = demo_model(wanted)
     else:
-        parts = _pretrained(spec, categories, loss, random_weights, place, label_map)
+        parts = _pretrained(wanted)
     differing, folder, default = parts.differing, parts.folder, parts.family.default_input
     stored = None if folder is None else stored_input(folder, default, place)
     pretrained = spec.factory is None and spec.architecture != "demo"
@@ -88,37 +89,12 @@ def build_model(
     )
 
 
-def adopt_model(
-    model: nn.Module,
-    spec: ModelSpec,
-    categories: Categories,
-    loss_spec: LossSpec | None = None,
-    error: ErrorAt = error_at_model,
-) -> Built:
-    """The same for a module that is there already; only ``family``, ``input`` and ``labels`` of the spec are read.
-
-    Raises:
-        ModelError: no family can read it, or its head cannot be mapped to the categories.
-    """
-    place = ModelPlace(error)
-    family = family_of(model, spec, loss_spec or LossSpec(), classes_needed(categories, spec.labels), place)
-    mapped = map_head(model, family, spec, categories, place)
-    said = mapped.message()
-    return Built(model.eval(), family, family.input(spec.input), mapped.label_map, (said,) if said else ())
-
-
-def _pretrained(
-    spec: ModelSpec,
-    categories: Categories,
-    loss: LossSpec,
-    random_weights: bool,
-    place: ModelPlace,
-    known: LabelMap | None,
-) -> Parts:
+def _pretrained(wanted: Wanted) -> Parts:
+    spec, place = wanted.spec, wanted.place
     _check_source(spec, place)
-    loaded = load_pretrained(spec, categories, random_weights, place, known)
+    loaded = load_pretrained(spec, wanted.categories, wanted.random_weights, place, wanted.known)
     label_map = loaded.head.label_map
-    family = family_of(loaded.model, spec, loss, label_map.classes, place)
+    family = family_of(loaded.model, wanted, label_map.classes)
     try:
         loading, differing = loaded.loading, loaded.differing
         check_keys(loading.get("missing_keys", ()), loading.get("unexpected_keys", ()), differing, family.is_head)

@@ -10,64 +10,49 @@ import torch
 from torch import nn
 
 from ...data.drawing import CLASSES
-from ...data.labels import LabelMap
 from ...errors import ModelError
-from ...recipe.definition import LossSpec, ModelSpec
 from ...suggestions import hint
 from ..families import Family, build_family
 from ..model_place import ModelPlace
 from .class_names import class_names
 from .factories import call_factory
-from .label_mapping import Categories, Mapped, classes_needed, map_labels
+from .label_mapping import Mapped, map_labels
 from .parts import Parts
 from .state_dicts import Mismatch, fill
+from .wanted import Wanted
 from .weight_files import Weights, read_weights
 
 
-def factory_model(
-    spec: ModelSpec,
-    categories: Categories,
-    loss: LossSpec,
-    random_weights: bool,
-    place: ModelPlace,
-    known: LabelMap | None,
-) -> Parts:
-    """What ``spec.factory`` returns, filled.
+def factory_model(wanted: Wanted) -> Parts:
+    """What the recipe's factory returns, filled.
 
     Raises:
         ModelError: the factory fails, or its model cannot be read, mapped or filled.
     """
+    spec, place, needed = wanted.spec, wanted.place, wanted.classes
     assert spec.factory is not None
     arguments: dict[str, Any] = dict(spec.arguments)
-    needed = known.classes if known is not None else classes_needed(categories, spec.labels)
     if spec.labels_argument is not None:
         if spec.labels_argument in arguments:
             raise place.error(("arguments", spec.labels_argument), "it is set by labels_argument already")
         arguments[spec.labels_argument] = needed
     model = call_factory(spec.factory, arguments, place)
     _check_tensors(model, spec.factory, place)
-    family = family_of(model, spec, loss, needed, place)
+    family = family_of(model, wanted, needed)
     if spec.labels_argument is not None and family.classes != needed:
         raise place.error(
             ("labels_argument",),
             f"the factory was given {spec.labels_argument}={needed}, but its head has {family.classes} classes",
             "train.loss.classification says whether the last logit is a no-object class (cross_entropy) or not (focal)",
         )
-    mapped = None if known is not None else map_head(model, family, spec, categories, place)
-    weights, differing = _filled(model, family, spec, random_weights, place)
+    mapped = _mapped(model, family, wanted)
+    weights, differing = _filled(model, family, wanted)
     # A head that the factory made for the data, and that nothing filled, has no classes yet that could be others.
     fits = mapped is not None and not differing and (spec.labels_argument is None or weights is not None)
-    return _parts(model, family, mapped, known, weights, differing, fits)
+    return _parts(model, family, mapped, wanted, weights, differing, fits)
 
 
-def demo_model(
-    spec: ModelSpec,
-    categories: Categories,
-    loss: LossSpec,
-    random_weights: bool,
-    place: ModelPlace,
-    known: LabelMap | None,
-) -> Parts:
+def demo_model(wanted: Wanted) -> Parts:
     """The built-in detector, filled.
 
     Raises:
@@ -75,46 +60,44 @@ def demo_model(
     """
     from ..demo.detector import DemoDetector
 
+    spec, place = wanted.spec, wanted.place
     keys = [name for name in inspect.signature(DemoDetector).parameters if name != "num_labels"]
     for key in spec.config:
         if key not in keys:
             near = hint(key, keys)
             raise place.error(("config", key), f'unknown key "{key}"', f"{near}the demo detector has {', '.join(keys)}")
     try:
-        needed = known.classes if known is not None else classes_needed(categories, spec.labels)
-        model = DemoDetector(num_labels=needed, **spec.config)
+        model = DemoDetector(num_labels=wanted.classes, **spec.config)
     except (TypeError, ValueError) as error:
         raise place.error(("config",), f"the demo detector refuses this configuration: {error}") from error
-    family = family_of(model, spec, loss, None, place)
-    builtin = spec.weights is not None and spec.weights.builtin is not None and not random_weights
-    names = dict(enumerate(CLASSES)) if builtin and needed == len(CLASSES) else None
-    mapped = None if known is not None else map_head(model, family, spec, categories, place, names)
-    weights, differing = _filled(model, family, spec, random_weights, place)
-    return _parts(model, family, mapped, known, weights, differing, weights is not None and not differing)
+    family = family_of(model, wanted, None)
+    builtin = spec.weights is not None and spec.weights.builtin is not None and not wanted.random_weights
+    names = dict(enumerate(CLASSES)) if builtin and wanted.classes == len(CLASSES) else None
+    mapped = _mapped(model, family, wanted, names)
+    weights, differing = _filled(model, family, wanted)
+    return _parts(model, family, mapped, wanted, weights, differing, weights is not None and not differing)
 
 
-def family_of(model: nn.Module, spec: ModelSpec, loss: LossSpec, classes: int | None, place: ModelPlace) -> Family:
+def family_of(model: nn.Module, wanted: Wanted, classes: int | None) -> Family:
     """The family that reads a model. Raises: ModelError: none can, located where the recipe names the model."""
+    spec, place = wanted.spec, wanted.place
     try:
-        return build_family(model, loss, spec.family, classes, spec.input.size)
+        return build_family(model, wanted.loss, spec.family, classes, spec.input.size)
     except ModelError as problem:
         named = "family" if spec.family is not None else "factory" if spec.factory is not None else "architecture"
         raise place.relocated((named,), problem) from problem
 
 
-def map_head(
-    model: nn.Module,
-    family: Family,
-    spec: ModelSpec,
-    categories: Categories,
-    place: ModelPlace,
-    names: Mapping[int, str] | None = None,
-) -> Mapped:
-    """The mapping of a head that is there already. names: of its classes, by default its configuration's.
+def _mapped(model: nn.Module, family: Family, wanted: Wanted, names: Mapping[int, str] | None = None) -> Mapped | None:
+    """The mapping of a head that is there already; None where one is known. names: of its classes, by default its
+    configuration's.
 
     Raises:
         ModelError: there is none, or names contradict the order of the categories.
     """
+    if wanted.known is not None:
+        return None
+    spec, categories, place = wanted.spec, wanted.categories, wanted.place
     if names is None:
         try:
             names = class_names(getattr(getattr(model, "config", None), "id2label", None))
@@ -134,30 +117,28 @@ def map_head(
     )
 
 
-def _filled(
-    model: nn.Module, family: Family, spec: ModelSpec, random_weights: bool, place: ModelPlace
-) -> tuple[Weights | None, list[Mismatch]]:
+def _filled(model: nn.Module, family: Family, wanted: Wanted) -> tuple[Weights | None, list[Mismatch]]:
     """Fill a model from the recipe's weights, if there are any: those, and the tensors of its head that were not."""
-    if spec.weights is None or random_weights:
+    if wanted.spec.weights is None or wanted.random_weights:
         return None, []
-    weights = read_weights(spec.weights, place)
+    weights = read_weights(wanted.spec.weights, wanted.place)
     try:
         return weights, fill(model, weights.state, family.is_head)
     except ModelError as problem:
-        raise place.relocated(("weights",), problem) from problem
+        raise wanted.place.relocated(("weights",), problem) from problem
 
 
 def _parts(
     model: nn.Module,
     family: Family,
     mapped: Mapped | None,
-    known: LabelMap | None,
+    wanted: Wanted,
     weights: Weights | None,
     differing: list[Mismatch],
     fits: bool,
 ) -> Parts:
     """fits: whether classes that are trained already are mapped, so that it matters how."""
-    label_map = known if known is not None else mapped.label_map if mapped is not None else None
+    label_map = mapped.label_map if mapped is not None else wanted.known
     assert label_map is not None
     said = mapped.message() if mapped is not None and fits else None
     messages = (*(weights.messages if weights is not None else ()), *([said] if said else []))

@@ -42,16 +42,16 @@ def stored_architecture(weights: WeightsSource, place: ModelPlace) -> tuple[str,
         check_type(config, ModelSpec(weights=weights), modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES, place)
         without_timm(config, place)
         kind = type(config)
-        values = _differing(config.to_dict(), kind, CONFIG_MAPPING)
+        values = _unlike(config.to_dict(), kind, CONFIG_MAPPING)
         lost = sorted(
-            _differing(config.to_dict(), kind, CONFIG_MAPPING, kind(**values).to_dict()).keys() - _nested(values)
+            _unlike(config.to_dict(), kind, CONFIG_MAPPING, kind(**values).to_dict()).keys() - _nested(values)
         )
     if lost:
         raise place.error(("config",), f"its configuration cannot be written into a recipe: {', '.join(lost)}")
     return config.model_type, values
 
 
-def _differing(
+def _unlike(
     stored: Mapping[str, Any], kind: type, kinds: Mapping[str, type], other: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The fields of a configuration that are not as in another one, by default a fresh one; inner ones always."""
@@ -62,7 +62,7 @@ def _differing(
         if isinstance(value, Mapping) and value.get("model_type") in kinds:
             inner = kinds[value["model_type"]]
             found[key] = {name: value[name] for name in sorted(BACKBONE) if value.get(name) is not None}
-            found[key] |= _differing({name: own for name, own in value.items() if name != "out_indices"}, inner, kinds)
+            found[key] |= _unlike({name: own for name, own in value.items() if name != "out_indices"}, inner, kinds)
         elif key in stored and value != default.get(key) and not (value is None and key.endswith("_config")):
             found[key] = value
     return found

@@ -109,7 +109,8 @@ def spec_text(spec: QuantizerSpec | None) -> str:
         return "real"
     offset = "" if spec.offset == "none" else f", {spec.offset} offset"
     init = "" if spec.init is None else f", init {spec.init}"
-    return f"{spec.bits} bits {spec.quantizer} per {spec.per}{offset}{init}"
+    scale = "" if spec.scale == "real" else ", powers of two"
+    return f"{spec.bits} bits {spec.quantizer} per {spec.per}{offset}{init}{scale}"
 
 
 def totals(a: Plan, b: Plan) -> list[Total]:

@@ -41,7 +41,7 @@ def _search(weight: Tensor, scale: Tensor, zero_point: Tensor, moment: Tensor, g
         """A candidate's error (size, 1), and what the scale is multiplied by."""
         used = torch.where(candidate > 0, candidate, 1.0)
         levels = quantize(weight, used, zero_point, grid, integer) - zero_point
-        return _quadratic(used * levels - weight, moment), levels
+        return quadratic(used * levels - weight, moment), levels
 
     best = scale[:, None]
     error, levels = tried(best)
@@ -64,7 +64,7 @@ def _search(weight: Tensor, scale: Tensor, zero_point: Tensor, moment: Tensor, g
     return best[:, 0]
 
 
-def _quadratic(difference: Tensor, moment: Tensor) -> Tensor:
+def quadratic(difference: Tensor, moment: Tensor) -> Tensor:
     """The mean squared error of the output, (size, 1), summed over the channels that share a scale."""
     return _form(difference, difference, moment).clamp_min(0.0)
 

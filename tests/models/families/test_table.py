@@ -22,7 +22,7 @@ from qrecipe.models.families import (
     find_family,
     published_classes,
 )
-from qrecipe.models.loading.build import adopt_model
+from qrecipe.models.loading.build import build_model
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec, LossSpec
 from qrecipe.student import capture_original, make_student
@@ -129,8 +129,8 @@ def test_a_new_family_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAMILIES, "toy", FamilyRow(ToyFamily.of, "tests.Toy", classes=7))
     assert find_family(Toy()) == "toy"
     assert published_classes("toy") == 7
-    spec = recipe_from_mapping({"version": 1, "model": {"architecture": "demo", "family": "toy"}}).model
-    built = adopt_model(Toy(), spec, [(number, f"category {number}") for number in range(4)])
+    spec = recipe_from_mapping({"version": 1, "model": {"factory": f"{__name__}:Toy", "family": "toy"}}).model
+    built = build_model(spec, [(number, f"category {number}") for number in range(4)])
     assert isinstance(built.family, ToyFamily)
     student = make_student(capture_original(built.model, built.family, built.input), a_recipe(W4A4))
     assert {"body.weight", "layer.weight"} <= set(student.plan.sites)

@@ -16,7 +16,7 @@ from qrecipe.data.drawing import CLASSES
 from qrecipe.errors import ModelError
 from qrecipe.models.demo import DemoDetector
 from qrecipe.models.loading import weight_files
-from qrecipe.models.loading.build import adopt_model, build_model
+from qrecipe.models.loading.build import build_model
 from qrecipe.recipe.definition import InputSpec, LossSpec, ModelSpec, WeightsSource
 from tests.tiny_detectors import DETR, some_images, stir
 
@@ -206,19 +206,6 @@ class TestDemo:
             build_model(ModelSpec(architecture="demo", weights=WeightsSource(file=tmp_path / "x.safetensors")), PETS)
 
 
-class TestAdopt:
-    def test_a_model_that_is_there(self) -> None:
-        model = DemoDetector(3, **DEMO)  # type: ignore[arg-type]
-        built = adopt_model(model, ModelSpec(input=InputSpec(size=(64, 64))), PETS)
-        assert built.model is model
-        assert built.input.size == (64, 64)
-        assert built.label_map.category_to_class == {1: 0, 3: 1, 7: 2}
-
-    def test_a_head_that_cannot_be_mapped(self) -> None:
-        with pytest.raises(ModelError, match="a head of 5 classes cannot be mapped to 3 categories"):
-            adopt_model(DemoDetector(5, **DEMO), ModelSpec(), PETS)  # type: ignore[arg-type]
-
-
 def test_light_imports() -> None:
     code = (
         "import sys, qrecipe, qrecipe.models.loading.build, qrecipe.models.families\n"
@@ -228,6 +215,11 @@ def test_light_imports() -> None:
 
 
 class TestClasses:
+    def test_a_head_that_cannot_be_mapped(self, factory: str) -> None:
+        spec = ModelSpec(factory=f"{factory}:build", arguments={"classes": 5})
+        with pytest.raises(ModelError, match="a head of 5 classes cannot be mapped to 3 categories"):
+            build_model(spec, PETS)
+
     def test_weights_that_fit_are_taken_by_order_and_that_is_said(self, factory: str, tmp_path: Path) -> None:
         spec = ModelSpec(factory=f"{factory}:build", labels_argument="classes")
         built = build_model(spec, PETS)
