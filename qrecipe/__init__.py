@@ -13,6 +13,7 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.apply("recipe.yaml", "runs/mine")          calibrate, train, evaluate, into a run folder
     qrecipe.evaluate("runs/mine", "test")              COCO AP of a run, a saved student, or a recipe's own model
     qrecipe.predict("runs/mine", ["photo.jpg"])        detections
+    qrecipe.export("runs/mine", "student.onnx")        its student for other runtimes
     qrecipe.sensitivity("recipe.yaml")                 what each part loses when it alone is quantized
     qrecipe.search("recipe.yaml", "size=0.15")         bits for every layer within a budget
     qrecipe.init(qrecipe.Request("detr", "coco"))      a commented recipe for a model and data
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .commands.bind import bind
     from .commands.diff import diff
     from .commands.evaluate import Evaluated, evaluate
+    from .commands.export import export
     from .commands.init import Request, Started, init
     from .commands.inspect import Inspection, inspect
     from .commands.plan import plan
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from .commands.sensitivity import Sensitivity, sensitivity
     from .commands.validate import Validation, validate
     from .data.batch import Batch
+    from .deploy import Exported
     from .errors import QRecipeError, RecipeErrors
     from .planning import Comparison, Plan, describe
     from .recipe import Recipe, load_recipe, recipe_from_mapping
@@ -62,6 +65,7 @@ HOMES = {
     "Batch": "data.batch",
     "Comparison": "planning",
     "Evaluated": "commands.evaluate",
+    "Exported": "deploy",
     "Found": "commands.search",
     "Inspection": "commands.inspect",
     "Plan": "planning",
@@ -82,6 +86,7 @@ HOMES = {
     "describe": "planning",
     "diff": "commands.diff",
     "evaluate": "commands.evaluate",
+    "export": "commands.export",
     "init": "commands.init",
     "inspect": "commands.inspect",
     "load": "student",
@@ -102,6 +107,7 @@ __all__ = [
     "Batch",
     "Comparison",
     "Evaluated",
+    "Exported",
     "Found",
     "Inspection",
     "Plan",
@@ -122,6 +128,7 @@ __all__ = [
     "describe",
     "diff",
     "evaluate",
+    "export",
     "init",
     "inspect",
     "load",

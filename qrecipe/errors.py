@@ -104,3 +104,9 @@ class RunError(QRecipeError):
     """The run folder: it exists, is finished, is unfinished, or cannot be written."""
 
     stage = "run"
+
+
+class ExportError(QRecipeError):
+    """A student that cannot be exported, or an exported file that cannot be used."""
+
+    stage = "export"

@@ -1,0 +1,82 @@
+"""A student to an ONNX file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ExportError, RunError
+from ..run.files import write_atomically
+from ..student import Student
+from .lower import Lowered, lower
+from .metadata import KEY, metadata_of
+from .mode import ExportMode
+from .needs import need
+
+EXAMPLE = 128
+"""Height and width of the example that is traced where the input leaves them open."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated."""
+
+    path: Path
+    mode: ExportMode
+    weights: int
+    activations: int
+    size: int
+    lowered: Lowered
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("mode", "weights", "activations", "size")
+        return {"path": str(self.path), **{name: getattr(self, name) for name in names}}
+
+
+def export_student(
+    student: Student,
+    path: Path | str,
+    mode: ExportMode = "integer",
+    *,
+    batch: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+) -> Exported:
+    """Write a calibrated student as an ONNX file: images in, logits and boxes out. The student is left as it is.
+
+    Args:
+        batch, height, width: fix them; None leaves them open.
+
+    Raises:
+        ExportError: an operator or operand that the file cannot express, or ``qrecipe[onnx]`` is not installed.
+        RunError: the file is there already, or cannot be written. CalibrationError: a quantizer without a range.
+    """
+    need("onnx", "onnxscript")
+    from .integers import put_integers
+    from .translate import translate
+
+    path = Path(path)
+    check_new(path)
+    if not student.quantizers:
+        raise ExportError("nothing in this student is quantized", remedy="export a student with a quantize section")
+    lowered = lower(student)
+    known = student.input.size or (EXAMPLE, EXAMPLE)
+    fixed = (batch, height, width)
+    example = (batch or 2, height or known[0], width or known[1])
+    model = translate(lowered, example, (batch is None, height is None, width is None))
+    put_integers(model, lowered.operands, mode)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, metadata_of(student, mode, fixed).text()
+    data = model.SerializeToString()
+    write_atomically(path, data)
+    weights = sum(operand.weight is not None for operand in lowered.operands.values())
+    return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered)
+
+
+def check_new(path: Path) -> None:
+    """Raises: RunError: a file is there already, or its folder is not. Said before the work, not after it."""
+    if path.exists():
+        raise RunError("the file is there already, and is not overwritten", where=str(path), remedy="another --out")
+    if not path.parent.is_dir():
+        raise RunError("there is no such folder", where=str(path.parent), remedy="make it first")
