@@ -6,13 +6,22 @@ Prints a Markdown table: the sites of the structure, the seconds of its analysis
 plans with their cost a minute has room for, one after the other on one core: the recipe as it is, random bits for every
 weight site by site, and a rule with random bits for every module that has a weight. Random weights; the capture, which
 takes far longer, is not counted.
+
+    python benchmarks/plan.py --against FOLDER --repeats 2 recipes/quickstart_w4a4.yaml
+
+times the whole command `qrecipe plan` instead, capture included, here and in another checkout by turns, one process
+each, and prints the ratio of the processor's seconds: those of a busy machine can be compared, the clock's cannot.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -85,10 +94,38 @@ def one(path: Path) -> list[str]:
     return [str(len(structure.sites)), f"{analysis:.2f} s", f"{first:.3f} s", *counts]
 
 
+def command_seconds(checkout: Path, recipe: Path) -> float:
+    """Seconds that the processor takes for `qrecipe plan` with a checkout's code, on one thread."""
+    command = [sys.executable, "-m", "qrecipe", "plan", str(recipe.absolute()), "--random-weights"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "PYTHONPATH": str(checkout.absolute()), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def ratio(recipe: Path, other: Path, repeats: int) -> str:
+    """A row: the least seconds here, there, and the one by the other. Each goes first as often as the other."""
+    checkouts = [Path(__file__).resolve().parents[1], other]
+    seconds: dict[Path, list[float]] = {checkout: [] for checkout in checkouts}
+    for turn in range(repeats):
+        for checkout in checkouts[:: 1 if turn % 2 == 0 else -1]:
+            seconds[checkout].append(command_seconds(checkout, recipe))
+    here, there = (min(seconds[checkout]) for checkout in checkouts)
+    return f"| {recipe.stem} | {here:.1f} s | {there:.1f} s | {here / there:.2f} |"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", type=Path)
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout of qrecipe")
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.against is not None:
+        print("| recipe | here | there | here / there |\n|---|---|---|---|")
+        for recipe in arguments.recipes:
+            print(ratio(recipe, arguments.against, arguments.repeats), flush=True)
+        raise SystemExit
     torch.set_num_threads(1)
     random.seed(0)
     print("| recipe | sites | analysis | first plan | plans a minute | bits by site | bits by rule |")

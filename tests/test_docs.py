@@ -173,6 +173,13 @@ def test_links_of_documents_lead_somewhere() -> None:
             assert file or anchor in anchors, f"{path.name}: {link}"
 
 
+def test_files_that_documents_name_are_there() -> None:
+    named = re.compile(r"`((?:qrecipe|tests|benchmarks|examples|recipes|docs)/[\w/.-]*\w)/?`")
+    for path in (*DOCUMENTS, ROOT / "CONTRIBUTING.md"):
+        names = named.findall(path.read_text(encoding="utf-8"))
+        assert not [name for name in names if not (ROOT / name).exists()], path
+
+
 def test_the_json_of_the_recipe_document_is_what_validate_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

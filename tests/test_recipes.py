@@ -70,7 +70,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "rf_detr": RF_DETR,
     "grounding-dino": {
         **GROUNDING_DINO,
-        "backbone_config": SWIN,
+        "backbone_config": {**SWIN, "depths": [2, 1], "num_heads": [1, 2], "out_indices": [1, 2]},
         "num_feature_levels": 2,
         "prompt_ids": [101, *(token for number in range(CLASSES) for token in (300 + number, 1012)), 102],
     },
@@ -85,7 +85,15 @@ MEASURED = [path for path in family_recipes() if load_recipe(path, data=False).m
 DECODER = {"decoder.self_attention", "decoder.cross_attention", "decoder.feed_forward"}
 WITHOUT_DECODER = "yolos"
 
-BITS = {"fp32": None, "w8a8": (8, 8, 8), "w4a4": (4, 4, 8), "w4a4_lsq": (4, 4, 8), "w3a3": (3, 3, 8), "w2a2": (2, 2, 8)}
+BITS = {
+    "fp32": None,
+    "w8a8": (8, 8, 8),
+    "w8a8_calibrated": (8, 8, 8),
+    "w4a4": (4, 4, 8),
+    "w4a4_lsq": (4, 4, 8),
+    "w3a3": (3, 3, 8),
+    "w2a2": (2, 2, 8),
+}
 """Of each detr_r50 recipe: bits of weights, activations, attention."""
 
 _SUBJECTS: dict[str, Subject] = {}

@@ -14,6 +14,8 @@ Rectangle = tuple[int, int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 GOLDEN = 0.618033988749895
+MOST_LABELS = 500
+"""Labels in one image. More cover each other, and each is held against all before it."""
 SMALLEST_TEXT = 11
 """Pixels: below it letters cannot be told apart."""
 
@@ -22,7 +24,8 @@ def draw_detections(image: Image.Image, results: Sequence[Mapping[str, Any]], na
     """A copy of the image in RGB with a box and a label per result.
 
     Labels stand above their box, else below it, else inside, always within the image and where they cover no other
-    label if there is such a place. Text and lines grow with the image. The highest score is drawn last.
+    label if there is such a place; beyond MOST_LABELS the lower scores have a box alone. Text and lines grow with the
+    image. The highest score is drawn last.
 
     Args:
         results: COCO results, ``bbox`` = [x, y, width, height] in pixels; without ``score`` they are ground truth.
@@ -41,7 +44,7 @@ def draw_detections(image: Image.Image, results: Sequence[Mapping[str, Any]], na
     for result, box in shown:
         pen.rectangle(box, outline=class_colour(result["category_id"]), width=line)
     taken: list[Rectangle] = []
-    for result, box in reversed(shown):  # the highest score has the first choice of a place
+    for result, box in shown[: -MOST_LABELS - 1 : -1]:  # the highest score has the first choice of a place
         label = _fitting(_label(result, names), font, picture.width - 2 * line)
         place = _place(label, box, font, line, picture.size, taken)
         if place is not None:

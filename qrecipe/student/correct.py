@@ -20,8 +20,8 @@ class CorrectingRun(fx.Interpreter):
     """The real-valued evaluation graph of a student, run once for each batch.
 
     Beside each corrected layer runs its weight's error alone: E[(W - W_hat) x] over all images and places is what the
-    bias takes out. x is what the real-valued layer reads, so no layer's correction depends on another's. (Corrected one
-    after the other, each with the inputs that quantization left, the same network ended worse: docs/results.md.)
+    bias takes out. x is what the real-valued layer reads, so no layer's correction depends on another's. (One after the
+    other, each with the inputs that quantization left, was no better and could be much worse: docs/results.md.)
     """
 
     def __init__(self, deployable: Deployable) -> None:

@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,3 +165,16 @@ def test_a_splits_picture(tmp_path: Path) -> None:
     with Image.open(path) as sheet:
         assert sheet.width == 6 + 2 * (640 + 6)
         assert class_colour(1) in pixels(sheet.convert("RGB"))
+
+
+def test_so_many_boxes_that_no_label_could_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All have a box, the highest scores a label; ids may be negative or of 64 bits."""
+    written: list[str] = []
+    monkeypatch.setattr(draw, "write_label", lambda pen, label, *rest: written.append(label))
+    boxes = [
+        {"bbox": [one % 90, one % 80, 9, 9], "category_id": (-5, 2**63 - 1)[one % 2], "score": one / 20_000}
+        for one in range(20_000)
+    ]
+    picture = draw.draw_detections(Image.new("RGB", (100, 100)), boxes, {})
+    assert len(written) == draw.MOST_LABELS
+    assert np.asarray(picture).any(-1).mean() > 0.8
