@@ -154,15 +154,17 @@ def _role_in_layer(module: str, node: fx.Node, regions: _Regions) -> str:
 
 
 def _one_per_layer(operations: list[Operation], roles: Mapping[str, str]) -> dict[str, str]:
-    """A weight that is used several times has one role, that of its last use: it is one site, also where two modules
-    share it, as a decoder that refines boxes shares the box head."""
+    """A weight that is used several times has one role: it is one site, also where two modules share it, as a decoder
+    that refines boxes shares the box head. It is that of its last use as a head, which another use does not make less
+    of one (DINO scores the chosen tokens again for the proposals' own loss); else that of its last use."""
     layer = {
         operation.name: operand.site
         for operation in operations
         for operand in operation.operands
         if operand.kind == "weight"
     }
-    last = {layer[operation.name]: roles[operation.name] for operation in operations if operation.name in layer}
+    used = [(layer[operation.name], roles[operation.name]) for operation in operations if operation.name in layer]
+    last = dict(used) | dict(use for use in used if use[1].startswith("head."))
     return {name: last[layer[name]] if name in layer else role for name, role in roles.items()}
 
 

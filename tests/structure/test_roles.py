@@ -264,3 +264,26 @@ def test_attention_that_chooses_is_no_head_and_learned_tokens_are_no_text() -> N
     found = analyse(captured).roles.of
     assert found["matmul"] == found["matmul@1"] == "encoder.attention"
     assert not any(role in ("encoder.text", "decoder.text_attention") for role in found.values())
+
+
+def test_a_proposal_head_that_is_called_again_stays_one() -> None:
+    class Detector(nn.Module):
+        """Scores all tokens, and behind the decoder the chosen ones again, for the proposals' own loss (as DINO)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.cross_attn = nn.Conv2d(3, 8, 8, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+            self.proposal, self.classes, self.boxes = nn.Linear(8, 3), nn.Linear(8, 3), nn.Linear(8, 4)
+
+        def forward(self, pixel_values: Tensor) -> dict[str, Any]:
+            tokens = self.conv(pixel_values).flatten(2).transpose(1, 2)
+            top = self.proposal(tokens).amax(-1).topk(4, 1).indices[..., None]
+            chosen = tokens.gather(1, top.expand(-1, -1, 8))
+            x = chosen.detach() + self.cross_attn(chosen.detach(), tokens, tokens)[0]
+            boxes = self.boxes(x).sigmoid()
+            again = {"logits": self.proposal(chosen), "pred_boxes": boxes}
+            return {"logits": self.classes(x), "pred_boxes": boxes, "auxiliary_outputs": [again]}
+
+    structure = analyse(captured_toy(Detector()))
+    roles = {site.address.role for site in structure.sites.values() if site.address.module == "proposal"}
+    assert roles == {"head.proposal"}
