@@ -31,7 +31,9 @@ def same(one: Student, other: Student) -> bool:
 
 
 def test_blocks_get_better_and_nothing_else_changes(specimen: Specimen) -> None:
-    student, batches = calibrated(specimen, align=ALIGN)
+    # From ranges that leave room: behind those of least output error a few steps help few blocks.
+    start = {**W4A4, "weight": {**W4A4["weight"], "init": "mse"}}
+    student, batches = calibrated(specimen, quantize=start, align=ALIGN)
     before = copy.deepcopy(student)
     told: list[tuple[int, int]] = []
     reports = reconstruct(student, batches, FEW, on_block=lambda report, number, total: told.append((number, total)))
