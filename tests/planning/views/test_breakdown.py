@@ -148,7 +148,8 @@ def test_the_json_agrees_with_the_rows(specimen: Specimen) -> None:
     data = json.loads(json.dumps(describe(plan)))
     assert set(data) == {
         "image_size", "batch_norm", "backbone", "totals", "by_role", "by_module", "by_rule", "real_valued",
-        "unsupported", "warnings", "notes", "alignments", "corrections", "taps", "sites", "operations", "parameters",
+        "unsupported", "warnings", "notes", "alignments", "corrections", "equalized", "smoothed", "taps",
+        "sites", "operations", "parameters",
     }  # fmt: skip
     for key in ("parameters", "bytes", "float_bytes", "macs", "operations", "bit_operations", "share"):
         for rows in (data["by_role"], data["by_module"]):
