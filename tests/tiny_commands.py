@@ -17,6 +17,7 @@ import yaml
 
 from qrecipe.cli import main
 from qrecipe.run.folder import RunFolder
+from qrecipe.run.seal import SEAL
 
 TINY: dict[str, Any] = {
     "version": 1,
@@ -106,7 +107,7 @@ class Finished:
     @property
     def summary(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
-        return found
+        return {key: value for key, value in found.items() if key != SEAL}
 
     @property
     def phases(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_the_nearest_by_the_exponent_and_its_gradient(exponent: float) -> None:
     assert are_powers(power)
     assert abs(math.log2(float(power.detach())) - exponent) <= 0.5 + 1e-9
     (slope,) = torch.autograd.grad(3 * power, scale)
-    assert float(slope * scale) == pytest.approx(3 * float(power.detach()))  # by the logarithm, as if not rounded
+    assert float(slope * scale.detach()) == pytest.approx(3 * float(power.detach()))  # by the logarithm, as if not rounded
 
 
 @given(bits=st.integers(2, 8), seed=st.integers(0, 500), offset=st.sampled_from(["none", "integer"]))
@@ -56,7 +56,7 @@ def test_calibration_takes_the_better_neighbour(bits: int, seed: int, offset: Of
     quantizer = quantizer_of(x, "lsq+", bits, offset)
     scale, zero_point = quantizer.scale_and_zero_point()
     assert are_powers(scale)
-    error = float((quantizer(x) - x).square().sum())
+    error = float((quantizer(x) - x).detach().square().sum())
     real, _ = quantizer_of(x, "lsq+", bits, offset, scale="real").scale_and_zero_point()
     exponent = math.floor(math.log2(float(real.detach())))
     errors = []

@@ -18,12 +18,14 @@ MATCHES = ("role:backbone", "role:head", "op:add", "op:linear", "decoder.0", "re
 
 
 def specs(operand: str) -> st.SearchStrategy[dict[str, Any]]:
-    names = tuple(QUANTIZERS) if operand != "weight" else ("lsq", "minmax", "mse")
+    all_of_it = tuple(name for name, row in QUANTIZERS.items() if "activation" in row.offsets)
+    names = all_of_it if operand != "weight" else ("lsq", "minmax", "mse")
 
     def with_offset(spec: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
         if operand == "weight" or QUANTIZERS[spec["quantizer"]].offsets["activation"] == ("none",):
             return st.just(spec)
-        return st.sampled_from(["integer", "real"]).map(lambda offset: {**spec, "offset": offset})
+        known = [offset for offset in QUANTIZERS[spec["quantizer"]].offsets["activation"] if offset != "none"]
+        return st.sampled_from(known).map(lambda offset: {**spec, "offset": offset})
 
     return st.fixed_dictionaries(
         {

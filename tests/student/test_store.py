@@ -16,6 +16,7 @@ from qrecipe.models.loading.build import build_model
 from qrecipe.planning import describe
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.checkpoint import load_checkpoint
+from qrecipe.run.seal import SEAL, sealed
 from qrecipe.student import Student, calibrate, capture_original, make_plan, make_student, real_valued
 from qrecipe.student.store import load, save
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
@@ -131,6 +132,7 @@ def test_what_is_no_student_is_refused(toy: Specimen, tmp_path: Path) -> None:
     manifest = tmp_path / "student" / "manifest.json"
     data = json.loads(manifest.read_text())
     del data["extra"]["recipe"]
+    data = sealed({key: value for key, value in data.items() if key != SEAL})
     manifest.write_text(json.dumps(data))
     with pytest.raises(ModelError, match="was not written by save"):
         load(tmp_path / "student", toy.eager())
