@@ -46,7 +46,8 @@ def test_the_nearest_by_the_exponent_and_its_gradient(exponent: float) -> None:
     assert are_powers(power)
     assert abs(math.log2(float(power.detach())) - exponent) <= 0.5 + 1e-9
     (slope,) = torch.autograd.grad(3 * power, scale)
-    assert float(slope * scale.detach()) == pytest.approx(3 * float(power.detach()))  # by the logarithm, as if not rounded
+    # By the logarithm, as if not rounded.
+    assert float(slope * scale.detach()) == pytest.approx(3 * float(power.detach()))
 
 
 @given(bits=st.integers(2, 8), seed=st.integers(0, 500), offset=st.sampled_from(["none", "integer"]))
