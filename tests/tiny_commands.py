@@ -17,7 +17,6 @@ import yaml
 
 from qrecipe.cli import main
 from qrecipe.run.folder import RunFolder
-from qrecipe.run.seal import SEAL
 
 TINY: dict[str, Any] = {
     "version": 1,
@@ -107,7 +106,7 @@ class Finished:
     @property
     def summary(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
-        return {key: value for key, value in found.items() if key != SEAL}
+        return found
 
     @property
     def phases(self) -> dict[str, Any]:
