@@ -101,7 +101,7 @@ class _Table:
         owner = {site: index for index, choice in enumerate(choices) for site in choice.sites}
         self.fixed, single, pairs = _products(plan, owner, self.widths, self.count, budget.kind)
         if budget.kind == "size":
-            self.fixed, single = _bytes(plan, choices, owner, self.widths)
+            self.fixed, single = _bytes(plan, owner, self.widths, self.count)
             pairs = {pair: np.zeros_like(value) for pair, value in pairs.items()}
         self.pairs = list(pairs)
         self.cost = np.concatenate([single.flatten(), *(value.flatten() for value in pairs.values())])
@@ -180,22 +180,20 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _bytes(
-    plan: Plan, choices: Sequence[Choice], owner: Mapping[str, int], widths: Sequence[Width]
-) -> tuple[float, np.ndarray]:
+def _bytes(plan: Plan, owner: Mapping[str, int], widths: Sequence[Width], count: int) -> tuple[float, np.ndarray]:
     """Packed bytes and scales, as a share: what is fixed, and (choices, widths)."""
     real = max(4 * sum(plan.parameters.values()), 1)
-    single = np.zeros((len(choices), len(widths)))
+    single = np.zeros((count, len(widths)))
     fixed = 0.0
-    for name, count in plan.parameters.items():
+    for name, elements in plan.parameters.items():
         if name in owner:
-            single[owner[name]] += [-(-count * (width or 32) // 8) for width in widths]
+            single[owner[name]] += [-(-elements * (width or 32) // 8) for width in widths]
         else:
-            fixed += -(-count * plan.bits(name) // 8)
+            fixed += -(-elements * plan.bits(name) // 8)
     added = {one.site: one.channels for one in plan.corrections if one.added}
-    for quantizer, site in plan.quantizers.items():
+    for site in plan.quantizers.values():
         ranges = bytes_of_quantizer(site, added)
-        index = next((index for index, choice in enumerate(choices) if quantizer in choice.quantizers), None)
+        index = owner.get(site.name)
         if index is None:
             fixed += ranges
         else:

@@ -76,8 +76,7 @@ def sensitivity(
 
 def require_quantizers(recipe: Recipe) -> None:
     """Raises: SearchError: the recipe quantizes nothing."""
-    spec = recipe.quantize
-    if not (spec.weight or spec.activation or spec.attention or spec.rules):
+    if not recipe.quantize.asks:
         raise SearchError(
             "the recipe quantizes nothing",
             where=recipe.where(("quantize",)),

@@ -119,7 +119,7 @@ class Workspace:
         """What is to be said of a model that is learned from or compared with, and knows nothing."""
         recipe = self.recipe
         spec = recipe.quantize
-        taught = spec.weight or spec.activation or spec.attention or spec.rules or recipe.distill.targets
+        taught = spec.asks or recipe.distill.targets
         if not built.fresh or (part == "model" and (recipe.teacher is not None or not taught)):
             return ()
         return (
@@ -147,7 +147,7 @@ class Workspace:
         for name, index in self.known.items():
             if name != "train":
                 found += batch_findings(index, inputs, size)
-            elif spec.weight or spec.activation or spec.attention or spec.rules:
+            elif spec.asks:
                 found += batch_findings(index, inputs, calibration.batch_size, batches=calibration.batches)
         if recipe.train.epochs:
             found += transform_findings(recipe.data.transforms, inputs)

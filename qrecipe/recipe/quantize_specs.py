@@ -82,3 +82,8 @@ class QuantizeSpec:
     smooth: float | None = None
     correct_biases: bool = False
     reconstruct: ReconstructSpec | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything may be quantized: a default for some operand, or a rule."""
+        return bool(self.weight or self.activation or self.attention or self.rules)
