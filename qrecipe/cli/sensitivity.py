@@ -42,9 +42,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
-    from ..commands.sensitivity import CHART, sensitivity
+    from ..commands.sensitivity import sensitivity
     from ..report.search import sensitivity_tables
-    from ..run.layout import RUNS
 
     narrowed = Console(stderr=True) if arguments.json else console
     found = sensitivity(
@@ -63,8 +62,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
         return
     show(console, sensitivity_tables(found))
-    folder = arguments.output or RUNS / f"{arguments.recipe.stem}_sensitivity"
-    say(console, f"chart: {folder / CHART}")
+    say(console, f"chart: {found.chart}")
 
 
 COMMAND = Command("show what each part of a detector costs when it alone is quantized, without labels", _options, _run)

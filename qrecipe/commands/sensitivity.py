@@ -68,7 +68,7 @@ def sensitivity(
 
         rows, whole = measure(trials.gauge, parts, bits, trials, tell)
         real = trials.AP({}) if scored else None
-        found = Sensitivity(by, trials.images, tuple(rows), whole, real)
+        found = Sensitivity(by, trials.images, tuple(rows), whole, real, folder / CHART)
         write_json(folder / RESULT, found.to_dict())
         write_atomically(folder / CHART, sensitivity_chart(found).encode())
     return found

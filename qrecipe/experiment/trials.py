@@ -81,21 +81,21 @@ class Trials:
         return self.trial(bits, scored=self.scored)
 
     def trial(self, bits: Bits, *, scored: bool) -> Trialled:
-        key = {name: width for name, width in bits.items() if width is not None}
-        found = self.ledger.recall(["distance", key])
+        key = ["distance", _quantized(bits)]
+        found = self.ledger.recall(key)
         if found is None:
             found = self.gauge.distance(bits).to_dict()
-            self.ledger.keep(["distance", key], found)
+            self.ledger.keep(key, found)
         return Trialled(found["total"], self.AP(bits) if scored else None)
 
     def AP(self, bits: Bits) -> float | None:  # noqa: N802 - COCO's name
         """The AP on the validation split."""
-        key = {name: width for name, width in bits.items() if width is not None}
-        found = self.ledger.recall(["AP", key])
+        key = ["AP", _quantized(bits)]
+        found = self.ledger.recall(key)
         if found is None:
             self.gauge.install(bits)
             found = {"AP": score(student_detector(self.gauge.student), self.workspace, "val")[0].AP}
-            self.ledger.keep(["AP", key], found)
+            self.ledger.keep(key, found)
         value: float | None = found["AP"]
         return value
 
@@ -108,6 +108,11 @@ class Trials:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _quantized(bits: Bits) -> dict[str, int]:
+    """Without what is off: the same choice, however it is said."""
+    return {name: width for name, width in bits.items() if width is not None}
 
 
 def _fingerprint(original: Original) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from .gauge import Bits, Gauge
@@ -58,6 +59,7 @@ class Sensitivity:
     """rows: by width and part, in the graph's order. whole: everything quantized, by width.
 
     AP_real: of the real-valued model. images: that predictions were compared on. by: what a part is.
+    chart: where it was drawn.
     """
 
     by: str
@@ -65,6 +67,7 @@ class Sensitivity:
     rows: tuple[Measured, ...]
     whole: dict[int, Trialled]
     AP_real: float | None = None
+    chart: Path | None = None
 
     def at(self, bits: int) -> list[Measured]:
         """The rows of one width, the costliest part first."""
