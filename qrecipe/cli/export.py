@@ -53,6 +53,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         return
     held = f"{made.weights} weights and {made.activations} activations in integers"
     say(console, f"{made.path}: {made.size / 1e6:.2f} MB, {made.mode}, {held}")
+    for line in made.kernels.lines() if made.kernels is not None else ():
+        say(console, line)
 
 
 COMMAND = Command("write a run's student as an ONNX file that other runtimes read", _options, _run)
