@@ -8,11 +8,11 @@ from typing import Any
 
 from ..errors import ExportError, RunError
 from ..run.files import write_atomically
+from ..runtimes import need
 from ..student import Student
 from .lower import Lowered, lower
 from .metadata import KEY, metadata_of
 from .mode import ExportMode
-from .needs import need
 
 EXAMPLE = 128
 """Height and width of the example that is traced where the input leaves them open."""
