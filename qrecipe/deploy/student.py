@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExportError, RunError
-from ..run.files import write_atomically
+from ..errors import ExportError
+from ..run.files import require_free, write_atomically
 from ..runtimes import need
 from ..student import Student
 from .lower import Lowered, lower
@@ -57,7 +57,7 @@ def export_student(
     from .translate import translate
 
     path = Path(path)
-    check_new(path)
+    require_free(path, "choose another --out")
     if not student.quantizers:
         raise ExportError("nothing in this student is quantized", remedy="export a student with a quantize section")
     lowered = lower(student)
@@ -72,11 +72,3 @@ def export_student(
     write_atomically(path, data)
     weights = sum(operand.weight is not None for operand in lowered.operands.values())
     return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered)
-
-
-def check_new(path: Path) -> None:
-    """Raises: RunError: a file is there already, or its folder is not. Said before the work, not after it."""
-    if path.exists():
-        raise RunError("the file is there already, and is not overwritten", where=str(path), remedy="another --out")
-    if not path.parent.is_dir():
-        raise RunError("there is no such folder", where=str(path.parent), remedy="make it first")
