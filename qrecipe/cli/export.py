@@ -57,6 +57,8 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Exported:
 def _tell(found: Exported, arguments: argparse.Namespace, console: Console) -> None:
     held = f"{found.weights} weights and {found.activations} activations in integers"
     say(console, f"{found.path}: {found.size / 1e6:.2f} MB, {found.mode}, {held}")
+    for line in found.kernels.lines() if found.kernels is not None else ():
+        say(console, line)
 
 
 COMMAND = Command("write a run's student as an ONNX file that other runtimes read", _options, answering(_find, _tell))

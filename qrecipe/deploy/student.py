@@ -8,8 +8,9 @@ from typing import Any
 
 from ..errors import ExportError
 from ..run.files import require_free, write_atomically
-from ..runtimes import need
+from ..runtimes import DEFAULT, Runtime, find_runtime, need
 from ..student import Student
+from .kernels import Kernels
 from .lower import Lowered, lower
 from .metadata import KEY, metadata_of
 from .mode import ExportMode
@@ -20,7 +21,10 @@ EXAMPLE = 128
 
 @dataclass(frozen=True)
 class Exported:
-    """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated."""
+    """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated.
+
+    kernels: which of its products the runtime computes in integers; None where it was not asked.
+    """
 
     path: Path
     mode: ExportMode
@@ -28,10 +32,12 @@ class Exported:
     activations: int
     size: int
     lowered: Lowered
+    kernels: Kernels | None = None
 
     def to_dict(self) -> dict[str, Any]:
         names = ("mode", "weights", "activations", "size")
-        return {"path": str(self.path), **{name: getattr(self, name) for name in names}}
+        kernels = None if self.kernels is None else self.kernels.to_dict()
+        return {"path": str(self.path), **{name: getattr(self, name) for name in names}, "kernels": kernels}
 
 
 def export_student(
@@ -42,11 +48,13 @@ def export_student(
     batch: int | None = None,
     height: int | None = None,
     width: int | None = None,
+    runtime: str = DEFAULT,
 ) -> Exported:
     """Write a calibrated student as an ONNX file: images in, logits and boxes out. The student is left as it is.
 
     Args:
         batch, height, width: fix them; None leaves them open.
+        runtime: which one is asked what it computes in integers, where it is installed.
 
     Raises:
         ExportError: an operator or operand that the file cannot express, or ``qrecipe[onnx]`` is not installed.
@@ -71,4 +79,16 @@ def export_student(
     data = model.SerializeToString()
     write_atomically(path, data)
     weights = sum(operand.weight is not None for operand in lowered.operands.values())
-    return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered)
+    kernels = _kernels(model, data, find_runtime(runtime))
+    return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered, kernels)
+
+
+def _kernels(model: Any, data: bytes, runtime: Runtime) -> Kernels | None:
+    """None where the runtime is not installed: a file can be written without it."""
+    from .products import count_kernels
+
+    try:
+        runtime.version()
+    except ExportError:
+        return None
+    return count_kernels(model, runtime, runtime.open(data).operators())
