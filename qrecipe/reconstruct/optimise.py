@@ -39,7 +39,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class ReconstructSettings:
-    """iterations: steps per block. keep: probability of quantized values (QDrop). seed: of this block."""
+    """iterations: steps per block, or 0. keep: probability of quantized values (QDrop). seed: of this block."""
 
     iterations: int
     keep: float
@@ -88,10 +88,11 @@ def optimise(
     kept = _Kept(before, _changing(ranges.values(), learned))
     first()
     kept.settle(_error(root, segment, pairs, energy))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        _learn(root, segment, pairs, learned, real, ranges, settings, energy, before)
-    kept.settle(_error(root, segment, pairs, energy))
+    if settings.iterations:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            _learn(root, segment, pairs, learned, real, ranges, settings, energy, before)
+        kept.settle(_error(root, segment, pairs, energy))
     return Outcome(before, kept.error)
 
 

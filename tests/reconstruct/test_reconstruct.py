@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -95,3 +96,16 @@ def test_what_cannot_be_done_is_said(toy: Specimen) -> None:
         reconstruct(student, [], FEW)
     with pytest.raises(ValueError, match="the one of before"):
         reconstruct(student, [toy.batch()], FEW, done=[BlockReport("a", 1, 1.0, 0.5)])
+
+
+def test_without_steps_blocks_are_rounded_alone(toy: Specimen) -> None:
+    student, batches = calibrated(toy)
+    before = copy.deepcopy(student)
+    reports = reconstruct(student, batches, replace(FEW, iterations=0))
+    assert all(report.after <= report.before for report in reports)
+    assert sum(report.after < report.before for report in reports) > len(reports) // 3
+    for name, module in before.named_modules():
+        if isinstance(module, Quantizer):
+            again = student.get_submodule(name)
+            assert isinstance(again, Quantizer)
+            assert torch.equal(module.encoding().scale, again.encoding().scale)
