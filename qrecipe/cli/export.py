@@ -5,17 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from ..errors import ExportError
+from ..recipe.definition import SPLITS
 from ..run.layout import MODELS
 from .command import Command
-from .console import say
-from .options import count
+from .console import TerminalConsole, complain, narrator, say
+from .options import count, points
+
+if TYPE_CHECKING:
+    from .. import Exported
 
 FORMATS = ("onnx",)
 MODES = ("integer", "packed")
+DEFAULT = "onnxruntime"
+TOLERANCE = 0.2
+
+DEPARTS = 3
+"""The exit code where a file was written and its AP is not its student's."""
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -33,28 +45,72 @@ def _options(parser: argparse.ArgumentParser) -> None:
     for name in ("batch", "height", "width"):
         parser.add_argument(f"--{name}", type=count, metavar="N", help=f"fix the {name} (default: any)")
     parser.add_argument("--model", choices=tuple(MODELS), help="of a run: trained (default), control or calibrated")
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compare the file in its runtime with the student, over --split (default: yes)",
+    )
+    parser.add_argument("--split", default="val", choices=SPLITS, help="of the recipe's data (default: val)")
+    parser.add_argument("--samples", type=count, metavar="N", help="compare on the first N images (default: all)")
+    parser.add_argument(
+        "--tolerance",
+        type=points,
+        default=TOLERANCE,
+        metavar="POINTS",
+        help=f"AP points, hundredths, by which the file may differ from its student (default: {TOLERANCE})",
+    )
+    parser.add_argument("--runtime", default=DEFAULT, metavar="NAME", help=f"what runs the file (default: {DEFAULT})")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="other data, such as data.val.images=FOLDER"
+    )
     parser.add_argument("--json", action="store_true", help="what was written as JSON, and nothing else")
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _run(arguments: argparse.Namespace, console: Console) -> int | None:
     from ..commands.export import export
+    from ..report.progress import counter
 
-    made = export(
-        arguments.target,
-        arguments.out,
-        arguments.mode,
-        model=arguments.model,
-        batch=arguments.batch,
-        height=arguments.height,
-        width=arguments.width,
-    )
+    with ExitStack() as stack:
+        listener = (
+            narrator(TerminalConsole(stderr=True))
+            if arguments.json
+            else narrator(console, stack.enter_context(counter(console)))
+        )
+        made = export(
+            arguments.target,
+            arguments.out,
+            arguments.mode,
+            model=arguments.model,
+            batch=arguments.batch,
+            height=arguments.height,
+            width=arguments.width,
+            check=arguments.check,
+            split=arguments.split,
+            samples=arguments.samples,
+            tolerance=arguments.tolerance,
+            runtime=arguments.runtime,
+            overrides=arguments.set,
+            listener=listener,
+        )
     if arguments.json:
         sys.stdout.write(json.dumps(made.to_dict(), indent=1) + "\n")
-        return
+    else:
+        _show(made, console)
+    if made.parity is None or made.parity.passed:
+        return None
+    sys.stdout.flush()
+    why = made.parity.departure.line()
+    complain([ExportError("the file departs from its student", where=str(made.path), remedy=why)])
+    return DEPARTS
+
+
+def _show(made: Exported, console: Console) -> None:
     held = f"{made.weights} weights and {made.activations} activations in integers"
     say(console, f"{made.path}: {made.size / 1e6:.2f} MB, {made.mode}, {held}")
-    for line in made.kernels.lines() if made.kernels is not None else ():
-        say(console, line)
+    for part in (made.kernels, made.parity):
+        for line in part.lines() if part is not None else ():
+            say(console, line)
 
 
 COMMAND = Command("write a run's student as an ONNX file that other runtimes read", _options, _run)

@@ -32,6 +32,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         help="draw boxes from this score on (default: 0.3)",
     )
     parser.add_argument("--limit", type=count, metavar="N", help="only the first N images")
+    parser.add_argument("--batch", type=count, default=1, metavar="N", help="images at once (default: 1)")
     add_recipe_options(parser)
 
 
@@ -45,6 +46,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         model=arguments.model,
         threshold=arguments.threshold,
         limit=arguments.limit,
+        batch=arguments.batch,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
         listener=narrator(console),

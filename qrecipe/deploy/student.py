@@ -14,6 +14,7 @@ from .kernels import Kernels
 from .lower import Lowered, lower
 from .metadata import KEY, metadata_of
 from .mode import ExportMode
+from .parity import Parity
 
 EXAMPLE = 128
 """Height and width of the example that is traced where the input leaves them open."""
@@ -24,6 +25,7 @@ class Exported:
     """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated.
 
     kernels: which of its products the runtime computes in integers; None where it was not asked.
+    parity: the file beside its student; None where they were not compared.
     """
 
     path: Path
@@ -33,11 +35,13 @@ class Exported:
     size: int
     lowered: Lowered
     kernels: Kernels | None = None
+    parity: Parity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         names = ("mode", "weights", "activations", "size")
-        kernels = None if self.kernels is None else self.kernels.to_dict()
-        return {"path": str(self.path), **{name: getattr(self, name) for name in names}, "kernels": kernels}
+        parts = {"kernels": self.kernels, "parity": self.parity}
+        more = {name: part and part.to_dict() for name, part in parts.items()}
+        return {"path": str(self.path), **{name: getattr(self, name) for name in names}, **more}
 
 
 def export_student(
