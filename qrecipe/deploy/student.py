@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..errors import ExportError, RunError
 from ..run.files import write_atomically
@@ -72,6 +75,8 @@ def export_student(
     check_new(path)
     if not student.quantizers:
         raise ExportError("nothing in this student is quantized", remedy="export a student with a quantize section")
+    if any(parameter.dtype == torch.float64 for parameter in student.parameters()):
+        raise ExportError("this student computes in float64, and files in float32", remedy="student.float() first")
     lowered = lower(student)
     known = student.input.size or (EXAMPLE, EXAMPLE)
     fixed = (batch, height, width)
@@ -104,3 +109,6 @@ def check_new(path: Path) -> None:
         raise RunError("the file is there already, and is not overwritten", where=str(path), remedy="another --out")
     if not path.parent.is_dir():
         raise RunError("there is no such folder", where=str(path.parent), remedy="make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        remedy = "choose another --out, or change its permissions"
+        raise RunError("this folder cannot be written", where=str(path.parent), remedy=remedy)
