@@ -124,6 +124,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "onnx": ("runtimes/", "deploy/"),
     "onnxscript": ("deploy/",),
     "onnxruntime": ("runtimes/onnx_runtime.py",),
+    "openvino": ("runtimes/openvino_cpu.py",),
     "torchvision": (),
     "timm": (),
 }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,14 @@ from rich.console import Console
 from ..errors import ExportError
 from ..recipe.definition import SPLITS
 from ..run.layout import MODELS
+from .answer import answering
 from .command import Command
-from .console import TerminalConsole, complain, narrator, say
+from .console import complain, say
 from .options import count, points
 
 if TYPE_CHECKING:
     from .. import Exported
+    from ..experiment.events import Listener
 
 FORMATS = ("onnx",)
 MODES = ("integer", "packed")
@@ -67,50 +68,52 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="what was written as JSON, and nothing else")
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> int | None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Exported:
     from ..commands.export import export
-    from ..report.progress import counter
 
-    with ExitStack() as stack:
-        listener = (
-            narrator(TerminalConsole(stderr=True))
-            if arguments.json
-            else narrator(console, stack.enter_context(counter(console)))
-        )
-        made = export(
-            arguments.target,
-            arguments.out,
-            arguments.mode,
-            model=arguments.model,
-            batch=arguments.batch,
-            height=arguments.height,
-            width=arguments.width,
-            check=arguments.check,
-            split=arguments.split,
-            samples=arguments.samples,
-            tolerance=arguments.tolerance,
-            runtime=arguments.runtime,
-            overrides=arguments.set,
-            listener=listener,
-        )
-    if arguments.json:
-        sys.stdout.write(json.dumps(made.to_dict(), indent=1) + "\n")
-    else:
-        _show(made, console)
-    if made.parity is None or made.parity.passed:
-        return None
-    sys.stdout.flush()
-    why = made.parity.departure.line()
-    complain([ExportError("the file departs from its student", where=str(made.path), remedy=why)])
-    return DEPARTS
+    return export(
+        arguments.target,
+        arguments.out,
+        arguments.mode,
+        model=arguments.model,
+        batch=arguments.batch,
+        height=arguments.height,
+        width=arguments.width,
+        check=arguments.check,
+        split=arguments.split,
+        samples=arguments.samples,
+        tolerance=arguments.tolerance,
+        runtime=arguments.runtime,
+        overrides=arguments.set,
+        listener=listener,
+    )
 
 
-def _show(made: Exported, console: Console) -> None:
-    held = f"{made.weights} weights and {made.activations} activations in integers"
-    say(console, f"{made.path}: {made.size / 1e6:.2f} MB, {made.mode}, {held}")
-    for part in (made.kernels, made.parity):
+def _tell(found: Exported, arguments: argparse.Namespace, console: Console) -> None:
+    held = f"{found.weights} weights and {found.activations} activations in integers"
+    say(console, f"{found.path}: {found.size / 1e6:.2f} MB, {found.mode}, {held}")
+    for part in (found.kernels, found.parity):
         for line in part.lines() if part is not None else ():
             say(console, line)
 
 
-COMMAND = Command("write a run's student as an ONNX file that other runtimes read", _options, _run)
+def _counter(console: Console) -> AbstractContextManager[Listener]:
+    from ..report.progress import counter
+
+    return counter(console)
+
+
+def _code(found: Exported) -> int | None:
+    if found.parity is None or found.parity.passed:
+        return None
+    sys.stdout.flush()
+    why = found.parity.departure.line()
+    complain([ExportError("the file departs from its student", where=str(found.path), remedy=why)])
+    return DEPARTS
+
+
+COMMAND = Command(
+    "write a run's student as an ONNX file that other runtimes read",
+    _options,
+    answering(_find, _tell, _counter, _code),
+)

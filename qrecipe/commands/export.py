@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..deploy import TOLERANCE, Exported, ExportMode, export_student
-from ..deploy.student import check_new
 from ..errors import ExportError, QRecipeError
 from ..experiment.compare_file import compare_file
 from ..experiment.events import Listener, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
+from ..run.files import require_free
 from ..run.layout import Which
 from ..runtimes import DEFAULT, find_runtime
 from ..student.store import load
@@ -52,7 +52,7 @@ def export(
         QRecipeError: there is no such student, it cannot be exported, or the file cannot be written; the data or the
             runtime for the comparison is not there, which is said before anything is written.
     """
-    check_new(Path(output))
+    require_free(Path(output), "choose another --out")
     found = find_target(target, model, overrides, data=False)
     if found.student is None:
         raise ExportError(
@@ -72,7 +72,8 @@ def export(
 def _comparable(workspace: Workspace, runtime: str) -> None:
     """Raises: ExportError: the data or the runtime is not there."""
     try:
-        find_runtime(runtime).version()
+        for name in (runtime, DEFAULT):  # what is without rewrites, only the latter can run
+            find_runtime(name).version()
         _ = workspace.data
     except QRecipeError as error:
         what = f"the file could not be compared with its student: {error}"

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..runtimes import Array, Runtime
+from ..runtimes import Array, Runtime, find_runtime
 from ..student import Student
 from .integers import END
 from .lower import Lowered
@@ -30,7 +30,7 @@ class Departure:
     """first: the first site with any value that differs, and their share. site: the first one where the values of
     some image are others; None where none is. images: the share of images where they are at last.
 
-    behind: whether ``site`` comes behind a top-k. plain: whether the file departs without the runtime's rewrites too,
+    behind: whether ``site`` comes behind a top-k. plain: whether the file departs in ONNX Runtime without rewrites too,
     and not by a top-k alone: an error of the export. saturating: modules whose sums can leave 16 bits for these
     values. vnni: whether this processor holds them all the same.
     """
@@ -75,7 +75,7 @@ def find_departure(
     arrays = {"pixel_values": np.ascontiguousarray(pixels.numpy())}
     known = {site: name for site, name in names.items() if site in expected}
     found = runtime.open(opened.path, extra=list(known.values())).run(arrays)
-    plain = runtime.open(opened.path, extra=list(known.values()), rewrites=False).run(arrays)
+    plain = find_runtime().open(opened.path, extra=list(known.values()), rewrites=False).run(arrays)
     first, share, site, last = None, 0.0, None, np.zeros(len(pixels), dtype=bool)
     plain_early, plain_late = False, np.zeros(len(pixels), dtype=bool)
     for own, name in known.items():

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import ExportError, RunError
-from ..run.files import write_atomically
+from ..errors import ExportError
+from ..run.files import require_free, write_atomically
 from ..runtimes import DEFAULT, Runtime, find_runtime, need
 from ..student import Student
 from .kernels import Kernels
@@ -72,7 +71,7 @@ def export_student(
     from .translate import translate
 
     path = Path(path)
-    check_new(path)
+    require_free(path, "choose another --out")
     if not student.quantizers:
         raise ExportError("nothing in this student is quantized", remedy="export a student with a quantize section")
     if any(parameter.dtype == torch.float64 for parameter in student.parameters()):
@@ -101,14 +100,3 @@ def _kernels(model: Any, data: bytes, runtime: Runtime) -> Kernels | None:
     except ExportError:
         return None
     return count_kernels(model, runtime, runtime.open(data).operators())
-
-
-def check_new(path: Path) -> None:
-    """Raises: RunError: a file is there already, or its folder is not. Said before the work, not after it."""
-    if path.exists():
-        raise RunError("the file is there already, and is not overwritten", where=str(path), remedy="another --out")
-    if not path.parent.is_dir():
-        raise RunError("there is no such folder", where=str(path.parent), remedy="make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        remedy = "choose another --out, or change its permissions"
-        raise RunError("this folder cannot be written", where=str(path.parent), remedy=remedy)

@@ -108,7 +108,7 @@ def test_what_cannot_be_exported(
     assert "no student here to export" in tiny.qrecipe("export", finished.recipe, "--out", out).error
     assert "neither a run nor a student" in tiny.qrecipe("export", tmp_path, "--out", out).error
     words = "export", finished.folder, "--out", out
-    assert 'did you mean "onnxruntime"' in tiny.qrecipe(*words, "--runtime", "onnx").error
+    assert 'did you mean "onnxruntime"' in tiny.qrecipe(*words, "--runtime", "onnxruntim").error
     monkeypatch.setattr("qrecipe.runtimes.needs.find_spec", lambda name: None)
     said = tiny.qrecipe(*words).error
     assert said.startswith("the file could not be compared with its student: onnxruntime is not installed")
@@ -119,7 +119,7 @@ def test_what_cannot_be_exported(
 def test_a_folder_without_permission(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
     said = tiny.qrecipe("export", finished.folder, "--out", tmp_path / "a.onnx").error
-    assert said == f"{tmp_path}: this folder cannot be written (choose another --out, or change its permissions)"
+    assert said == f"{tmp_path}: this folder cannot be written (choose another --out)"
 
 
 def test_an_operator_that_onnx_lacks() -> None:
@@ -140,7 +140,7 @@ def test_a_student_in_float64(files: Files, tmp_path: Path) -> None:
     from qrecipe.errors import ExportError
 
     student = copy.deepcopy(files.student).double()
-    with pytest.raises(ExportError, match=r"computes in float64 .*student\.float\(\)"):
+    with pytest.raises(ExportError, match="computes in float64"):
         export_student(student, tmp_path / "a.onnx")
 
 
