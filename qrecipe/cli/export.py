@@ -63,7 +63,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
         metavar="POINTS",
         help=f"AP points, hundredths, by which the file may differ from its student (default: {TOLERANCE})",
     )
-    parser.add_argument("--runtime", default=DEFAULT, metavar="NAME", help=f"what runs the file (default: {DEFAULT})")
+    parser.add_argument(
+        "--runtime", metavar="NAME", help=f"what runs the file (default: the recipe's target, else {DEFAULT})"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="other data, such as data.val.images=FOLDER"
     )
