@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ..errors import RunError
 from ..recipe.given import read_recipe
+from .answer import answering
 from .command import Command
-from .console import narrator, say, show
+from .console import say, show
 from .options import add_recipe_options
+
+if TYPE_CHECKING:
+    from .. import Applied
+    from ..experiment.events import Listener
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -25,27 +32,39 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_recipe_options(parser)
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Applied:
     if arguments.accept_changes and not arguments.resume:
         raise RunError("a run that begins has no changes to accept", where="--accept-changes", remedy="add --resume")
     recipe = read_recipe(arguments.recipe, arguments.set, arguments.random_weights)
     from ..commands.apply import apply
-    from ..report.progress import training_display
+
+    return apply(
+        recipe,
+        arguments.output,
+        resume=arguments.resume,
+        accept_changes=arguments.accept_changes,
+        hash_images=arguments.hash_images,
+        listener=listener,
+    )
+
+
+def _tell(found: Applied, arguments: argparse.Namespace, console: Console) -> None:
     from ..report.tables import summary_tables
 
-    with training_display(console) as display:
-        applied = apply(
-            recipe,
-            arguments.output,
-            resume=arguments.resume,
-            accept_changes=arguments.accept_changes,
-            hash_images=arguments.hash_images,
-            listener=narrator(console, display),
-        )
-    show(console, summary_tables(applied.summary))
-    for note in applied.summary.notes:
+    show(console, summary_tables(found.summary))
+    for note in found.summary.notes:
         say(console, f"note: {note}")
-    say(console, f"run: {applied.folder}")
+    say(console, f"run: {found.folder}")
 
 
-COMMAND = Command("run a recipe: calibrate, train, evaluate, keep everything in a run folder", _options, _run)
+def _display(console: Console) -> AbstractContextManager[Listener]:
+    from ..report.progress import training_display
+
+    return training_display(console)
+
+
+COMMAND = Command(
+    "run a recipe: calibrate, train, evaluate, keep everything in a run folder",
+    _options,
+    answering(_find, _tell, _display),
+)

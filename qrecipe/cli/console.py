@@ -37,10 +37,11 @@ def say(console: Console, text: str) -> None:
 
 
 def narrator(console: Console, *others: Listener) -> Listener:
-    """A listener that says the lines of every event, and then hands it to the others."""
-    from ..report.lines import lines_of
+    """A listener that says the lines of every event, and then hands it to the others. Light until the first."""
 
     def listen(event: Event) -> None:
+        from ..report.lines import lines_of
+
         for line in lines_of(event):
             say(console, line)
         for other in others:

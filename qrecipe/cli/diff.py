@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from .answer import answering
 from .command import Command
-from .console import TerminalConsole, narrator, show
+from .console import show
 from .options import TARGET, add_recipe_options, size
+
+if TYPE_CHECKING:
+    from .. import Comparison
+    from ..experiment.events import Listener
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -24,23 +28,28 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_recipe_options(parser)
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Comparison:
     from ..commands.diff import diff
-    from ..report.diff import comparison_of_recipes
 
-    found = diff(
+    return diff(
         arguments.a,
         arguments.b,
         keys_only=arguments.keys,
         image_size=arguments.image_size,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
-        listener=narrator(TerminalConsole(stderr=True) if arguments.json else console),
+        listener=listener,
     )
-    if arguments.json:
-        sys.stdout.write(json.dumps(found.to_dict(), indent=1, default=str) + "\n")
-        return
+
+
+def _tell(found: Comparison, arguments: argparse.Namespace, console: Console) -> None:
+    from ..report.diff import comparison_of_recipes
+
     show(console, comparison_of_recipes(found))
 
 
-COMMAND = Command("show which keys of two recipes and which sites of their models differ", _options, _run)
+COMMAND = Command(
+    "show which keys of two recipes and which sites of their models differ",
+    _options,
+    answering(_find, _tell),
+)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ..errors import RunError
 from ..recipe.definition import SPLITS
 from ..run.layout import WHICH
+from .answer import answering_with
 from .command import Command
-from .console import TerminalConsole, narrator, show
+from .console import show
 from .options import TARGET, WHICH_TEXT, add_recipe_options
+
+if TYPE_CHECKING:
+    from .. import Evaluated
+    from ..experiment.events import Listener
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -27,42 +31,43 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_recipe_options(parser)
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Evaluated:
     from ..commands.evaluate import evaluate
-    from ..report.progress import counter
-    from ..report.tables import evaluation_tables
-    from ..run.files import write_atomically
+    from ..run.files import require_free, write_atomically
 
     if arguments.detections is not None:
-        _check_new(arguments.detections)
-    with ExitStack() as stack:
-        listener = (
-            narrator(TerminalConsole(stderr=True))
-            if arguments.json
-            else narrator(console, stack.enter_context(counter(console)))
-        )
-        found = evaluate(
-            arguments.target,
-            arguments.split,
-            model=arguments.model,
-            overrides=arguments.set,
-            random_weights=arguments.random_weights,
-            listener=listener,
-        )
+        require_free(arguments.detections)
+    found = evaluate(
+        arguments.target,
+        arguments.split,
+        model=arguments.model,
+        overrides=arguments.set,
+        random_weights=arguments.random_weights,
+        listener=listener,
+    )
     if arguments.detections is not None:
         write_atomically(arguments.detections, json.dumps(found.detections).encode())
-    if arguments.json:
-        sys.stdout.write(json.dumps(found.evaluation.to_dict(), indent=1) + "\n")
-        return
+    return found
+
+
+def _data(found: Evaluated, arguments: argparse.Namespace) -> object:
+    return found.evaluation.to_dict()
+
+
+def _tell(found: Evaluated, arguments: argparse.Namespace, console: Console) -> None:
+    from ..report.tables import evaluation_tables
+
     show(console, evaluation_tables(found.evaluation, f"{found.title}: {found.split} split"))
 
 
-def _check_new(path: Path) -> None:
-    """Raises: RunError: a file is there already, or its folder is not. Said before the work, not after it."""
-    if path.exists():
-        raise RunError("the file is there already, and is not overwritten", where=str(path))
-    if not path.parent.is_dir():
-        raise RunError("there is no such folder", where=str(path.parent), remedy="make it first")
+def _counter(console: Console) -> AbstractContextManager[Listener]:
+    from ..report.progress import counter
+
+    return counter(console)
 
 
-COMMAND = Command("COCO AP of a run, a saved student, or a recipe's real-valued model", _options, _run)
+COMMAND = Command(
+    "COCO AP of a run, a saved student, or a recipe's real-valued model",
+    _options,
+    answering_with(_find, _tell, _data, _counter),
+)

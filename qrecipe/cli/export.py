@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ..run.layout import MODELS
+from .answer import answering
 from .command import Command
 from .console import say
 from .options import count
+
+if TYPE_CHECKING:
+    from .. import Exported
+    from ..experiment.events import Listener
 
 FORMATS = ("onnx",)
 MODES = ("integer", "packed")
@@ -36,10 +40,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="what was written as JSON, and nothing else")
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Exported:
     from ..commands.export import export
 
-    made = export(
+    return export(
         arguments.target,
         arguments.out,
         arguments.mode,
@@ -48,11 +52,13 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         height=arguments.height,
         width=arguments.width,
     )
-    if arguments.json:
-        sys.stdout.write(json.dumps(made.to_dict(), indent=1) + "\n")
-        return
-    held = f"{made.weights} weights and {made.activations} activations in integers"
-    say(console, f"{made.path}: {made.size / 1e6:.2f} MB, {made.mode}, {held}")
 
 
-COMMAND = Command("write a run's student as an ONNX file that other runtimes read", _options, _run)
+def _tell(found: Exported, arguments: argparse.Namespace, console: Console) -> None:
+    held = f"{found.weights} weights and {found.activations} activations in integers"
+    say(console, f"{found.path}: {found.size / 1e6:.2f} MB, {found.mode}, {held}")
+    for line in found.kernels.lines() if found.kernels is not None else ():
+        say(console, line)
+
+
+COMMAND = Command("write a run's student as an ONNX file that other runtimes read", _options, answering(_find, _tell))

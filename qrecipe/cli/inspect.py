@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from ..recipe.definition import InputSpec
 from ..recipe.input_words import size_in_words, values_in_words
+from .answer import answering
 from .command import Command
-from .console import TerminalConsole, narrator, say, show
+from .console import say, show
 from .options import TARGET, add_recipe_options, size
+
+if TYPE_CHECKING:
+    from .. import Inspection
+    from ..experiment.events import Listener
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -25,20 +28,21 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_recipe_options(parser)
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Inspection:
     from ..commands.inspect import inspect
-    from ..report.anatomy import TREE_WORDS, anatomy_tables, module_tree
 
-    found = inspect(
+    return inspect(
         arguments.target,
         image_size=arguments.image_size,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
-        listener=narrator(TerminalConsole(stderr=True) if arguments.json else console),
+        listener=listener,
     )
-    if arguments.json:
-        sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
-        return
+
+
+def _tell(found: Inspection, arguments: argparse.Namespace, console: Console) -> None:
+    from ..report.anatomy import TREE_WORDS, anatomy_tables, module_tree
+
     console.print()
     say(console, f"{found.name}: {found.model}, family {found.family}")
     say(console, f"input: {_input(found.input)}")
@@ -60,5 +64,7 @@ def _input(values: dict[str, Any]) -> str:
 
 
 COMMAND = Command(
-    "show what a model is made of: roles, modules, taps, queries, and their share of the cost", _options, _run
+    "show what a model is made of: roles, modules, taps, queries, and their share of the cost",
+    _options,
+    answering(_find, _tell),
 )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from ..recipe.given import read_recipe
+from .answer import answering_with
 from .command import Command
-from .console import TerminalConsole, narrator, show
+from .console import show
 from .options import add_recipe_options, count, size
+
+if TYPE_CHECKING:
+    from .. import Plan
+    from ..experiment.events import Listener
 
 DEPTH = 2
 BY = ("role", "module", "rule")
@@ -29,18 +33,28 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_recipe_options(parser)
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Plan:
     recipe = read_recipe(arguments.recipe, arguments.set, arguments.random_weights, data=False)
     from ..commands.plan import plan
-    from ..report.plan import plan_data, plan_tables
 
-    listener = narrator(TerminalConsole(stderr=True) if arguments.json else console)
-    found = plan(recipe, image_size=arguments.image_size, listener=listener)
-    if arguments.json:
-        sys.stdout.write(json.dumps(plan_data(found, arguments.depth), indent=1) + "\n")
-        return
+    return plan(recipe, image_size=arguments.image_size, listener=listener)
+
+
+def _data(found: Plan, arguments: argparse.Namespace) -> dict[str, Any]:
+    from .. import describe
+
+    return describe(found, arguments.depth)
+
+
+def _tell(found: Plan, arguments: argparse.Namespace, console: Console) -> None:
+    from ..report.plan import plan_tables
+
     wide = console.width >= 100
     show(console, plan_tables(found, arguments.by, arguments.depth, arguments.sites, wide))
 
 
-COMMAND = Command("show what a recipe does to its model, and what that costs", _options, _run)
+COMMAND = Command(
+    "show what a recipe does to its model, and what that costs",
+    _options,
+    answering_with(_find, _tell, _data),
+)

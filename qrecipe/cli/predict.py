@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ..run.layout import WHICH
+from .answer import answering
 from .command import Command
-from .console import narrator, say
+from .console import say
 from .options import TARGET, WHICH_TEXT, add_recipe_options, count, share
+
+if TYPE_CHECKING:
+    from .. import Predictions
+    from ..experiment.events import Listener
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +41,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_recipe_options(parser)
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Predictions:
     from ..commands.predict import predict
 
-    predict(
+    return predict(
         arguments.target,
         arguments.images,
         arguments.output,
@@ -47,9 +53,12 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         limit=arguments.limit,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
-        listener=narrator(console),
+        listener=listener,
     )
+
+
+def _tell(found: Predictions, arguments: argparse.Namespace, console: Console) -> None:
     say(console, f"pictures and detections.json: {arguments.output}")
 
 
-COMMAND = Command("detect objects in images: boxes drawn, and COCO-format JSON", _options, _run)
+COMMAND = Command("detect objects in images: boxes drawn, and COCO-format JSON", _options, answering(_find, _tell))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from .answer import answering
 from .command import Command
-from .console import narrator, say, show
+from .console import say, show
 from .options import widths
 from .sensitivity import add_measuring_options
+
+if TYPE_CHECKING:
+    from .. import Found
+    from ..experiment.events import Listener
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +26,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-ap", action="store_true", help="do not score what is chosen on the validation split")
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Found:
     from ..bit_allocation.budget import Budget
     from ..commands.search import search
-    from ..report.search import search_tables
 
     budget = Budget.read(arguments.budget)  # what is wrong with it is said before anything is read
-    found = search(
+    return search(
         arguments.recipe,
         budget,
         arguments.output,
@@ -38,15 +41,21 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         scored=not arguments.no_ap,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
-        listener=narrator(Console(stderr=True) if arguments.json else console),
+        listener=listener,
     )
-    if arguments.json:
-        sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
-        return
+
+
+def _tell(found: Found, arguments: argparse.Namespace, console: Console) -> None:
+    from ..report.search import search_tables
+
     show(console, search_tables(found))
     assert found.path is not None
     say(console, f"recipe: {found.path}")
     say(console, f"picture: {found.path.parent / found.path.stem}.svg")
 
 
-COMMAND = Command("choose bits for every weight and activation within a budget, as a recipe", _options, _run)
+COMMAND = Command(
+    "choose bits for every weight and activation within a budget, as a recipe",
+    _options,
+    answering(_find, _tell),
+)

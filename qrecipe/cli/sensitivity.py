@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from .answer import answering
 from .command import Command
-from .console import narrator, say, show
+from .console import say, show
 from .options import add_recipe_options, count, numbers_of_bits
+
+if TYPE_CHECKING:
+    from .. import Sensitivity
+    from ..experiment.events import Listener
 
 IMAGES, DEPTH = 16, 3
 
@@ -41,12 +45,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ap", action="store_true", help="AP on the validation split as well")
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Sensitivity:
     from ..commands.sensitivity import sensitivity
-    from ..report.search import sensitivity_tables
 
-    narrowed = Console(stderr=True) if arguments.json else console
-    found = sensitivity(
+    return sensitivity(
         arguments.recipe,
         arguments.output,
         bits=arguments.bits,
@@ -56,13 +58,19 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         scored=arguments.ap,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
-        listener=narrator(narrowed),
+        listener=listener,
     )
-    if arguments.json:
-        sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
-        return
+
+
+def _tell(found: Sensitivity, arguments: argparse.Namespace, console: Console) -> None:
+    from ..report.search import sensitivity_tables
+
     show(console, sensitivity_tables(found))
     say(console, f"chart: {found.chart}")
 
 
-COMMAND = Command("show what each part of a detector costs when it alone is quantized, without labels", _options, _run)
+COMMAND = Command(
+    "show what each part of a detector costs when it alone is quantized, without labels",
+    _options,
+    answering(_find, _tell),
+)

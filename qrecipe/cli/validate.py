@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from .answer import narrated, wants_json, write_as_json
 from .command import Command
-from .console import TerminalConsole, complain, narrator, say, warn
+from .console import complain, say, warn
 from .options import add_recipe_options
 
 if TYPE_CHECKING:
@@ -39,13 +38,13 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             data=arguments.data,
             overrides=arguments.set,
             random_weights=arguments.random_weights,
-            listener=narrator(TerminalConsole(stderr=True) if arguments.json else console) if reads else None,
+            listener=narrated(arguments, console) if reads else None,
         )
         found.append(one)
-        if not arguments.json and one.valid:
+        if not wants_json(arguments) and one.valid:
             say(console, f"{path}: {_title(one)}")
-    if arguments.json:
-        sys.stdout.write(json.dumps([one.to_dict() for one in found], indent=1) + "\n")
+    if wants_json(arguments):
+        write_as_json([one.to_dict() for one in found])
     else:
         warn(text for one in found for text in one.warnings)
         complain([problem for one in found for problem in one.problems])

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..experiment.conduct import conduct
 from ..experiment.events import Listener, nobody
+from ..experiment.run_recipe import run_recipe
 from ..recipe.definition import Recipe
 from ..recipe.given import read_recipe
 from ..report.pictures import save_detections
@@ -58,7 +58,7 @@ def apply(
     read = read_recipe(recipe, overrides, random_weights)
     folder = Path(output or read.output or RUNS / read.name).resolve()
     draw = partial(save_detections, grey_range=read.model.input.grey_range)
-    summary = conduct(
+    summary = run_recipe(
         read,
         folder,
         resume=resume,

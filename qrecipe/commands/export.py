@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..deploy import Exported, ExportMode, export_student
-from ..deploy.student import check_new
 from ..errors import ExportError
 from ..experiment.target import find_target
+from ..run.files import require_free
 from ..run.layout import Which
 from ..student.store import load
 
@@ -34,7 +34,7 @@ def export(
     Raises:
         QRecipeError: there is no such student, it cannot be exported, or the file cannot be written.
     """
-    check_new(Path(output))
+    require_free(Path(output), "choose another --out")
     found = find_target(target, model, data=False)
     if found.student is None:
         raise ExportError(

@@ -4,11 +4,15 @@ An activation becomes QuantizeLinear, an integer Clip where its grid is narrower
 weight a constant of integers and DequantizeLinear. A clip of floats in front would keep ONNX Runtime from its integer
 kernels. Scales of each head of an attention's product are divided out in front of the rounding and multiplied back
 behind it as plain arithmetic: ONNX Runtime fails at run time on products of operands with several scales.
+
+Biases stay float, which is exact wherever a runtime adds them in float. ONNX Runtime rounds those of its integer
+convolutions to whole multiples of both operands' scales when it opens the file, and 4-bit grids make that step coarse.
+So the integers of a narrow weight are multiplied by a power of two and its scale is divided by it: no value changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -20,17 +24,19 @@ from .operand import CONTAINER, StoredOperand
 
 MARK = "Operand"
 DOMAIN = "qrecipe"
+PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+BITS = 8
+"""Of a container."""
 NARROW = 4
 """Most bits of a weight that is packed."""
-LARGEST = 2**31 - 1
+PAIR = 2**15 - 1
+"""What the sum of two products may reach: x86 processors without VNNI add pairs in 16 bits, and saturate."""
 
 
 def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], mode: ExportMode) -> None:
     """Replace every mark in the graph, in place."""
-    writer = _Writer(model.graph, operands, mode)
+    writer = _Writer(model.graph, operands, mode, _partners(model.graph, operands))
     nodes = [made for node in model.graph.node for made in writer.replaced(node)]
-    if mode == "integer":
-        nodes = [*_integer_biases(writer, nodes), *nodes]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     used = {name for node in model.graph.node for name in node.input}
@@ -47,19 +53,24 @@ def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], 
 
 
 class _Writer:
-    """scales: (scale, axis) of what a DequantizeLinear gives, by its output's name."""
+    """partners: by a weight's key, the largest integer that it is multiplied with."""
 
-    def __init__(self, graph: onnx.GraphProto, operands: Mapping[str, StoredOperand], mode: ExportMode) -> None:
-        self.graph, self.operands, self.mode = graph, operands, mode
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        operands: Mapping[str, StoredOperand],
+        mode: ExportMode,
+        partners: Mapping[str, int],
+    ) -> None:
+        self.graph, self.operands, self.mode, self.partners = graph, operands, mode, partners
         self.values = {tensor.name: tensor for tensor in graph.initializer}
-        self.scales: dict[str, tuple[NDArray[np.float32], int | None]] = {}
         self._count: dict[str, int] = {}
 
     def replaced(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """What stands for a node: itself unless it is a mark."""
         if node.domain != DOMAIN or node.op_type != MARK:
             return [node]
-        key = next(entry.s.decode() for entry in node.attribute if entry.name == "site")
+        key = _site(node)
         operand, output = self.operands[key], node.output[0]
         count = self._count[key] = self._count.get(key, -1) + 1
         name = f"{key}/{count}" if count else key
@@ -79,17 +90,18 @@ class _Writer:
     def _weight(self, operand: StoredOperand, key: str, name: str, output: str) -> onnx.NodeProto:
         assert operand.weight is not None
         packed = self.mode == "packed" and operand.bits <= NARROW
-        integers, zero = f"{key}/integers", f"{key}/zero_point"
+        integers, zero, step = f"{key}/integers", f"{key}/zero_point", operand.scale
         if packed and bool((np.abs(operand.zero_point) <= 8).all()):
             self._packed(integers, operand.weight)
             self._packed(zero, operand.zero_point)
         else:
-            self.constant(integers, operand.weight.astype(np.int8))
-            self.constant(zero, operand.zero_point.astype(np.int8))
-        scale = self.constant(f"{key}/scale", operand.scale)
-        self.scales[output] = operand.scale, operand.axis
+            finer = finer_weight(operand, self.partners.get(key))
+            self.constant(integers, (operand.weight * finer).astype(np.int8))
+            self.constant(zero, (operand.zero_point * finer).astype(np.int8))
+            step = (step / np.float32(finer)).astype(np.float32)
+        scale = self.constant(f"{key}/scale", step)
         axis = {} if operand.axis is None else {"axis": operand.axis}
-        return helper.make_node("DequantizeLinear", [integers, scale, zero], [output], f"{name}/dequantize", **axis)
+        return helper.make_node("DequantizeLinear", [integers, scale, zero], [output], f"{name}{END}", **axis)
 
     def _packed(self, name: str, value: NDArray[np.int64]) -> None:
         if name not in self.values:
@@ -101,11 +113,10 @@ class _Writer:
     def _activation(self, operand: StoredOperand, name: str, value: str, output: str) -> list[onnx.NodeProto]:
         scale = self.constant(f"{operand.site}/scale", operand.scale)
         zero = self.constant(f"{operand.site}/zero_point", operand.zero_point.astype(np.uint8))
-        self.scales[output] = operand.scale, None
         nodes = [helper.make_node("QuantizeLinear", [value, scale, zero], [f"{name}/integers"], f"{name}/quantize")]
         nodes += self._clip(operand, name)
         stored = nodes[-1].output[0]
-        return [*nodes, helper.make_node("DequantizeLinear", [stored, scale, zero], [output], f"{name}/dequantize")]
+        return [*nodes, helper.make_node("DequantizeLinear", [stored, scale, zero], [output], f"{name}{END}")]
 
     def _clip(self, operand: StoredOperand, name: str) -> list[onnx.NodeProto]:
         if operand.lo <= 0 and operand.hi >= 2 * CONTAINER - 1:
@@ -130,32 +141,38 @@ class _Writer:
             ("Sub", [f"{name}/integers", zero], "centred"),
         )
         nodes = [helper.make_node(kind, inputs, [f"{name}/{end}"], f"{name}/{end}") for kind, inputs, end in steps]
-        return [*nodes, helper.make_node("Mul", [f"{name}/centred", scale], [output], f"{name}/dequantize")]
+        return [*nodes, helper.make_node("Mul", [f"{name}/centred", scale], [output], f"{name}{END}")]
 
+
+def finer_weight(operand: StoredOperand, partner: int | None) -> int:
+    """The largest power of two by which a weight's integers can be multiplied: they stay in int8, and no pair of
+    products with integers up to ``partner`` saturates in 16 bits. 1 where it is multiplied with floats (None)."""
+    if partner is None or operand.weight is None or operand.bits >= BITS:
+        return 1
+    lowest = int(min(operand.weight.min(), operand.zero_point.min()))
+    highest = int(max(operand.weight.max(), operand.zero_point.max()))
+    own = max(highest, -lowest, 1)
+    most = min(PAIR / (2 * own * max(partner, 1)), (CONTAINER - 1) / max(highest, 1), CONTAINER / max(-lowest, 1))
+    return int(2 ** np.floor(np.log2(max(most, 1))))
+
+
+END = "/dequantize"
+"""Behind the name of a site in the name of the node that shows its operand."""
 
 RANK = 4
 """Dimensions of what has a scale for each head."""
 
 
-def _integer_biases(writer: _Writer, nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Biases of convolutions in int32, at the scale of their sums, where both operands are integers.
+def _partners(graph: onnx.GraphProto, operands: Mapping[str, StoredOperand]) -> dict[str, int]:
+    """By the key of a weight, the largest integer of the activations that it is multiplied with."""
+    marks = {node.output[0]: _site(node) for node in graph.node if node.domain == DOMAIN}
+    found: dict[str, int] = {}
+    for node in graph.node:
+        keys = [marks[name] for name in node.input[:2] if name in marks]
+        if node.op_type in PRODUCTS and len(keys) == 2 and operands[keys[1]].weight is not None:
+            found[keys[1]] = max(found.get(keys[1], 0), operands[keys[0]].hi)
+    return found
 
-    Edits the convolutions; returns what dequantizes their biases.
-    """
-    made = []
-    for node in nodes:
-        if node.op_type != "Conv" or len(node.input) < 3 or node.input[2] not in writer.values:
-            continue
-        if node.input[0] not in writer.scales or node.input[1] not in writer.scales:
-            continue
-        bias = numpy_helper.to_array(writer.values[node.input[2]]).astype(np.float64)
-        scale = (writer.scales[node.input[0]][0] * writer.scales[node.input[1]][0]).astype(np.float32)
-        integers = np.rint(bias / scale)
-        if np.abs(integers).max(initial=0) > LARGEST:
-            continue
-        key = f"{node.output[0]}/bias"
-        stored = writer.constant(f"{key}/integers", integers.astype(np.int32))
-        own = writer.constant(f"{key}/scale", np.broadcast_to(scale, bias.shape).copy())
-        made.append(helper.make_node("DequantizeLinear", [stored, own], [key], f"{key}/dequantize", axis=0))
-        node.input[2] = key
-    return made
+
+def _site(mark: onnx.NodeProto) -> str:
+    return str(next(entry.s.decode() for entry in mark.attribute if entry.name == "site"))

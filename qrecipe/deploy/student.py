@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExportError, RunError
-from ..run.files import write_atomically
+from ..errors import ExportError
+from ..run.files import require_free, write_atomically
+from ..runtimes import DEFAULT, Runtime, find_runtime, need
 from ..student import Student
+from .kernels import Kernels
 from .lower import Lowered, lower
 from .metadata import KEY, metadata_of
 from .mode import ExportMode
-from .needs import need
 
 EXAMPLE = 128
 """Height and width of the example that is traced where the input leaves them open."""
@@ -20,7 +21,10 @@ EXAMPLE = 128
 
 @dataclass(frozen=True)
 class Exported:
-    """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated."""
+    """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated.
+
+    kernels: which of its products the runtime computes in integers; None where it was not asked.
+    """
 
     path: Path
     mode: ExportMode
@@ -28,10 +32,12 @@ class Exported:
     activations: int
     size: int
     lowered: Lowered
+    kernels: Kernels | None = None
 
     def to_dict(self) -> dict[str, Any]:
         names = ("mode", "weights", "activations", "size")
-        return {"path": str(self.path), **{name: getattr(self, name) for name in names}}
+        kernels = None if self.kernels is None else self.kernels.to_dict()
+        return {"path": str(self.path), **{name: getattr(self, name) for name in names}, "kernels": kernels}
 
 
 def export_student(
@@ -42,11 +48,13 @@ def export_student(
     batch: int | None = None,
     height: int | None = None,
     width: int | None = None,
+    runtime: str = DEFAULT,
 ) -> Exported:
     """Write a calibrated student as an ONNX file: images in, logits and boxes out. The student is left as it is.
 
     Args:
         batch, height, width: fix them; None leaves them open.
+        runtime: which one is asked what it computes in integers, where it is installed.
 
     Raises:
         ExportError: an operator or operand that the file cannot express, or ``qrecipe[onnx]`` is not installed.
@@ -57,7 +65,7 @@ def export_student(
     from .translate import translate
 
     path = Path(path)
-    check_new(path)
+    require_free(path, "choose another --out")
     if not student.quantizers:
         raise ExportError("nothing in this student is quantized", remedy="export a student with a quantize section")
     lowered = lower(student)
@@ -71,12 +79,16 @@ def export_student(
     data = model.SerializeToString()
     write_atomically(path, data)
     weights = sum(operand.weight is not None for operand in lowered.operands.values())
-    return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered)
+    kernels = _kernels(model, data, find_runtime(runtime))
+    return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered, kernels)
 
 
-def check_new(path: Path) -> None:
-    """Raises: RunError: a file is there already, or its folder is not. Said before the work, not after it."""
-    if path.exists():
-        raise RunError("the file is there already, and is not overwritten", where=str(path), remedy="another --out")
-    if not path.parent.is_dir():
-        raise RunError("there is no such folder", where=str(path.parent), remedy="make it first")
+def _kernels(model: Any, data: bytes, runtime: Runtime) -> Kernels | None:
+    """None where the runtime is not installed: a file can be written without it."""
+    from .products import count_kernels
+
+    try:
+        runtime.version()
+    except ExportError:
+        return None
+    return count_kernels(model, runtime, runtime.open(data).operators())

@@ -19,7 +19,7 @@ from ..train.trainer import Trainer
 from .detector import score, student_detector
 from .events import BestChosen, BlockReconstructed, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
 from .experiment import Experiment
-from .summing import summarise, summary_split
+from .summarise import summarise, summary_split
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from ..run.folder import RunFolder
 from ..run.layout import MODELS, Which, is_run
 from ..student import make_student
 from ..student.store import load
-from .as_made import as_made, with_input_of
 from .detector import Detector, built_detector, student_detector
 from .events import Noted
+from .stored_input import with_input_of, with_input_of_run
 from .workspace import Workspace
 
 
@@ -94,7 +94,7 @@ def _of_run(path: Path, which: Which, overrides: Sequence[str]) -> Target:
     recipe = _with_data(recipe_from_mapping(RunFolder.read(path).recipe()), overrides, path)
     title = f"{recipe.name}, {which}"
     if which not in MODELS:
-        return Target(as_made(recipe, path), None, which, title)
+        return Target(with_input_of_run(recipe, path), None, which, title)
     folder = path / MODELS[which]
     if has_checkpoint(folder):
         return Target(recipe, folder, which, title)
@@ -113,7 +113,7 @@ def _of_student(path: Path, which: Which | None, overrides: Sequence[str]) -> Ta
     data = load_checkpoint(path).extra.get("recipe")
     if data is None:
         raise RunError("this checkpoint does not say of what recipe it is", where=str(path))
-    if which in ("control", "calibrated"):
+    if which in MODELS and which != "trained":
         raise RunError(
             f"a student's folder has no {which} model", where=str(path), remedy="name the run's folder instead"
         )

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from ..structure import Chain, ChainReader
 from .norms import norm_at, norm_factor
 
+FARTHEST = 1e4
+"""No channel is scaled by more than this or less than its inverse, whatever is next to nothing in it."""
+
 
 @torch.no_grad()
 def divide(root: nn.Module, chain: Chain, scale: Tensor) -> None:

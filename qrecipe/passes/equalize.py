@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..graph.captured import Captured
 from ..planning.plan import Plan
 from ..structure import Chain
-from .channels import divide, multiply, read_range, tensor_at
+from .channels import FARTHEST, divide, multiply, read_range, tensor_at
 from .conditions import NOTHING_QUANTIZED
 from .norms import norm_at, norm_factor
 from .rewrite import Pass, PassReport
@@ -22,8 +22,6 @@ SWEEPS = 20
 """Chains that share a weight are taken in turn, at most so often."""
 SETTLED = 1e-3
 """Of a scale's distance from 1, at which a sweep is the last."""
-FARTHEST = 1e4
-"""No channel is scaled by more than this or less than its inverse, whatever is next to nothing in it."""
 
 
 def equalize(captured: Captured, plan: Plan) -> PassReport:

@@ -13,7 +13,7 @@ from .corrections import plan_corrections
 from .cost import operations_at
 from .decisions import count_judged, decisions_of, rule_warnings
 from .nearest import missing_role_problems, unmatched_problems
-from .plan import Plan
+from .plan import Plan, Site
 from .problems import stop_at
 from .rules import pattern_problems, rules_by_address
 from .scaling import plan_scaling
@@ -72,7 +72,12 @@ def build_plan(
         equalized=plan_scaling(structure, sites, "weights") if recipe.quantize.equalize else (),
         smoothed=plan_scaling(structure, sites, "norm") if recipe.quantize.smooth is not None else (),
         corrections=plan_corrections(structure, sites) if recipe.quantize.correct_biases else (),
+        blocks=structure.blocks if recipe.quantize.reconstruct is not None and _quantizes(sites) else (),
     )
     of_rules = rule_warnings(recipe, count_judged(structure, verdicts))
     warnings = (*of_rules, *alignment_warnings(structure, recipe, plan), *logits_warnings(structure, recipe))
     return dataclasses.replace(plan, warnings=warnings)
+
+
+def _quantizes(sites: Mapping[str, Site]) -> bool:
+    return any(site.quantizer is not None for site in sites.values())

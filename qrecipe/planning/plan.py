@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..recipe.definition import QuantizerSpec
-from ..structure import Chain
+from ..structure import BlockFacts, Chain
 from ..structure.operands import PASSIVE, Slot
 from ..vocabulary import OperandKind
 
@@ -144,6 +144,7 @@ class Plan:
     equalized: chains between whose weights scales are moved. smoothed: those behind a LayerNorm into which calibration
         moves outliers.
     corrections: weights whose layers' biases calibration corrects.
+    blocks: what reconstruction optimises, one after the other; none where the recipe does not ask for it.
     """
 
     sites: Mapping[str, Site]
@@ -161,6 +162,7 @@ class Plan:
     equalized: tuple[Chain, ...] = ()
     smoothed: tuple[Chain, ...] = ()
     corrections: tuple[PlannedCorrection, ...] = ()
+    blocks: tuple[BlockFacts, ...] = ()
 
     @property
     def quantizers(self) -> dict[str, Site]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..graph.program import function_of, mutates
-from ..structure.blocks import Block, find_blocks
+from ..structure.blocks import Block, find_blocks, up_to_last_weighted
 
 Values = dict[str, Any]
 """Values by their node's name: tensors, and sizes as plain numbers."""
@@ -52,10 +52,8 @@ class Segment:
 
 def cut(graph: fx.Graph) -> tuple[Segment, ...]:
     """The blocks of a graph up to the last one with a weighted operation."""
-    blocks = list(find_blocks(graph))
+    blocks = up_to_last_weighted(find_blocks(graph))
     home = {node: index for index, block in enumerate(blocks) for node in block.nodes}
-    while blocks and not blocks[-1].weighted:
-        blocks.pop()
     readers = {node: [home.get(user, len(home)) for user in node.users] for node in graph.nodes}
     return tuple(_segment(block, index, readers) for index, block in enumerate(blocks))
 

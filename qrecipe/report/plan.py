@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from rich.table import Table
 
-from ..planning import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, describe, real_macs, unquantized, whole
+from ..planning import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, real_macs, unquantized, whole
 from ..vocabulary import OPERAND_KINDS, OperandKind
 from .amounts import BIT_OPERATIONS, OPERATIONS, amount, bits_text, size, tight
 from .table import compact
@@ -48,17 +48,14 @@ def plan_tables(
         rows = by_role(plan) if by == "role" else by_module(plan, depth)
         yield _parts(f"By {by}, {at}", by, [*rows, whole(plan)], wide)
     yield _unquantized(plan)
+    if plan.blocks:
+        yield _blocks(plan)
     yield _costs(plan)
     in_part = [IN_PART] if any(decision.in_part for decision in plan.decisions) else []
     yield WORDS if by != "rule" else "\n".join([RULE_WORDS, *in_part, OPERATIONS, BIT_OPERATIONS])
     said = [*(f"note: {note}" for note in _notes(plan)), *(f"warning: {warning}" for warning in plan.warnings)]
     if said:
         yield "\n".join(said)
-
-
-def plan_data(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
-    """The same for machines; the keys are in docs/plan.md."""
-    return describe(plan, depth)
 
 
 def _parts(title: str, head: str, rows: list[Part], wide: bool) -> Table:
@@ -129,6 +126,13 @@ def _unquantized(plan: Plan) -> str:
         lines.append("  no recipe quantizes these, and their cost is not counted")
         lines += _filled([f"{name} {count}" for name, count in plan.unsupported.items()])
     return "\n".join(lines)
+
+
+def _blocks(plan: Plan) -> str:
+    """What reconstruction optimises at once, in its order, and how many operations with weights each has."""
+    width = max(len(block.name) for block in plan.blocks)
+    rows = [f"  {block.name:<{width}}  {len(block.operations):>3}" for block in plan.blocks]
+    return "\n".join(["Reconstruction, block by block (operations with weights):", *rows])
 
 
 def _filled(words: list[str], indent: str = "    ", width: int = 80) -> list[str]:

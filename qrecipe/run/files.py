@@ -46,6 +46,14 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def require_free(path: Path, remedy: str | None = None) -> None:
+    """Raises: RunError: something is there already, or its folder is not. Said before the work, not after it."""
+    if path.exists() or path.is_symlink():
+        raise RunError("is there already, and is not overwritten", where=str(path), remedy=remedy)
+    if not path.absolute().parent.is_dir():
+        raise RunError("there is no such folder", where=str(path.parent), remedy="make it first")
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the folder's entries (new names, renames) are on the disk."""
     handle = os.open(folder, os.O_RDONLY)

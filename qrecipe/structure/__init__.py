@@ -5,6 +5,7 @@ from .chains import Chain, ChainReader
 from .mark import mark
 from .structure import (
     Address,
+    BlockFacts,
     OperationFacts,
     ProductFacts,
     ProgramFacts,
@@ -16,6 +17,7 @@ from .structure import (
 
 __all__ = [
     "Address",
+    "BlockFacts",
     "Chain",
     "ChainReader",
     "OperationFacts",

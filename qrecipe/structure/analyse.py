@@ -11,14 +11,15 @@ from ..graph.points import QueryPoint, TapPoint
 from ..graph.program import GraphMode, Program
 from ..graph.shapes import Extent, Symbols, is_number, shape_of
 from .biases import is_biased
+from .blocks import find_blocks, up_to_last_weighted
 from .chains import find_chains
 from .cross_attention import LayerPoints, points_of_layer, shape_at
-from .operands import Operand, Slot, operand_at
+from .operands import WEIGHTED, Operand, Slot, operand_at
 from .operations import Operation, find_operations
 from .parameters import canonical_parameters, parameter_sizes
 from .products import products_of
 from .roles import Roles, discover_roles
-from .structure import Address, OperationFacts, ProgramFacts, QueryFacts, SiteFacts, Structure, TapFacts
+from .structure import Address, BlockFacts, OperationFacts, ProgramFacts, QueryFacts, SiteFacts, Structure, TapFacts
 from .unsupported import count_unsupported
 
 
@@ -62,6 +63,15 @@ def analyse(captured: Captured, roles: Mapping[str, str] | None = None) -> Struc
         canonical=canonical_parameters(captured.root),
         unsupported=count_unsupported(captured.programs["eval"]),
         chains=find_chains(captured.root, captured.programs, operands, held),
+        blocks=_blocks(captured.programs["eval"].graph, operations["eval"]),
+    )
+
+
+def _blocks(graph: fx.Graph, operations: list[Operation]) -> tuple[BlockFacts, ...]:
+    names = {operation.node: operation.name for operation in operations if operation.operator in WEIGHTED}
+    return tuple(
+        BlockFacts(block.name, tuple(names[node] for node in block.nodes if node in names))
+        for block in up_to_last_weighted(find_blocks(graph))
     )
 
 

@@ -63,6 +63,12 @@ def find_blocks(graph: fx.Graph) -> tuple[Block, ...]:
     return _numbered(blocks)
 
 
+def up_to_last_weighted(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Those that are reconstructed: behind the last weighted operation nothing is left to learn."""
+    last = max((index for index, block in enumerate(blocks) if block.weighted), default=-1)
+    return tuple(blocks[: last + 1])
+
+
 def is_weighted(node: fx.Node) -> bool:
     """Whether a node is a convolution or a linear layer."""
     if node.op != "call_function" or OPERATORS.get(node.target) not in WEIGHTED:

@@ -128,6 +128,14 @@ class ProgramFacts:
 
 
 @dataclass(frozen=True)
+class BlockFacts:
+    """What a reconstruction optimises at once, in the evaluation program: its name, and its operations with weights."""
+
+    name: str
+    operations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Structure:
     """A captured model, analysed once. Nothing in it depends on bits, and nothing refers to the graphs themselves.
 
@@ -135,6 +143,7 @@ class Structure:
     parameters: elements by first name, a fused one part by part. canonical: every parameter's name to its first.
     unsupported: operations of the evaluation program that no recipe quantizes, by operator: how many.
     chains: where channels can be scaled without a change of what the model computes.
+    blocks: of the evaluation program, up to the last one with a weighted operation.
     """
 
     programs: Mapping[GraphMode, ProgramFacts]
@@ -144,6 +153,7 @@ class Structure:
     canonical: Mapping[str, str]
     unsupported: Mapping[str, int]
     chains: tuple[Chain, ...] = ()
+    blocks: tuple[BlockFacts, ...] = ()
     _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

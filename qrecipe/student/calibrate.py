@@ -18,7 +18,7 @@ from ..vocabulary import LOGITS
 from .correct import CorrectingRun
 from .smooth import MagnitudeRun, smooth
 from .student import Student
-from .watch import WatchedRun
+from .weight_inputs import WeightInputsRun
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names:
     for name, quantizer in student.quantizers.items():
         quantizer.set_mode("observe" if name in observed else "off")
     watching = mode == "eval" and any(quantizer.watches_inputs for quantizer in student.quantizers.values())
-    watched = WatchedRun(student.deployable()) if watching else None
+    watched = WeightInputsRun(student.deployable()) if watching else None
     for batch in batches:
         for quantizer in student.quantizers.values():
             quantizer.sample_count = len(batch)

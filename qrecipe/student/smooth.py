@@ -8,48 +8,42 @@ again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from ..graph.graph_model import reading
-from ..passes.channels import divide, multiply, read_range
+from ..passes.channels import FARTHEST, divide, multiply, read_range
 from ..structure import Chain
 from ..structure.operands import OPERATORS, SITES
+from .batch_interpreter import BatchInterpreter
 from .deployable import Deployable
 
-FARTHEST = 1e4
-"""No channel is scaled by more than this or less than its inverse, whatever is next to nothing in it."""
 
-
-class MagnitudeRun(fx.Interpreter):
-    """The real-valued evaluation graph of a student, run once for each batch; keeps what smoothing asks for."""
+class MagnitudeRun(BatchInterpreter[str]):
+    """Runs the real-valued graph; keeps what smoothing asks for, by the chains' sources."""
 
     def __init__(self, deployable: Deployable, chains: Sequence[Chain]) -> None:
-        super().__init__(deployable.root, graph=deployable.graph)
-        self._deployable = deployable
-        self._chains = {reader.site: chain.source for chain in chains for reader in chain.readers}
+        super().__init__(deployable, _readers(deployable.graph, chains))
         self._largest: dict[str, Tensor] = {}
-
-    def over(self, inputs: Mapping[str, Tensor]) -> None:
-        """Take in one batch."""
-        with reading(inputs):
-            self.run(*(inputs[name] for name in self._deployable.inputs))
 
     def largest(self, chain: Chain) -> Tensor | None:
         """The largest magnitude of each channel that the chain's readers saw, (channels,); None where they saw none."""
         return self._largest.get(chain.source)
 
-    def run_node(self, n: fx.Node) -> Any:
-        source = self._chains.get(n.meta.get(SITES, {}).get(1, "")) if OPERATORS.get(n.target) == "linear" else None
-        if source is not None:
-            (x, *_), _ = self.fetch_args_kwargs_from_env(n)
-            if x.numel():
-                own = x.detach().abs().flatten(0, -2).amax(0).double()
-                self._largest[source] = torch.maximum(self._largest[source], own) if source in self._largest else own
-        return super().run_node(n)
+    def visit(self, node: fx.Node, of: str, operands: tuple[Any, ...]) -> None:
+        if operands[0].numel():
+            own = operands[0].detach().abs().flatten(0, -2).amax(0).double()
+            self._largest[of] = torch.maximum(self._largest[of], own) if of in self._largest else own
+
+
+def _readers(graph: fx.Graph, chains: Sequence[Chain]) -> dict[fx.Node, str]:
+    """The linear layers that read chains, each with its chain's source."""
+    sources = {reader.site: chain.source for chain in chains for reader in chain.readers}
+    linear = [node for node in graph.nodes if OPERATORS.get(node.target) == "linear"]
+    sites = {node: node.meta.get(SITES, {}).get(1, "") for node in linear}
+    return {node: sources[site] for node, site in sites.items() if site in sources}
 
 
 def smooth(root: Any, chain: Chain, largest: Tensor, alpha: float) -> Tensor:

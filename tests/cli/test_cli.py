@@ -14,7 +14,7 @@ import pytest
 
 from qrecipe import __version__, cli
 from qrecipe.cli import parser
-from qrecipe.experiment import conduct
+from qrecipe.experiment import run_recipe
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -85,11 +85,11 @@ def test_signals(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyP
     text = "error: interrupted" if number == signal.SIGINT else f"error: ended by {number.name}"
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(conduct, "Workspace", end)
+        patch.setattr(run_recipe, "Workspace", end)
         answer = tiny.qrecipe("apply", finished.recipe, "--output", tmp_path / "run")
     assert (answer.code, answer.out, answer.err) == (128 + number, "", f"{text}\n")
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(conduct, "run_phases", end)
+    monkeypatch.setattr(run_recipe, "run_phases", end)
     answer = tiny.qrecipe("apply", finished.recipe, "--output", tmp_path / "run")
     assert (answer.code, answer.err) == (128 + number, f"{text} (continue the run with --resume)\n")
     assert signal.getsignal(number) is before

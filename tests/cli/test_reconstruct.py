@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ def test_cut_off_between_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     own = recipe(tmp_path / "tiny.yaml")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     out = tiny.qrecipe("apply", own, "--output", whole).fine
-    assert "reconstruction: block 1/" in out
+    planned = json.loads((whole / "plan.json").read_text())["blocks"]
+    told = re.findall(r"^reconstruction: block \d+/\d+ (\S+): ", out, re.MULTILINE)
+    assert told == [block["name"] for block in planned]
     assert "student, reconstructed" in out
     save, seen = phases.save_checkpoint, []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ class Files:
     student: Student
     paths: dict[str, Path]
     said: dict[str, str]
+    kernels: dict[str, Any]
 
     def model(self, mode: str) -> Any:
         return onnx.load(self.paths[mode])
@@ -53,7 +55,8 @@ def files(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Files
             mode: tiny.qrecipe("export", finished.folder, "--to", "onnx", "--out", path, "--mode", mode).fine
             for mode, path in paths.items()
         }
-    return Files(qrecipe.load(finished.folder / "student"), paths, said)
+        told = json.loads(tiny.qrecipe("export", finished.folder, "--out", folder / "again.onnx", "--json").fine)
+    return Files(qrecipe.load(finished.folder / "student"), paths, said, told["kernels"])
 
 
 @contextmanager
@@ -74,31 +77,57 @@ def translated_once() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("size", [(2, 64, 64), (1, 96, 64)])
+@pytest.mark.parametrize("mode", ["integer", "packed"])
 @torch.no_grad()
-def test_it_computes_what_the_student_computes(files: Files, size: tuple[int, int, int]) -> None:
+def test_it_computes_what_the_student_computes(files: Files, mode: str, size: tuple[int, int, int]) -> None:
     """Batch and size are open. Without the runtime's own rewrites nothing is left but float rounding."""
     pixels = torch.rand(size[0], 3, *size[1:], generator=torch.Generator().manual_seed(0))
     expected = files.student.predict(pixels)
-    logits, boxes = files.outputs("packed", pixels, optimised=False)
+    logits, boxes = files.outputs(mode, pixels, optimised=False)
     assert np.allclose(logits, expected.logits, atol=1e-5)
     assert np.allclose(boxes, expected.boxes, atol=1e-5)
 
 
 def test_weights_are_the_students_integers(files: Files) -> None:
-    for mode, kinds in (("integer", {onnx.TensorProto.INT8}), ("packed", {onnx.TensorProto.INT4})):
-        model = files.model(mode)
-        found = {one.name: one for one in model.graph.initializer if one.name.endswith("/integers")}
-        weights = {name: one for name, one in found.items() if one.data_type != onnx.TensorProto.INT32}
-        assert {one.data_type for one in weights.values()} == kinds
-        own = {name: one for name, one in files.student.quantizers.items() if one.operand.is_weight}
+    """In 8 bits times a power of two, with a scale as much finer: runtimes round biases to multiples of the scales."""
+    own = {name: one for name, one in files.student.quantizers.items() if one.operand.is_weight}
+    name = next(name for name in own if name.endswith("fc1.weight"))
+    expected = own[name].integers(files.student.get_parameter(name)).numpy()
+    scale = own[name].encoding().scale.detach().numpy()
+    for mode, kind, finer in (("integer", onnx.TensorProto.INT8, 16), ("packed", onnx.TensorProto.INT4, 1)):
+        found = {one.name: one for one in files.model(mode).graph.initializer}
+        weights = {key: one for key, one in found.items() if key.endswith("/integers")}
+        assert {one.data_type for one in weights.values()} == {kind}
         assert len(weights) == len(own) > 20
-        name = next(name for name in own if name.endswith("fc1.weight"))
-        scale = own[name].encoding().scale
-        weight = files.student.get_parameter(name)
         stored = onnx.numpy_helper.to_array(weights[f"{name}.transposed/integers"]).astype(np.int64).T
-        assert np.array_equal(stored, own[name].integers(weight))
-        scales = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
-        assert np.array_equal(scales[f"{name}.transposed/scale"], scale.detach())
+        assert np.array_equal(stored, expected * finer)
+        assert np.array_equal(onnx.numpy_helper.to_array(found[f"{name}.transposed/scale"]), scale / finer)
+
+
+@pytest.mark.parametrize(("partner", "finer"), [(15, 16), (128, 8), (255, 8), (None, 1)])
+def test_finer_weights_cannot_saturate(partner: int | None, finer: int) -> None:
+    """Two products of 8 and 8 bits do not fit into 16 bits, in which processors without VNNI add them."""
+    from qrecipe.deploy.integers import finer_weight
+    from qrecipe.deploy.operand import StoredOperand
+
+    weight = np.array([[-8, 7], [3, 0]])
+    one = np.ones((), np.float32)
+    operand = StoredOperand("here", 4, None, one, np.zeros((), np.int64), -8, 7, 0, weight)
+    assert finer_weight(operand, partner) == finer
+    assert partner is None or 2 * 8 * finer * partner < 2**15
+
+
+def test_it_counts_what_runs_in_integers(files: Files) -> None:
+    """A product of two quantized operands runs in integers or is named. Sums read convolutions in float here."""
+    text = files.said["integer"]
+    kernels = files.kernels
+    assert f"computes {len(kernels['integer'])} of {len(kernels['integer']) + len(kernels['float'])}" in text
+    linear = {name for name, one in files.student.quantizers.items() if name.endswith("fc1.weight")}
+    assert {name.removesuffix(".weight") for name in linear} <= set(kernels["integer"])
+    assert kernels["operators"]["MatMulIntegerToFloat"] > 10
+    assert kernels["operators"]["QLinearConv"] >= 1
+    assert "scales of each head: encoder.0.self_attention.attention.query x key" in text
+    assert kernels["float"]["backbone.stage1.1.conv"] == "its result is read in float by Add"
 
 
 def test_what_is_in_the_graph(files: Files) -> None:

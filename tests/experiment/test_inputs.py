@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from qrecipe.errors import RunError
-from qrecipe.experiment import conduct as module
-from qrecipe.experiment.conduct import conduct
+from qrecipe.experiment import run_recipe as module
 from qrecipe.experiment.events import Event, Noted
 from qrecipe.experiment.inputs import changes, inputs_of
+from qrecipe.experiment.run_recipe import run_recipe
 from qrecipe.experiment.workspace import Workspace
 from qrecipe.recipe import Recipe, recipe_from_mapping
 from qrecipe.recipe.dump import dump
@@ -122,7 +122,7 @@ def test_a_resumed_run_refuses_and_accepts(files: Files, monkeypatch: pytest.Mon
     files.start()
     touch(files.folder / "images" / "1.bmp")
     with pytest.raises(RunError, match=r"(?s)not what this run was started with.*1\.bmp.*--accept-changes"):
-        conduct(files.recipe, files.run, resume=True)
+        run_recipe(files.recipe, files.run, resume=True)
     assert len(RunFolder.read(files.run).starts()) == 1  # nothing was written
 
     class Through(BaseException):
@@ -136,7 +136,7 @@ def test_a_resumed_run_refuses_and_accepts(files: Files, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     told: list[Event] = []
     with pytest.raises(Through):
-        conduct(files.recipe, files.run, resume=True, accept_changes=True, listener=told.append)
+        run_recipe(files.recipe, files.run, resume=True, accept_changes=True, listener=told.append)
     notes = [event.text for event in told if isinstance(event, Noted)]
     assert [text[:60] for text in notes[:1]] == ["warning: not what it was started with: data.train.images: 1 "]
     assert files.found() == []  # what was accepted is what the next start is held to
@@ -150,7 +150,7 @@ def test_another_number_of_threads_is_told(files: Files, monkeypatch: pytest.Mon
     monkeypatch.setattr(RunFolder, "summary", lambda self: None)
     monkeypatch.setattr(Workspace, "check_training", lambda self: None)
     told: list[Event] = []
-    conduct(files.recipe, files.run, resume=True, listener=told.append)
+    run_recipe(files.recipe, files.run, resume=True, listener=told.append)
     (note,) = [event.text for event in told if isinstance(event, Noted)]
     assert note.startswith("warning: it was started with 7 threads and goes on with ")
     assert note.endswith("(OMP_NUM_THREADS=7)")

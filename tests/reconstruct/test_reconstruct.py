@@ -32,12 +32,14 @@ def same(one: Student, other: Student) -> bool:
 
 def test_blocks_get_better_and_nothing_else_changes(specimen: Specimen) -> None:
     # From ranges that leave room: behind those of least output error a few steps help few blocks.
-    start = {**W4A4, "weight": {**W4A4["weight"], "init": "mse"}}
+    start = {**W4A4, "weight": {**W4A4["weight"], "init": "mse"}, "reconstruct": {}}
     student, batches = calibrated(specimen, quantize=start, align=ALIGN)
     before = copy.deepcopy(student)
     told: list[tuple[int, int]] = []
     reports = reconstruct(student, batches, FEW, on_block=lambda report, number, total: told.append((number, total)))
     assert told == [(number, len(reports)) for number in range(1, len(reports) + 1)]
+    planned = [(block.name, len(block.operations)) for block in student.plan.blocks]
+    assert [(report.name, report.weighted) for report in reports] == planned
     assert all(report.after <= report.before for report in reports)
     assert sum(report.after < report.before for report in reports) > len(reports) // 3
     assert (student.training, student.quantized_roles) == (before.training, before.quantized_roles)

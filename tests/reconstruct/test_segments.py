@@ -9,9 +9,10 @@ import torch
 from torch import fx
 
 from qrecipe.reconstruct.segments import cut
+from qrecipe.structure.operands import WEIGHTED
 from qrecipe.student import calibrate
 from qrecipe.student.calibrate import inputs_of
-from tests.specimens import W4A4, Specimen, a_recipe
+from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
 
 
 class _Kept(fx.Interpreter):
@@ -33,6 +34,17 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, tuple | list):
         return all(map(same, one, other))
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
+
+
+def test_the_plan_names_the_blocks_of_the_student(specimen: Specimen) -> None:
+    """A plan knows the model before it is rewritten: with its norms, without fake quantizers and corrections."""
+    quantize = {**W4A4, "correct_biases": True, "reconstruct": {}}
+    student = specimen.student(a_recipe(quantize, align=ALIGN, targets=TARGETS))
+    own = [(segment.block.name, segment.block.weighted) for segment in cut(student.deployable().graph)]
+    assert own == [(block.name, len(block.operations)) for block in student.plan.blocks]
+    names = [name for block in student.plan.blocks for name in block.operations]
+    operations = [operation for operation in student.plan.operations if operation.operator in WEIGHTED]
+    assert names == [operation.name for operation in operations]
 
 
 @torch.no_grad()

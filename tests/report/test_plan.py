@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from qrecipe.planning import Anatomy, Plan, anatomy, build_plan
+from qrecipe.planning import Anatomy, Plan, anatomy, build_plan, describe
 from qrecipe.report.amounts import amount, bits_text, size, tight
 from qrecipe.report.anatomy import anatomy_tables, module_tree
 from qrecipe.report.plan import BY, By, plan_tables
@@ -51,6 +51,20 @@ def test_it_fits(specimen: Specimen, by: By, width: int) -> None:
     assert "…" not in text
     assert "operations: multiply-accumulates (MACs) of one image, each counted as b/32" in text
     assert "bit operations: MACs of one image, each counted as the bits of its weight" in text
+
+
+def test_blocks_stand_there_where_they_are_reconstructed(toy: Specimen) -> None:
+    plain, asked = (
+        plan_of(toy.captured, a_recipe({**W4A4, **more}), (64, 96)) for more in ({}, {"reconstruct": {"batches": 1}})
+    )
+    assert "blocks" not in describe(plain)
+    assert not plan_of(toy.captured, a_recipe({"reconstruct": {}}), (64, 96)).blocks  # nothing to learn
+    assert "Reconstruction" not in shown(plan_tables(plain), 80)
+    listed = describe(asked)["blocks"]
+    assert [block["weighted"] for block in listed] == [len(block["operations"]) for block in listed]
+    text = shown(plan_tables(asked), 80).partition("Reconstruction, block by block (operations with weights):\n")[2]
+    lines = [line.split() for line in text.splitlines()[: len(listed)]]
+    assert lines == [[block["name"], str(block["weighted"])] for block in listed]
 
 
 @pytest.mark.parametrize("width", [80, 120])

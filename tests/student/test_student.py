@@ -15,7 +15,7 @@ from qrecipe.errors import CaptureError, ModelError, PlanError
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
 from qrecipe.student import Student, calibrate, compile, make_plan, make_student, plan_size
-from qrecipe.student.watch import WatchedRun
+from qrecipe.student.weight_inputs import WeightInputsRun
 from qrecipe.vocabulary import ROLES
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, images, prepared
 from tests.toys import ToyDetector
@@ -258,7 +258,7 @@ def test_an_image_with_too_few_places() -> None:
     with pytest.raises(ModelError, match=r"an image of 16x40 has fewer places than the model chooses queries"):
         student(torch.rand(1, 3, 16, 40))
     with pytest.raises(ModelError, match=r"an image of 16x40 has fewer places than the model chooses queries"):
-        WatchedRun(student.deployable()).over(student.family.inputs(torch.rand(1, 3, 16, 40), None))
+        WeightInputsRun(student.deployable()).over(student.family.inputs(torch.rand(1, 3, 16, 40), None))
 
 
 class Reserved(ToyDetector):

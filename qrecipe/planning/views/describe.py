@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ...structure import Chain
+from ...structure import BlockFacts, Chain
 from ..plan import Plan, Site
 from .breakdown import Part, by_module, by_role, real_macs, unquantized, whole
 
@@ -14,7 +14,7 @@ DEPTH = 2
 
 
 def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
-    """Every key of the plan. depth: levels of the module paths in ``by_module``."""
+    """Every key of the plan; ``blocks`` where there are any. depth: levels of the module paths in ``by_module``."""
     total = whole(plan)
     return {
         "image_size": list(plan.image_size),
@@ -40,6 +40,7 @@ def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
         "sites": [_site(site) for site in plan.sites.values()],
         "operations": [dataclasses.asdict(operation) for operation in plan.operations],
         "parameters": dict(plan.parameters),
+        **({"blocks": [_block(block) for block in plan.blocks]} if plan.blocks else {}),
     }
 
 
@@ -51,6 +52,10 @@ def _site(site: Site) -> dict[str, Any]:
 
 def _chain(chain: Chain) -> dict[str, Any]:
     return {"first": chain.source, "channels": chain.channels, "readers": [reader.weight for reader in chain.readers]}
+
+
+def _block(block: BlockFacts) -> dict[str, Any]:
+    return {"name": block.name, "weighted": len(block.operations), "operations": list(block.operations)}
 
 
 def _part(part: Part, macs: int, key: str) -> dict[str, Any]:

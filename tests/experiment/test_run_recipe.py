@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qrecipe.experiment.conduct import conduct
 from qrecipe.experiment.events import Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted, Scored
 from qrecipe.experiment.phases import PHASES
+from qrecipe.experiment.run_recipe import run_recipe
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.folder import RunFolder
 from qrecipe.train.events import EpochEnded, StepTaken, TrainingStarted
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("surroundings")
 def test_a_run_tells_what_happens(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = recipe_from_mapping({**TINY, "train": {"epochs": 1, "batch_size": 8}}, "tiny")
     folder, events = tmp_path / "run", list[Event]()
-    summary = conduct(recipe, folder, listener=events.append)
+    summary = run_recipe(recipe, folder, listener=events.append)
     assert capfd.readouterr() == ("", "")
     assert not (folder / "detections.png").exists()  # nobody draws
     begun = [event.name for event in events if isinstance(event, PhaseStarted)]
@@ -36,7 +36,7 @@ def test_a_run_tells_what_happens(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert kinds == [TrainingStarted, StepTaken, StepTaken, EpochEnded]
     (epoch,) = [event.record for event in events if isinstance(event, EpochEnded)]
     assert RunFolder.read(folder).metrics.read() == [epoch]
-    assert conduct(recipe, folder) == summary
+    assert run_recipe(recipe, folder) == summary
 
 
 def test_what_a_listener_raises_ends_the_run_and_it_can_go_on(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_what_a_listener_raises_ends_the_run_and_it_can_go_on(tmp_path: Path) ->
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        conduct(recipe, tmp_path / "run", listener=listen)
+        run_recipe(recipe, tmp_path / "run", listener=listen)
     events: list[Event] = []
-    conduct(recipe, tmp_path / "run", resume=True, listener=events.append)
+    run_recipe(recipe, tmp_path / "run", resume=True, listener=events.append)
     taken = [event.name for event in events if isinstance(event, PhaseStarted) and event.recorded]
     assert taken == ["teacher", "calibration"]

@@ -15,15 +15,15 @@ from ..run.layout import is_finished
 from ..run.summary import Summary
 from ..termination import Terminated
 from ..train.denormals import flushed_denormals
-from .as_made import as_made
 from .events import Listener, Noted, RunEnded, RunStarted, nobody
 from .experiment import Draw, Experiment
 from .inputs import changes, inputs_of
 from .phases import run_phases
+from .stored_input import with_input_of_run
 from .workspace import Workspace
 
 
-def conduct(
+def run_recipe(
     recipe: Recipe,
     folder: Path,
     *,
@@ -57,7 +57,7 @@ def conduct(
         return summary
     if resume:
         RunFolder.check_resumable(folder, resolved)
-        recipe = as_made(recipe, folder)
+        recipe = with_input_of_run(recipe, folder)
     else:
         RunFolder.check_free(folder)
     workspace = Workspace(recipe, _splits(recipe), listener)

@@ -1,4 +1,4 @@
-"""What a run was made with stays, whatever its model's folder says by now."""
+"""The input of a run's model is what it was made with, whatever its weights' folder says by now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..run.layout import BEST, CHECKPOINTS, LAST, MODELS
 from ..student.store import read_input
 
 
-def as_made(recipe: Recipe, run: Path) -> Recipe:
+def with_input_of_run(recipe: Recipe, run: Path) -> Recipe:
     """The recipe of a run with the input that its model was given, where a checkpoint of the run tells it.
 
     Raises:

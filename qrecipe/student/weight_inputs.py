@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, fx
+from torch import fx
 
-from ..graph.graph_model import reading
 from ..quantizers import Quantizer
 from ..quantizers.calibration.moment import PLACES, PLACES_PER_IMAGE, conv_columns, linear_columns
 from ..structure.operands import OPERATORS
+from .batch_interpreter import BatchInterpreter
 from .deployable import Deployable
 
 
-class WatchedRun(fx.Interpreter):
-    """The evaluation graph of a student, run once for each batch; one value at a time is kept no longer than needed.
-
-    Only convolutions and linear layers whose weight's quantizer wants it are watched. Transposed convolutions are not.
-    """
+class WeightInputsRun(BatchInterpreter[Quantizer]):
+    """Only convolutions and linear layers whose weight's quantizer wants it are watched, no transposed convolutions."""
 
     def __init__(self, deployable: Deployable) -> None:
-        super().__init__(deployable.root, graph=deployable.graph)
-        self._inputs = deployable.inputs
-        self._watching = dict(_weights(deployable))
+        super().__init__(deployable, _watching(deployable))
 
-    def over(self, inputs: Mapping[str, Tensor]) -> Any:
-        """Run on one batch; what the graph gives, flat."""
-        with reading(inputs):
-            return self.run(*(inputs[name] for name in self._inputs))
-
-    def run_node(self, n: fx.Node) -> Any:
-        quantizer = self._watching.get(n)
-        if quantizer is not None:
-            arguments, _ = self.fetch_args_kwargs_from_env(n)
-            _show(quantizer, OPERATORS[n.target], arguments)
-        return super().run_node(n)
+    def visit(self, node: fx.Node, of: Quantizer, operands: tuple[Any, ...]) -> None:
+        _show(of, OPERATORS[node.target], operands)
 
 
-def _weights(deployable: Deployable) -> list[tuple[fx.Node, Quantizer]]:
+def _watching(deployable: Deployable) -> dict[fx.Node, Quantizer]:
     """The operations to watch, each with the quantizer of its weight."""
-    found = []
+    found = {}
     for node in deployable.graph.nodes:
         if node.op != "call_function" or OPERATORS.get(node.target) not in ("conv", "linear"):
             continue
@@ -48,7 +34,7 @@ def _weights(deployable: Deployable) -> list[tuple[fx.Node, Quantizer]]:
         if isinstance(weight, fx.Node) and weight.op == "call_module":
             quantizer = deployable.root.get_submodule(str(weight.target))
             if isinstance(quantizer, Quantizer) and quantizer.watches_inputs:
-                found.append((node, quantizer))
+                found[node] = quantizer
     return found
 
 

@@ -1,0 +1,81 @@
+"""How a command answers: events while it works, then its outcome for people, or as JSON with ``--json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from rich.console import Console
+
+from .console import TerminalConsole, narrator
+
+if TYPE_CHECKING:
+    from ..experiment.events import Event, Listener
+
+
+class Outcome(Protocol):
+    """What a command's function returns."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+Of = TypeVar("Of")
+OutcomeT = TypeVar("OutcomeT", bound=Outcome)
+
+
+def narrated(arguments: argparse.Namespace, console: Console) -> Listener:
+    """Says events on the console; on standard error where standard output is for JSON alone."""
+    return narrator(TerminalConsole(stderr=True) if wants_json(arguments) else console)
+
+
+def wants_json(arguments: argparse.Namespace) -> bool:
+    return bool(getattr(arguments, "json", False))
+
+
+def write_as_json(data: object) -> None:
+    sys.stdout.write(json.dumps(data, indent=1) + "\n")
+
+
+def answering(
+    find: Callable[[argparse.Namespace, Listener], OutcomeT],
+    tell: Callable[[OutcomeT, argparse.Namespace, Console], None],
+    display: Callable[[Console], AbstractContextManager[Listener]] | None = None,
+) -> Callable[[argparse.Namespace, Console], None]:
+    """A command that calls its function and tells what it found; with ``--json``, ``to_dict()`` of it.
+
+    Args:
+        find: calls the function. tell: for people. display: shows more while it works, but for JSON.
+    """
+    return answering_with(find, tell, lambda found, arguments: found.to_dict(), display)
+
+
+def answering_with(
+    find: Callable[[argparse.Namespace, Listener], Of],
+    tell: Callable[[Of, argparse.Namespace, Console], None],
+    data: Callable[[Of, argparse.Namespace], object],
+    display: Callable[[Console], AbstractContextManager[Listener]] | None = None,
+) -> Callable[[argparse.Namespace, Console], None]:
+    """The same where JSON has something else than ``to_dict()``."""
+
+    def run(arguments: argparse.Namespace, console: Console) -> None:
+        with ExitStack() as stack:
+            shown: list[Listener] = []
+
+            def show(event: Event) -> None:
+                if display is not None and not shown:  # at the first: what a recipe has wrong is said before imports
+                    shown.append(stack.enter_context(display(console)))
+                for listener in shown:
+                    listener(event)
+
+            own = narrated(arguments, console) if wants_json(arguments) else narrator(console, show)
+            found = find(arguments, own)
+        if wants_json(arguments):
+            write_as_json(data(found, arguments))
+        else:
+            tell(found, arguments, console)
+
+    return run
