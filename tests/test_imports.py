@@ -80,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         "sensitivity_analysis",
         "bit_allocation",
         "train",
+        "runtimes",
         "deploy",
     },
     "report": {"data", "planning", "run", "evaluation", "train", "sensitivity_analysis", "experiment"},
