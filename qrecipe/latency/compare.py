@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..deploy.compared import export_compared
 from ..deploy.lower import Lowered
-from ..deploy.mode import EXPORT_MODES
-from ..deploy.real_valued import export_float
-from ..deploy.student import export_student
 from ..errors import ExportError, QRecipeError
 from ..planning import cost_of
 from ..runtimes import RUNTIMES, Session, find_runtime
@@ -110,17 +108,14 @@ def compare(
     Raises: ExportError: it cannot be exported.
     """
     batch, _, height, width = pixels.shape
-    fixed = {"batch": batch, "height": height, "width": width}
     machine = this_machine()
     table = _Table(settings, pixels, machine)
-    real = settings.folder / "float.onnx"
-    _torch(table, export_float(student, real, **fixed))
-    table.everywhere("float", real)
+    files = export_compared(student, settings.folder, (batch, height, width))
+    _torch(table, files.lowered)
+    table.everywhere("float", files.real)
     if settings.peers:
-        _peers(table, real, images)
-    for mode in EXPORT_MODES:
-        own = settings.folder / f"{mode}.onnx"
-        export_student(student, own, mode, **fixed)
+        _peers(table, files.real, images)
+    for mode, own in files.own.items():
         table.everywhere(f"ours, {mode}", own)
     macs = cost_of(student.plan).macs
     return _benched(table, title, macs, calibration if settings.peers else None)
