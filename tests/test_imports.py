@@ -81,6 +81,7 @@ ALLOWED: dict[str, set[str]] = {
         "sensitivity_analysis",
         "bit_allocation",
         "train",
+        "deploy",
     },
     "report": {"latency", "data", "planning", "run", "evaluation", "train", "sensitivity_analysis", "experiment"},
     "commands": {
@@ -111,7 +112,12 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "yaml": ("recipe/",),
     "jsonschema": ("recipe/",),
     "pycocotools": ("data/", "evaluation/"),
-    "scipy": ("detection/matcher.py", "sensitivity_analysis/distance.py", "bit_allocation/program.py"),
+    "scipy": (
+        "detection/matcher.py",
+        "deploy/differences.py",
+        "sensitivity_analysis/distance.py",
+        "bit_allocation/program.py",
+    ),
     "transformers": ("models/",),
     "rich": ("cli/", "report/"),
     "accelerate": ("train/",),

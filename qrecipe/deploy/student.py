@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import ExportError
 from ..run.files import require_free, write_atomically
 from ..runtimes import DEFAULT, Runtime, find_runtime, need
@@ -14,6 +16,7 @@ from .kernels import Kernels
 from .lower import Lowered, lower
 from .metadata import KEY, metadata_of
 from .mode import ExportMode
+from .parity import Parity
 
 EXAMPLE = 128
 """Height and width of the example that is traced where the input leaves them open."""
@@ -24,6 +27,7 @@ class Exported:
     """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated.
 
     kernels: which of its products the runtime computes in integers; None where it was not asked.
+    parity: the file beside its student; None where they were not compared.
     """
 
     path: Path
@@ -33,11 +37,13 @@ class Exported:
     size: int
     lowered: Lowered
     kernels: Kernels | None = None
+    parity: Parity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         names = ("mode", "weights", "activations", "size")
-        kernels = None if self.kernels is None else self.kernels.to_dict()
-        return {"path": str(self.path), **{name: getattr(self, name) for name in names}, "kernels": kernels}
+        parts = {"kernels": self.kernels, "parity": self.parity}
+        more = {name: part and part.to_dict() for name, part in parts.items()}
+        return {"path": str(self.path), **{name: getattr(self, name) for name in names}, **more}
 
 
 def export_student(
@@ -68,6 +74,8 @@ def export_student(
     require_free(path, "choose another --out")
     if not student.quantizers:
         raise ExportError("nothing in this student is quantized", remedy="export a student with a quantize section")
+    if any(parameter.dtype == torch.float64 for parameter in student.parameters()):
+        raise ExportError("this student computes in float64, and files in float32", remedy="student.float() first")
     lowered = lower(student)
     known = student.input.size or (EXAMPLE, EXAMPLE)
     fixed = (batch, height, width)
