@@ -81,6 +81,7 @@ ALLOWED: dict[str, set[str]] = {
         "sensitivity_analysis",
         "bit_allocation",
         "train",
+        "runtimes",
         "deploy",
     },
     "report": {"latency", "data", "planning", "run", "evaluation", "train", "sensitivity_analysis", "experiment"},

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .. import Exported
     from ..experiment.events import Listener
 
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "pt2")
 MODES = ("integer", "packed")
 DEFAULT = "onnxruntime"
 TOLERANCE = 0.2
@@ -33,7 +33,9 @@ DEPARTS = 3
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, metavar="TARGET", help="a run folder or a student's folder")
-    parser.add_argument("--to", choices=FORMATS, default="onnx", help="the format (default: onnx)")
+    parser.add_argument(
+        "--to", choices=FORMATS, default="onnx", help="onnx (default); pt2: a program of torch.export, in float"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("student.onnx"), metavar="FILE", help="a new file (default: student.onnx)"
     )
@@ -85,6 +87,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Exported:
         tolerance=arguments.tolerance,
         runtime=arguments.runtime,
         overrides=arguments.set,
+        to=arguments.to,
         listener=listener,
     )
 

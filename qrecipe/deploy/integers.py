@@ -21,7 +21,7 @@ from onnx import helper, numpy_helper
 
 from .added import widen_biases
 from .mode import ExportMode
-from .operand import CONTAINER, StoredOperand
+from .operand import CONTAINER, RANK, StoredOperand
 
 MARK = "Operand"
 DOMAIN = "qrecipe"
@@ -160,9 +160,6 @@ def finer_weight(operand: StoredOperand, partner: int | None) -> int:
 
 END = "/dequantize"
 """Behind the name of a site in the name of the node that shows its operand."""
-
-RANK = 4
-"""Dimensions of what has a scale for each head."""
 
 
 def _partners(graph: onnx.GraphProto, operands: Mapping[str, StoredOperand]) -> dict[str, int]:

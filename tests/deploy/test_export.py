@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,3 +158,30 @@ def test_an_offset_between_integers_is_refused(files: Files) -> None:
     quantizer.finish_calibration()
     with pytest.raises(ExportError, match="here: its offset is real"):
         stored(quantizer, "here", None)
+
+
+def test_names_of_what_stays_open(files: Files) -> None:
+    def shape(value: Any) -> list[Any]:
+        return [one.dim_param or one.dim_value for one in value.type.tensor_type.shape.dim]
+
+    graph = files.model("integer").graph
+    assert shape(graph.input[0]) == ["batch", 3, "height", "width"]
+    assert [shape(value)[0] for value in graph.output] == ["batch", "batch"]
+
+
+@torch.no_grad()
+def test_a_program_of_torch_export(files: Files, tmp_path: Path) -> None:
+    """Loaded again by torch alone, it gives the student's outputs, at another batch and size too."""
+    path = tmp_path / "student.pt2"
+    made = files.student.export(path, to="pt2")
+    assert (made.to_dict()["path"], made.parity) == (str(path), None)
+    extra = {"qrecipe": ""}
+    program = torch.export.load(path, extra_files=extra).module()
+    assert json.loads(extra["qrecipe"])["input"]
+    targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not [name for name in targets if "qrecipe" in name]
+    pixels = torch.rand(3, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    expected = files.student.predict(pixels)
+    logits, boxes = program(pixels)
+    assert torch.allclose(logits, expected.logits, atol=1e-4)
+    assert torch.allclose(boxes, expected.boxes, atol=1e-4)
