@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import QRecipeError, RecipeErrors
 from ..termination import Terminated, listening
-from . import apply, diff, evaluate, export, init, inspect, plan, predict, schema, search, sensitivity, validate
+from . import apply, bench, diff, evaluate, export, init, inspect, plan, predict, schema, search, sensitivity, validate
 from .command import Command
 from .console import TerminalConsole, complain
 from .streams import OutputError, forget_output, watched_streams
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate.COMMAND,
     "predict": predict.COMMAND,
     "export": export.COMMAND,
+    "bench": bench.COMMAND,
     "sensitivity": sensitivity.COMMAND,
     "search": search.COMMAND,
     "schema": schema.COMMAND,

@@ -112,7 +112,7 @@ def _code(found: Exported) -> int | None:
     if found.parity is None or found.parity.passed:
         return None
     sys.stdout.flush()
-    why = found.parity.departure.line()
+    why = found.parity.advice
     complain([ExportError("the file departs from its student", where=str(found.path), remedy=why)])
     return DEPARTS
 

@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .added import widen_biases
 from .mode import ExportMode
 from .operand import CONTAINER, RANK, StoredOperand
 
@@ -35,6 +36,7 @@ PAIR = 2**15 - 1
 
 def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], mode: ExportMode) -> None:
     """Replace every mark in the graph, in place."""
+    widen_biases(model.graph)
     writer = _Writer(model.graph, operands, mode, _partners(model.graph, operands))
     nodes = [made for node in model.graph.node for made in writer.replaced(node)]
     del model.graph.node[:]
