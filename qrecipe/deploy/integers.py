@@ -19,8 +19,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .added import widen_biases
 from .mode import ExportMode
-from .operand import CONTAINER, StoredOperand
+from .operand import CONTAINER, RANK, StoredOperand
 
 MARK = "Operand"
 DOMAIN = "qrecipe"
@@ -35,6 +36,7 @@ PAIR = 2**15 - 1
 
 def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], mode: ExportMode) -> None:
     """Replace every mark in the graph, in place."""
+    widen_biases(model.graph)
     writer = _Writer(model.graph, operands, mode, _partners(model.graph, operands))
     nodes = [made for node in model.graph.node for made in writer.replaced(node)]
     del model.graph.node[:]
@@ -158,9 +160,6 @@ def finer_weight(operand: StoredOperand, partner: int | None) -> int:
 
 END = "/dequantize"
 """Behind the name of a site in the name of the node that shows its operand."""
-
-RANK = 4
-"""Dimensions of what has a scale for each head."""
 
 
 def _partners(graph: onnx.GraphProto, operands: Mapping[str, StoredOperand]) -> dict[str, int]:

@@ -14,6 +14,9 @@ from ..quantizers import Quantizer
 CONTAINER = 128
 """Added to a grid's integers whose own shift would leave its zero point outside of uint8."""
 
+RANK = 4
+"""Dimensions of an activation that has a scale for each head: (batch, heads, tokens, channels)."""
+
 
 @dataclass(frozen=True)
 class StoredOperand:

@@ -6,8 +6,9 @@ from ..errors import ExportError
 from ..suggestions import did_you_mean
 from .face import Runtime
 from .onnx_runtime import OnnxRuntime
+from .openvino_cpu import OpenVino
 
-RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (OnnxRuntime(),)}
+RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (OnnxRuntime(), OpenVino())}
 DEFAULT = "onnxruntime"
 
 

@@ -66,7 +66,8 @@ def test_it_says_what_it_really_runs(runtime: Runtime, file: Path) -> None:
     operators = runtime.open(file).operators()
     if operators is None:
         pytest.skip(f"{runtime.name} does not say")
-    assert [one.names for one in operators if one.integer] == [("product",)]
+    (integer,) = [one for one in operators if one.integer]
+    assert integer.names[0] == "product"  # behind it may stand what is fused
 
 
 def test_what_it_does_not_read(runtime: Runtime, file: Path, tmp_path: Path) -> None:
