@@ -6,7 +6,7 @@ from ..errors import PlanError
 from ..graph.shapes import is_number
 from ..recipe.definition import Recipe
 from ..structure import QueryFacts, Structure
-from ..vocabulary import ALIGNABLE, KEY, LOGITS, QUERY, TAPS
+from ..vocabulary import ALIGNABLE, FEATURE, KEY, LOGITS, QUERY, TAPS
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
 
@@ -73,6 +73,8 @@ def tap_at(structure: Structure, role: str, layer: int) -> PlannedTap:
     name, point = f"{role}.{layer}", training.queries.get(layer)
     tap = training.taps.get((role, layer))
     shape = tap.shape if tap is not None else ()
+    if tap is None and point is not None and point.layout == "bld":
+        return PlannedTap(name, role, layer, 0)  # of one head, without a dimension for it
     if tap is None or len(shape) == 4:
         folded = point is not None and point.layout == "bld"
         width = int(shape[1 if not folded else 2]) * int(shape[3]) if shape and is_number(shape[3]) else 0
@@ -81,14 +83,51 @@ def tap_at(structure: Structure, role: str, layer: int) -> PlannedTap:
 
 
 def alignment_warnings(structure: Structure, recipe: Recipe, plan: Plan) -> list[str]:
-    """Alignments that rectify a query which stays real-valued."""
-    queries = structure.programs["train"].queries
-    real = [layer for layer, point in sorted(queries.items()) if not _is_quantized(point, plan)]
-    if not real or not recipe.distill.align:
+    """Alignments that rectify a query which stays real-valued, and queries that are not aligned."""
+    training = structure.programs["train"]
+    if not recipe.distill.align or not training.queries:
         return []
     where = place_in_words(recipe, ("distill", "align", 0, "at"))
-    layers = f"decoder layer{'s'[: len(real) != 1]} {', '.join(map(str, real))}"
-    return [f"{where}: the query that is aligned stays real-valued in {layers}, so that there is nothing to rectify"]
+    real = [layer for layer, point in sorted(training.queries.items()) if not _is_quantized(point, plan)]
+    none = sorted({layer for role, layer in training.taps if role == FEATURE and layer not in training.queries})
+    warnings = []
+    if real:
+        warnings.append(
+            f"the query that is aligned stays real-valued in {_layers(real)}, so that there is nothing to rectify"
+        )
+    if none:
+        warnings.append(f"no query that can be aligned was found in {_layers(none)}")
+    for others, layers in _further(structure).items():
+        first = training.queries[layers[0]]
+        aligned = ", ".join(first.sites) or first.node
+        warnings.append(
+            f"the attention of {_layers(layers)} has {others + 1} queries, of which one is aligned ({aligned}) and "
+            f"{', '.join(training.queries[layers[0]].others)} {'is' if others == 1 else 'are'} not"
+        )
+    return [f"{where}: {warning}" for warning in warnings]
+
+
+def logits_warnings(structure: Structure, recipe: Recipe) -> list[str]:
+    """Targets on the logits of an attention that has several products of queries and keys: the first one is tapped."""
+    layers = sorted(layer for found in _further(structure).values() for layer in found)
+    if not layers:
+        return []
+    what = f"the attention of {_layers(layers)} has logits of several products, of which the first are compared"
+    places = [index for index, target in enumerate(recipe.distill.targets) if target.at == LOGITS]
+    return [f"{place_in_words(recipe, ('distill', 'targets', index, 'at'))}: {what}" for index in places]
+
+
+def _further(structure: Structure) -> dict[int, list[int]]:
+    """The decoder layers whose attention has further queries, by how many."""
+    found: dict[int, list[int]] = {}
+    for layer, point in sorted(structure.programs["train"].queries.items()):
+        if point.others:
+            found.setdefault(len(point.others), []).append(layer)
+    return found
+
+
+def _layers(layers: list[int]) -> str:
+    return f"decoder layer{'s'[: len(layers) != 1]} {', '.join(map(str, layers))}"
 
 
 def _is_quantized(point: QueryFacts, plan: Plan) -> bool:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ..planning import Anatomy, ModuleNode, ranges
+from ..planning import Anatomy, LayerQuery, ModuleNode, ranges
 from .amounts import tight
 from .table import compact
 
@@ -102,10 +102,13 @@ def _taps(anatomy: Anatomy) -> Table | str:
 def _queries(anatomy: Anatomy) -> Table | str:
     if not anatomy.queries:
         return "Queries: none, so that there is nothing to align"
-    table = compact("Cross-attention queries", "decoder layers", figures=("heads", "head_dim"))
-    shapes: dict[tuple[int | None, int | None], list[int]] = {}
+    further = any(one.others for one in anatomy.queries)
+    labels = ("Cross-attention queries", "decoder layers", *(["not aligned"] if further else []))
+    table = compact(*labels, figures=("heads", "head_dim"))
+    shapes: dict[tuple[int | None, int | None, int], list[LayerQuery]] = {}
     for one in anatomy.queries:
-        shapes.setdefault((one.heads, one.head_dim), []).append(one.layer)
-    for (heads, head_dim), layers in shapes.items():
-        table.add_row(ranges(layers), str(heads or "none"), str(head_dim or "none"))
+        shapes.setdefault((one.heads, one.head_dim, len(one.others)), []).append(one)
+    for (heads, head_dim, _), alike in shapes.items():
+        others = ["\n".join(alike[0].others) or "-"] if further else []
+        table.add_row(ranges(one.layer for one in alike), *others, str(heads or "none"), str(head_dim or "none"))
     return table

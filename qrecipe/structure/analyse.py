@@ -43,8 +43,7 @@ def analyse(captured: Captured, roles: Mapping[str, str] | None = None) -> Struc
         program, own = captured.programs[mode], operations[mode]
         symbols = Symbols.of(program.graph)
         points = [
-            points_of_layer(program, path, layer)
-            for path, layer in zip(found.cross_attention, found.layers, strict=True)
+            points_of_layer(program, paths, layer) for paths, layer in zip(found.crossing, found.layers, strict=True)
         ]
         programs[mode] = _program(program, own, found, points, symbols, captured.root)
         held |= {tap.node for one in points for tap in one.taps.values()}
@@ -98,7 +97,7 @@ def _program(
             )
             for operation in operations
         ),
-        queries={layer: _query(one.query, sites) for layer, one in enumerate(points) if one.query is not None},
+        queries={layer: _query(one, one.query, sites) for layer, one in enumerate(points) if one.query is not None},
         taps={(role, layer): _tap(tap) for layer, one in enumerate(points) for role, tap in one.taps.items()},
         symbols=symbols,
         nodes=len(program.graph.nodes),
@@ -109,11 +108,12 @@ def _address(operation: Operation, roles: Roles) -> Address:
     return Address(operation.module, operation.operator, roles.of[operation.name])
 
 
-def _query(point: QueryPoint, sites: Mapping[fx.Node, Mapping[Slot, str]]) -> QueryFacts:
+def _query(layer: LayerPoints, point: QueryPoint, sites: Mapping[fx.Node, Mapping[Slot, str]]) -> QueryFacts:
     users = tuple((user.name, slot) for user, slot in point.users)
     read = [sites.get(user, {}).get(slot) for user, slot in point.users]
     known = tuple(site for site in read if site is not None)
-    return QueryFacts(point.node.name, users, known, point.layout, point.heads, point.head_dim)
+    others = tuple(sites.get(node, {}).get(0, node.name) for node in layer.others)
+    return QueryFacts(point.node.name, users, known, point.layout, point.heads, point.head_dim, others)
 
 
 def _tap(point: TapPoint) -> TapFacts:

@@ -11,7 +11,7 @@ from torch import fx
 from ..graph.flow import downstream, upstream, within
 from ..graph.program import Program
 from ..graph.shapes import Symbols, shape_of
-from .attending import part_of_layer
+from .attending import across, part_of_layer
 from .operands import WEIGHTED
 from .operations import Operation
 from .outputs import logits_and_boxes
@@ -44,14 +44,15 @@ class _Regions:
 
     after: what comes behind the decoder. to_logits, to_boxes: what leads from there to the outputs. heads: without a
     decoder, the networks that end in them. selecting: what a top-k chooses by. choosers: modules that score so.
-    crossing, reading: parts of layers with cross-attention, and with attention over text.
+    crossing, reading: parts of layers with cross-attention, and with attention over text. across: nodes of
+    cross-attentions that are written out in their layer.
     """
 
     backbone: tuple[str, ...]
     layers: tuple[str, ...]
     decoder: str
     symbols: Symbols
-    attention: set[fx.Node]
+    attention: Mapping[fx.Node, str]
     after: set[fx.Node]
     to_logits: set[fx.Node]
     to_boxes: set[fx.Node]
@@ -60,13 +61,14 @@ class _Regions:
     choosers: set[str]
     text: set[fx.Node]
     crossing: set[str]
+    across: set[fx.Node]
     reading: set[str]
 
 
 def assign_roles(
     program: Program,
     operations: list[Operation],
-    attention: set[fx.Node],
+    attention: Mapping[fx.Node, str],
     backbone: tuple[str, ...],
     layers: tuple[str, ...],
     cross: tuple[str, ...],
@@ -74,8 +76,8 @@ def assign_roles(
     """The role of every operation of one program, by name.
 
     Args:
-        attention: the nodes that belong to an attention. backbone, layers, cross: paths of the backbone's modules, of
-            the decoder's layers, and of their cross-attentions.
+        attention: the nodes that belong to an attention, and to which part of a layer. backbone, layers, cross: paths
+            of the backbone's modules, of the decoder's layers, and of their cross-attentions.
     """
     regions = _regions(program, operations, attention, backbone, layers, cross)
     roles = {operation.name: _role(operation, regions) for operation in operations}
@@ -89,7 +91,7 @@ def assign_roles(
 def _regions(
     program: Program,
     operations: list[Operation],
-    attention: set[fx.Node],
+    attention: Mapping[fx.Node, str],
     backbone: tuple[str, ...],
     layers: tuple[str, ...],
     cross: tuple[str, ...],
@@ -102,6 +104,7 @@ def _regions(
     selecting = _selecting(program, after)
     symbols = Symbols.of(program.graph)
     text = _text(program, in_decoder, symbols)
+    written_out = {part_of_layer(path) for path in cross} & set(layers)
     return _Regions(
         backbone=backbone,
         layers=layers,
@@ -116,8 +119,9 @@ def _regions(
         # A module without weights, which scores features by their product with a prompt's, may score the chosen again.
         choosers={one.module for one in operations if one.node in selecting and one.module and _scores(one)},
         text=text,
-        crossing={part_of_layer(path) for path in cross},
-        reading=_reading(operations, in_decoder & attention, text),
+        crossing={part_of_layer(path) for path in cross if part_of_layer(path) not in written_out},
+        across=across(operations, written_out, symbols),
+        reading=_reading(operations, attention, in_decoder, text),
     )
 
 
@@ -127,7 +131,7 @@ def _role(operation: Operation, regions: _Regions) -> str:
         return "head.box" if node in regions.to_boxes else "head.class"
     if any(within(module, path) for path in regions.backbone):
         return "backbone.body"
-    if any(within(module, layer) for layer in regions.layers):
+    if any(within(module, layer) for layer in regions.layers) or _is_of_layer(node, regions):
         return _role_in_layer(module, node, regions)
     if node in regions.after:
         in_head = "head.class" if node in regions.to_logits else "decoder.position"
@@ -145,12 +149,21 @@ def _role(operation: Operation, regions: _Regions) -> str:
     return "encoder.convolution" if operation.operator.startswith("conv") else "encoder.feed_forward"
 
 
+def _is_of_layer(node: fx.Node, regions: _Regions) -> bool:
+    """Whether a projection outside of all layers belongs to an attention in one of them."""
+    part = regions.attention.get(node)
+    return part is not None and any(within(part, layer) for layer in regions.layers)
+
+
 def _role_in_layer(module: str, node: fx.Node, regions: _Regions) -> str:
-    if any(within(module, path) for path in regions.crossing):
+    part = regions.attention.get(node)
+    if node in regions.across or any(
+        within(one, path) for one in (module, part or module) for path in regions.crossing
+    ):
         return "decoder.cross_attention"
-    if node not in regions.attention:
+    if part is None:
         return "decoder.feed_forward"
-    return "decoder.text_attention" if part_of_layer(module) in regions.reading else "decoder.self_attention"
+    return "decoder.text_attention" if part in regions.reading else "decoder.self_attention"
 
 
 def _one_per_layer(operations: list[Operation], roles: Mapping[str, str]) -> dict[str, str]:
@@ -199,13 +212,12 @@ def _text(program: Program, in_decoder: set[fx.Node], symbols: Symbols) -> set[f
     return {node for node in said if len(shape_of(node) or ()) >= 3 and not symbols.spatial(shape_of(node))}
 
 
-def _reading(operations: list[Operation], attention: set[fx.Node], text: set[fx.Node]) -> set[str]:
+def _reading(
+    operations: list[Operation], attention: Mapping[fx.Node, str], in_decoder: set[fx.Node], text: set[fx.Node]
+) -> set[str]:
     """The parts of decoder layers in which an attention reads text."""
-    return {
-        part_of_layer(one.module)
-        for one in operations
-        if one.node in attention and any(source in text for source in one.node.all_input_nodes)
-    }
+    inside = [one.node for one in operations if one.node in attention and one.node in in_decoder]
+    return {attention[node] for node in inside if any(source in text for source in node.all_input_nodes)}
 
 
 def _container(layers: tuple[str, ...]) -> str:

@@ -10,11 +10,11 @@ from ..errors import PlanError
 from ..graph.captured import Captured
 from ..graph.flow import within
 from ..graph.program import GraphMode
-from ..suggestions import closest_are, nearest
+from ..suggestions import closest_are, did_you_mean, nearest
 from ..vocabulary import OVERRIDABLE, ROLES
 from .assign_roles import assign_roles, find_backbone
-from .attending import attending, layer_of
-from .cross_attention import find_cross_attention
+from .attending import attending
+from .cross_attention import by_layer, find_cross_attention
 from .operations import Operation
 
 
@@ -24,7 +24,8 @@ class Roles:
 
     of: operation name to role. attending: the names of the operations that belong to an attention.
     backbone: the backbone's module paths: one that was found, or all that an override names; empty where there is none.
-    layers: the decoder layers' paths, in order; cross_attention: the cross-attention modules in them.
+    layers: the decoder layers' paths, in order; cross_attention: the cross-attention modules in them, and crossing,
+    layer by layer.
     """
 
     of: Mapping[str, str]
@@ -32,6 +33,7 @@ class Roles:
     backbone: tuple[str, ...]
     layers: tuple[str, ...]
     cross_attention: tuple[str, ...]
+    crossing: tuple[tuple[str, ...], ...]
 
 
 def role_matches(pattern: str, role: str) -> bool:
@@ -52,7 +54,8 @@ def discover_roles(
     """
     named = _overridden(captured, overrides or {})
     cross = named.get("decoder.cross_attention") or find_cross_attention(captured.programs["train"])
-    layers = tuple(layer_of(path) for path in cross)
+    grouped = by_layer(captured.programs["train"], cross)
+    layers = tuple(layer for layer, _ in grouped)
     backbone = named["backbone"] if "backbone" in named else find_backbone(operations["train"], layers)
     roles: dict[str, str] = {}
     attends: set[str] = set()
@@ -65,7 +68,7 @@ def discover_roles(
         for operation in (*operations["train"], *operations["eval"]):
             if role in ROLES and any(within(operation.module, path) for path in paths):
                 roles[operation.name] = role
-    return Roles(roles, frozenset(attends), backbone, layers, cross)
+    return Roles(roles, frozenset(attends), backbone, layers, cross, tuple(paths for _, paths in grouped))
 
 
 def _overridden(captured: Captured, overrides: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -87,8 +90,7 @@ def override_problems(captured: Captured, overrides: Mapping[str, str]) -> dict[
     for role, pattern in overrides.items():
         where = f"model.roles.{role}"
         if role not in OVERRIDABLE:
-            near = nearest(role, OVERRIDABLE, 1, cutoff=0.6)
-            remedy = f"did you mean {near[0]}?" if near else f"roles are {', '.join(OVERRIDABLE)}"
+            remedy = did_you_mean(role, OVERRIDABLE) or f"roles are {', '.join(OVERRIDABLE)}"
             problems[role] = PlanError(f"there is no role {role!r}", where=where, remedy=remedy)
         elif not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             what = f"no module matches {pattern!r}"

@@ -92,6 +92,7 @@ class QueryFacts:
     """A decoder layer's cross-attention query: its node, and the nodes and slots that read it as the query.
 
     sites: of these slots. layout: ``bhld`` (batch, heads, queries, head_dim) or ``bld`` (batch, queries, channels).
+    others: the sites of further queries of the same attention, which are not aligned.
     """
 
     node: str
@@ -100,6 +101,7 @@ class QueryFacts:
     layout: Literal["bhld", "bld"]
     heads: int
     head_dim: int
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def test_json_is_the_same_as_data(finished: Finished) -> None:
     }  # fmt: skip
     assert (data["model"], data["family"], data["classes"]) == ("DemoDetector", "demo", 3)
     assert data["image_size"] == [64, 96]
-    assert data["queries"] == [{"layer": 0, "heads": 2, "head_dim": 8}]
+    assert data["queries"] == [{"layer": 0, "heads": 2, "head_dim": 8, "others": []}]
     assert sum(role["macs"] for role in data["roles"]) == data["macs"] == data["tree"]["macs"]
     assert tuple(tap["role"] for tap in data["taps"]) == TAPS
     out = tiny.qrecipe("inspect", finished.recipe, "--tree").fine

@@ -16,7 +16,7 @@ from qrecipe.graph.graph_model import GraphModel
 from qrecipe.graph.shapes import Symbols
 from qrecipe.planning import Plan
 from qrecipe.structure import analyse
-from qrecipe.structure.cross_attention import heads_of
+from qrecipe.structure.deformable import heads_of
 from qrecipe.structure.operations import find_operations
 from qrecipe.structure.roles import Roles
 from tests.specimens import ALIGN, W4A4, a_recipe

@@ -38,11 +38,15 @@ class TapPoint:
 
 @dataclass(frozen=True)
 class LayerQuery:
-    """A decoder layer's cross-attention query; heads and head_dim are None where it has none that can be aligned."""
+    """A decoder layer's cross-attention query; heads and head_dim are None where it has none that can be aligned.
+
+    others: operands that read further queries of the same attention, which are not aligned.
+    """
 
     layer: int
     heads: int | None
     head_dim: int | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,8 @@ def anatomy(root: nn.Module, structure: Structure, plan: Plan) -> Anatomy:
     queries = []
     for layer in layers:
         point = training.queries.get(layer)
-        heads, head_dim = (point.heads, point.head_dim) if point is not None else (None, None)
-        queries.append(LayerQuery(layer, heads, head_dim))
+        found = (point.heads, point.head_dim, point.others) if point is not None else (None, None)
+        queries.append(LayerQuery(layer, *found))
     return Anatomy(
         image_size=plan.image_size,
         parameters=sum(plan.parameters.values()),
