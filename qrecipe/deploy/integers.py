@@ -113,17 +113,19 @@ class _Writer:
 
     def _activation(self, operand: StoredOperand, name: str, value: str, output: str) -> list[onnx.NodeProto]:
         scale = self.constant(f"{operand.site}/scale", operand.scale)
-        zero = self.constant(f"{operand.site}/zero_point", operand.zero_point.astype(np.uint8))
+        zero = self.constant(f"{operand.site}/zero_point", operand.zero_point.astype(_container(operand)))
         nodes = [helper.make_node("QuantizeLinear", [value, scale, zero], [f"{name}/integers"], f"{name}/quantize")]
         nodes += self._clip(operand, name)
         stored = nodes[-1].output[0]
         return [*nodes, helper.make_node("DequantizeLinear", [stored, scale, zero], [output], f"{name}{END}")]
 
     def _clip(self, operand: StoredOperand, name: str) -> list[onnx.NodeProto]:
-        if operand.lo <= 0 and operand.hi >= 2 * CONTAINER - 1:
+        kind = _container(operand)
+        bounds = np.iinfo(kind)
+        if operand.lo <= bounds.min and operand.hi >= bounds.max:
             return []
-        lo = self.constant(f"integer_{operand.lo}", np.array(operand.lo, np.uint8))
-        hi = self.constant(f"integer_{operand.hi}", np.array(operand.hi, np.uint8))
+        lo = self.constant(f"{kind.__name__}_{operand.lo}", np.array(operand.lo, kind))
+        hi = self.constant(f"{kind.__name__}_{operand.hi}", np.array(operand.hi, kind))
         return [helper.make_node("Clip", [f"{name}/integers", lo, hi], [f"{name}/clipped"], f"{name}/clip")]
 
     def _several(self, operand: StoredOperand, name: str, value: str, output: str) -> list[onnx.NodeProto]:
@@ -165,6 +167,10 @@ def finer_weight(operand: StoredOperand, partner: int | None) -> int:
 
 END = "/dequantize"
 """Behind the name of a site in the name of the node that shows its operand."""
+
+
+def _container(activation: StoredOperand) -> type[np.int8] | type[np.uint8]:
+    return np.int8 if activation.lo < 0 else np.uint8
 
 
 def _partners(graph: onnx.GraphProto, operands: Mapping[str, StoredOperand]) -> dict[str, int]:
