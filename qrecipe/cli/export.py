@@ -63,7 +63,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
         metavar="POINTS",
         help=f"AP points, hundredths, by which the file may differ from its student (default: {TOLERANCE})",
     )
-    parser.add_argument("--runtime", default=DEFAULT, metavar="NAME", help=f"what runs the file (default: {DEFAULT})")
+    parser.add_argument(
+        "--runtime", metavar="NAME", help=f"what runs the file (default: the recipe's target, else {DEFAULT})"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="other data, such as data.val.images=FOLDER"
     )
@@ -110,7 +112,7 @@ def _code(found: Exported) -> int | None:
     if found.parity is None or found.parity.passed:
         return None
     sys.stdout.flush()
-    why = found.parity.departure.line()
+    why = found.parity.advice
     complain([ExportError("the file departs from its student", where=str(found.path), remedy=why)])
     return DEPARTS
 

@@ -15,7 +15,7 @@ from ..experiment.workspace import Workspace
 from ..recipe.definition import Recipe
 from ..run.files import require_free
 from ..run.layout import Which
-from ..runtimes import DEFAULT, find_runtime
+from ..runtimes import DEFAULT, RUNTIMES, find_runtime
 from ..student import Student
 from ..student.store import load
 
@@ -33,7 +33,7 @@ def export(
     split: str = "val",
     samples: int | None = None,
     tolerance: float = TOLERANCE,
-    runtime: str = DEFAULT,
+    runtime: str | None = None,
     overrides: Sequence[str] = (),
     to: ExportFormat = "onnx",
     listener: Listener = nobody,
@@ -48,7 +48,7 @@ def export(
         batch, height, width: fix them; None leaves them open.
         check: run both over ``split``, or its first ``samples`` images; ``parity.passed`` of what is returned says
             whether their AP differs by at most ``tolerance`` points (hundredths).
-        runtime: the program that runs the file.
+        runtime: the program that runs the file; None is the recipe's ``target`` where that is one, else ONNX Runtime.
         to: ``onnx``, or ``pt2``, a program of torch.export in float, which is compared with the student on one example.
         overrides: of the data, such as ``data.val.images=FOLDER``.
 
@@ -63,6 +63,7 @@ def export(
         student: Student | Path = target
     else:
         recipe, student = _saved(target, model, overrides)
+    runtime = runtime or (recipe.target if recipe.target in RUNTIMES else None) or DEFAULT
     workspace = Workspace(recipe, (split,), listener)
     if check:
         _comparable(workspace, runtime)

@@ -37,6 +37,14 @@ class Parity:
     def passed(self) -> bool:
         return abs(self.points) <= self.tolerance and not self.departure.plain
 
+    @property
+    def advice(self) -> str:
+        """What to do where it did not pass."""
+        line = self.departure.line()
+        if self.departure.plain or (self.departure.vnni is False and self.departure.saturating):
+            return line
+        return f"{line}; on {self.images} images rounding moves AP too: compare on more, or set --tolerance"
+
     def to_dict(self) -> dict[str, Any]:
         names = ("runtime", "version", "split", "images", "student", "file", "points", "tolerance", "passed")
         own = {name: getattr(self, name) for name in names}

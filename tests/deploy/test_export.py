@@ -185,3 +185,33 @@ def test_a_program_of_torch_export(files: Files, tmp_path: Path) -> None:
     logits, boxes = program(pixels)
     assert torch.allclose(logits, expected.logits, atol=1e-4)
     assert torch.allclose(boxes, expected.boxes, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("signed", [True, False])
+@torch.no_grad()
+def test_containers_with_and_without_sign(bits: int, signed: bool) -> None:
+    """A symmetric activation in int8 with zero point 0, as TensorRT has it, or shifted into uint8: one value."""
+    from qrecipe.deploy.integers import DOMAIN, MARK, put_integers
+    from qrecipe.deploy.operand import stored
+    from qrecipe.quantizers import QuantizedOperand, build
+    from qrecipe.recipe import QuantizerSpec
+    from qrecipe.runtimes import find_runtime
+
+    operand = QuantizedOperand("here", (None, 3), None, 1, is_weight=False, batched=True)
+    quantizer = build(QuantizerSpec(bits, "lsq", "tensor"), operand)
+    value = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)) * 3
+    quantizer.observe(value)
+    quantizer.finish_calibration()
+    quantizer.set_mode("on")
+    make = onnx.helper
+    ends = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3]) for name in "xy"]
+    node = make.make_node(MARK, ["x"], ["y"], domain=DOMAIN, site="here")
+    opsets = [make.make_opsetid("", 21), make.make_opsetid(DOMAIN, 1)]
+    model = make.make_model(make.make_graph([node], "g", ends[:1], ends[1:]), opset_imports=opsets, ir_version=10)
+    put_integers(model, {"here": stored(quantizer, "here", None, signed=signed)}, "integer")
+    zero = next(one for one in model.graph.initializer if one.name == "here/zero_point")
+    assert zero.data_type == (onnx.TensorProto.INT8 if signed else onnx.TensorProto.UINT8)
+    assert int(onnx.numpy_helper.to_array(zero)) == (0 if signed else 2 ** (bits - 1))
+    found = find_runtime().open(model.SerializeToString()).run({"x": value.numpy() * 2})["y"]
+    assert np.allclose(found, quantizer(value * 2), atol=1e-6)
