@@ -14,6 +14,7 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.evaluate("runs/mine", "test")              COCO AP of a run, a saved student, or a recipe's own model
     qrecipe.predict("runs/mine", ["photo.jpg"])        detections
     qrecipe.export("runs/mine", "student.onnx")        its student for other runtimes
+    qrecipe.bench("runs/mine")                         its size and latency in runtimes
     qrecipe.sensitivity("recipe.yaml")                 what each part loses when it alone is quantized
     qrecipe.search("recipe.yaml", "size=0.15")         bits for every layer within a budget
     qrecipe.init(qrecipe.Request("detr", "coco"))      a commented recipe for a model and data
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .commands.apply import Applied, apply
+    from .commands.bench import bench
     from .commands.bind import bind
     from .commands.diff import diff
     from .commands.evaluate import Evaluated, evaluate
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from .data.batch import Batch
     from .deploy import Exported
     from .errors import QRecipeError, RecipeErrors
+    from .latency import Benched
     from .planning import Comparison, Plan, describe
     from .recipe import Recipe, load_recipe, recipe_from_mapping
     from .student import Student, calibrate, compile, load, real_valued, save
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
 HOMES = {
     "Applied": "commands.apply",
     "Batch": "data.batch",
+    "Benched": "latency",
     "Comparison": "planning",
     "Evaluated": "commands.evaluate",
     "Exported": "deploy",
@@ -80,6 +84,7 @@ HOMES = {
     "TrainingModule": "train.module",
     "Validation": "commands.validate",
     "apply": "commands.apply",
+    "bench": "commands.bench",
     "bind": "commands.bind",
     "calibrate": "student",
     "compile": "student",
@@ -105,6 +110,7 @@ HOMES = {
 __all__ = [
     "Applied",
     "Batch",
+    "Benched",
     "Comparison",
     "Evaluated",
     "Exported",
@@ -122,6 +128,7 @@ __all__ = [
     "TrainingModule",
     "Validation",
     "apply",
+    "bench",
     "bind",
     "calibrate",
     "compile",

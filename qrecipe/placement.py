@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,12 @@ class Placement:
     def move(self, value: Tensor) -> Tensor:
         """The value on the device; in the type where it is floating-point, as masks and labels are not."""
         return value.to(self.device, self.dtype if value.is_floating_point() else value.dtype)
+
+
+def fitted_labels(labels: Iterable[Mapping[str, Tensor]], like: Tensor) -> list[dict[str, Tensor]]:
+    """Labels on the device of ``like``, boxes with its type, as matchers and losses expect them."""
+    placement = Placement(like.device, like.dtype)
+    return [{name: placement.move(label[name]) for name in ("class_labels", "boxes")} for label in labels]
 
 
 def placement_of(model: nn.Module) -> Placement:

@@ -24,7 +24,12 @@ def closest_are(names: Iterable[str]) -> str | None:
 def did_you_mean(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """``did you mean "size"?``, or None where no known name is near, or the name is no text."""
     near = nearest(name, known, 1, cutoff) if isinstance(name, str) else []
-    return f'did you mean "{near[0]}"?' if near else None
+    return meant(near[0]) if near else None
+
+
+def meant(name: str) -> str:
+    """``did you mean "size"?``: the one wording for a name that comes close."""
+    return f'did you mean "{name}"?'
 
 
 def hint(name: str, known: Iterable[str]) -> str:

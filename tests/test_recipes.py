@@ -47,6 +47,16 @@ ELSEWHERE = {"detr", "deimv2", "demo"}
 DETR_R50 = [path for path in RECIPES if path.stem.startswith("detr_r50_")]
 
 TWO_LAYERS = {"decoder_layers": 2, "dropout": 0.0}
+
+
+def two_levels(config: dict[str, Any]) -> dict[str, Any]:
+    """A real-time detector that reads two levels of features instead of three, as D-FINE-N does."""
+    widths = {name: config[name][1:] for name in ("encoder_in_channels", "decoder_in_channels")}
+    backbone = {**config["backbone_config"], "out_features": ["stage3", "stage4"]}
+    levels = {"feat_strides": [16, 32], "num_feature_levels": 2, "encode_proj_layers": [1]}
+    return {**config, **widths, **levels, "backbone_config": backbone}
+
+
 SMALL: dict[str, dict[str, Any]] = {
     "demo": {"width": 16, "queries": 6, "decoder_layers": 1, "heads": 2},
     "detr": DETR | TWO_LAYERS,
@@ -62,9 +72,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "two_stage": True,
     },
     "yolos": YOLOS,
-    "rt_detr": RT_DETR,
-    "rt_detr_v2": RT_DETR,
-    "d_fine": D_FINE,
+    "rt_detr": two_levels(RT_DETR),
+    "rt_detr_v2": two_levels(RT_DETR) | {"decoder_n_levels": 2},
+    "d_fine": two_levels(D_FINE) | {"decoder_n_points": [2, 1]},
     "deimv2": DEIMV2 | {"decoder_layers": 2, "depth_mult": 0.34},
     "lw_detr": LW_DETR,
     "rf_detr": RF_DETR,

@@ -1,6 +1,7 @@
 """The command line: a row of ``COMMANDS`` for each command, one file each. The only place that prints errors and exits.
 
-Exit codes: 0 done; 2 something that the user can mend, a line for each; 128 and the signal's number where one ended it
+Exit codes: 0 done; 2 something that the user can mend, a line for each; 3 an exported file that departs from its
+student; 128 and the signal's number where one ended it
 (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, 141 nobody reads the output, as with ``| head``); 1, with a traceback, a fault of
 qrecipe's own.
 """
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import QRecipeError, RecipeErrors
 from ..termination import Terminated, listening
-from . import apply, diff, evaluate, export, init, inspect, plan, predict, schema, search, sensitivity, validate
+from . import apply, bench, diff, evaluate, export, init, inspect, plan, predict, schema, search, sensitivity, validate
 from .command import Command
 from .console import TerminalConsole, complain
 from .streams import OutputError, forget_output, watched_streams
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate.COMMAND,
     "predict": predict.COMMAND,
     "export": export.COMMAND,
+    "bench": bench.COMMAND,
     "sensitivity": sensitivity.COMMAND,
     "search": search.COMMAND,
     "schema": schema.COMMAND,

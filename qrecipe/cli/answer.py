@@ -44,13 +44,15 @@ def answering(
     find: Callable[[argparse.Namespace, Listener], OutcomeT],
     tell: Callable[[OutcomeT, argparse.Namespace, Console], None],
     display: Callable[[Console], AbstractContextManager[Listener]] | None = None,
-) -> Callable[[argparse.Namespace, Console], None]:
+    code: Callable[[OutcomeT], int | None] | None = None,
+) -> Callable[[argparse.Namespace, Console], int | None]:
     """A command that calls its function and tells what it found; with ``--json``, ``to_dict()`` of it.
 
     Args:
         find: calls the function. tell: for people. display: shows more while it works, but for JSON.
+            code: the exit code of what was found.
     """
-    return answering_with(find, tell, lambda found, arguments: found.to_dict(), display)
+    return answering_with(find, tell, lambda found, arguments: found.to_dict(), display, code)
 
 
 def answering_with(
@@ -58,10 +60,11 @@ def answering_with(
     tell: Callable[[Of, argparse.Namespace, Console], None],
     data: Callable[[Of, argparse.Namespace], object],
     display: Callable[[Console], AbstractContextManager[Listener]] | None = None,
-) -> Callable[[argparse.Namespace, Console], None]:
+    code: Callable[[Of], int | None] | None = None,
+) -> Callable[[argparse.Namespace, Console], int | None]:
     """The same where JSON has something else than ``to_dict()``."""
 
-    def run(arguments: argparse.Namespace, console: Console) -> None:
+    def run(arguments: argparse.Namespace, console: Console) -> int | None:
         with ExitStack() as stack:
             shown: list[Listener] = []
 
@@ -77,5 +80,6 @@ def answering_with(
             write_as_json(data(found, arguments))
         else:
             tell(found, arguments, console)
+        return None if code is None else code(found)
 
     return run

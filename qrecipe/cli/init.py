@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ..recipe.definition import SPLITS
+from ..run.layout import MODELS
+from .answer import answering
 from .command import Command
-from .console import narrator, say
+from .console import say
 from .options import size
+
+if TYPE_CHECKING:
+    from .. import Started
+    from ..experiment.events import Listener
 
 MODEL = (
     "demo; an architecture, such as detr (random weights); org/name[@revision] of the hub; a folder with config.json "
@@ -31,7 +38,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bits", type=_bits, default=(4, 4, 8), metavar="W-A-ATT", help="of weights, activations, attention: 4-4-8"
     )
-    parser.add_argument("--input-size", type=size, metavar="HxW", help="resize images to this (default: the model's)")
+    parser.add_argument(
+        "--input-size", type=size, dest="size", metavar="HxW", help="resize images to this (default: the model's)"
+    )
 
 
 def _bits(text: str) -> tuple[int, int, int]:
@@ -43,33 +52,28 @@ def _bits(text: str) -> tuple[int, int, int]:
     return weight, activation, attention
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> None:
+def _find(arguments: argparse.Namespace, listener: Listener) -> Started:
     from ..commands.init import Request, init
 
-    splits = {name: getattr(arguments, name) for name in SPLITS if getattr(arguments, name) is not None}
-    request = Request(
-        model=arguments.model,
-        data=arguments.data,
-        splits=splits,
-        teacher=arguments.teacher,
-        output=arguments.output,
-        bits=arguments.bits,
-        size=arguments.input_size,
-    )
-    started = init(request, narrator(console))
-    say(console, f"\n{started.recipe}: valid, and binds: {len(started.plan.quantizers)} quantizers")
-    if started.tuning is not None:
-        say(console, f"{started.tuning}: valid, and binds: to be applied first, as {started.fresh}")
-    for warning in started.plan.warnings:
+    splits = {name: text for name in SPLITS if (text := getattr(arguments, name)) is not None}
+    typed = {name: getattr(arguments, name) for name in ("model", "data", "teacher", "output", "bits", "size")}
+    return init(Request(splits=splits, **typed), listener)
+
+
+def _tell(found: Started, arguments: argparse.Namespace, console: Console) -> None:
+    from ..run.checkpoint import WEIGHTS
+
+    say(console, f"\n{found.recipe}: valid, and binds: {len(found.plan.quantizers)} quantizers")
+    if found.tuning is not None:
+        say(console, f"{found.tuning}: valid, and binds: to be applied first, as {found.fresh}")
+    for warning in found.plan.warnings:
         say(console, f"warning: {warning}")
     say(console, "\nnext:")
-    for command, text in started.next:
+    for command, text in found.next:
         say(console, f"  # {text}\n  {command}")
-    if started.tuning is not None:
-        look = (
-            "add --set train.epochs=1 --output FOLDER to step 1; step 2 then takes FOLDER/student/weights.safetensors"
-        )
-        say(console, f"\nfor a first look in minutes, {look}")
+    if found.tuning is not None:
+        look = "for a first look in minutes, add --set train.epochs=1 --output FOLDER to step 1"
+        say(console, f"\n{look}; step 2 then takes FOLDER/{MODELS['trained']}/{WEIGHTS}")
 
 
-COMMAND = Command("write a commented recipe for a model and data", _options, _run)
+COMMAND = Command("write a commented recipe for a model and data", _options, answering(_find, _tell))

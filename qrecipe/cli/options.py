@@ -7,7 +7,7 @@ import argparse
 WHICH_TEXT = (
     "of a run: trained (default), control or calibrated; of any target: real, or off, a student with its quantizers off"
 )
-TARGET = "a run folder, a student's folder, or a recipe"
+TARGET = "a run folder, a student's folder, an exported .onnx file, or a recipe"
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,17 @@ def share(text: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no score between 0 and 1")
+    return value
+
+
+def points(text: str) -> float:
+    """A number of AP points, from 0 to 100."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of AP points between 0 and 100")
     return value
 
 

@@ -38,6 +38,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         help="draw boxes from this score on (default: 0.3)",
     )
     parser.add_argument("--limit", type=count, metavar="N", help="only the first N images")
+    parser.add_argument("--batch", type=count, default=1, metavar="N", help="images at once (default: 1)")
     add_recipe_options(parser)
 
 
@@ -51,6 +52,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Predictions:
         model=arguments.model,
         threshold=arguments.threshold,
         limit=arguments.limit,
+        batch=arguments.batch,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
         listener=listener,

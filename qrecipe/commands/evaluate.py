@@ -47,7 +47,7 @@ def evaluate(
     """The twelve COCO numbers, AP per class, and the detections of a model on a split.
 
     Args:
-        target: a run folder, a student's folder, or a recipe.
+        target: a run folder, a student's folder, an exported ``.onnx`` file, or a recipe.
         model: of a run ``trained`` (default), ``control`` or ``calibrated``; of any target ``real``, or ``off``, a
             student with its quantizers off.
         overrides: such as ``data.val.images=FOLDER``; of what was trained only ``data`` can be set.

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ..deploy import Exported, ExportMode, export_student
-from ..errors import ExportError
+from ..deploy import TOLERANCE, Exported, ExportFormat, ExportMode, export_student
+from ..errors import ExportError, QRecipeError
+from ..experiment.compare_file import compare_file
+from ..experiment.events import Listener, nobody
 from ..experiment.target import find_target
+from ..experiment.workspace import Workspace
+from ..recipe.definition import Recipe
 from ..run.files import require_free
 from ..run.layout import Which
+from ..runtimes import DEFAULT, RUNTIMES, find_runtime
+from ..student import Student
 from ..student.store import load
 
 
 def export(
-    target: Path | str,
+    target: Student | Path | str,
     output: Path | str = "student.onnx",
     mode: ExportMode = "integer",
     *,
@@ -21,24 +29,68 @@ def export(
     batch: int | None = None,
     height: int | None = None,
     width: int | None = None,
+    check: bool = True,
+    split: str = "val",
+    samples: int | None = None,
+    tolerance: float = TOLERANCE,
+    runtime: str | None = None,
+    overrides: Sequence[str] = (),
+    to: ExportFormat = "onnx",
+    listener: Listener = nobody,
 ) -> Exported:
-    """Write a run's student as an ONNX file: images in, logits and boxes out.
+    """Write a run's student as an ONNX file, images in, logits and boxes out, and compare the file with the student.
 
     Args:
-        target: a run folder or a student's folder.
+        target: a run folder, a student's folder, or a student.
         output: a new file.
         mode: ``integer``, 8 bits for every quantized operand; ``packed``, weights of 4 bits and fewer in 4 bits.
         model: of a run ``trained`` (default), ``control`` or ``calibrated``.
         batch, height, width: fix them; None leaves them open.
+        check: run both over ``split``, or its first ``samples`` images; ``parity.passed`` of what is returned says
+            whether their AP differs by at most ``tolerance`` points (hundredths).
+        runtime: the program that runs the file; None is the recipe's ``target`` where that is one, else ONNX Runtime.
+        to: ``onnx``, or ``pt2``, a program of torch.export in float, which is compared with the student on one example.
+        overrides: of the data, such as ``data.val.images=FOLDER``.
 
     Raises:
-        QRecipeError: there is no such student, it cannot be exported, or the file cannot be written.
+        QRecipeError: there is no such student, it cannot be exported, or the file cannot be written; the data or the
+            runtime for the comparison is not there, which is said before anything is written.
     """
     require_free(Path(output), "choose another --out")
-    found = find_target(target, model, data=False)
+    check = check and to == "onnx"
+    if isinstance(target, Student):
+        recipe: Recipe = target.recipe
+        student: Student | Path = target
+    else:
+        recipe, student = _saved(target, model, overrides)
+    runtime = runtime or (recipe.target if recipe.target in RUNTIMES else None) or DEFAULT
+    workspace = Workspace(recipe, (split,), listener)
+    if check:
+        _comparable(workspace, runtime)
+    own = student if isinstance(student, Student) else load(student)
+    made = export_student(own, output, mode, batch=batch, height=height, width=width, runtime=runtime, to=to)
+    if not check:
+        return made
+    parity = compare_file(made, own, workspace, split, samples=samples, tolerance=tolerance, runtime=runtime)
+    return replace(made, parity=parity)
+
+
+def _saved(target: Path | str, model: Which | None, overrides: Sequence[str]) -> tuple[Recipe, Path]:
+    """The recipe and the folder of a student."""
+    found = find_target(target, model, overrides, data=False)
     if found.student is None:
         raise ExportError(
             "there is no student here to export", where=str(target), remedy="name a run folder or a student's folder"
         )
-    student = load(found.student)
-    return export_student(student, output, mode, batch=batch, height=height, width=width)
+    return found.recipe, found.student
+
+
+def _comparable(workspace: Workspace, runtime: str) -> None:
+    """Raises: ExportError: the data or the runtime is not there."""
+    try:
+        for name in (runtime, DEFAULT):  # what is without rewrites, only the latter can run
+            find_runtime(name).version()
+        _ = workspace.data
+    except QRecipeError as error:
+        what = f"the file could not be compared with its student: {error}"
+        raise ExportError(what, remedy="--no-check writes it without comparing") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from ..planning import Plan
 from ..recipe import load_recipe, recipe_from_mapping
 from ..recipe.definition import SPLITS
 from ..run.checkpoint import WEIGHTS
-from ..run.files import write_synced
+from ..run.files import require_free, write_synced
 from ..run.layout import MODELS, RUNS
 from .starter.data import StarterData, starter_data
 from .starter.model import StarterModel, placed, starter_model
-from .starter.text import bits_values, captured_values, data_values, filled, input_text, model_text, said, scalar
+from .starter.text import captured_values, data_values, filled, input_text, model_text, said, scalar
+
+OTHER = "choose another --output"
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,13 @@ def init(request: Request, listener: Listener = nobody) -> Started:
     teacher = None if request.teacher is None else starter_model(request.teacher, "--teacher")
     file = request.output or Path(f"{model.name}_{data.name}.yaml")
     tuning = file.with_name(f"{file.stem}_teacher{file.suffix}")
-    _check_free(file)
+    require_free(file, OTHER)
     workspace = _workspace(request, model, data, listener)
     built = _built(workspace, model)
     fresh = _fresh(model, data, built)
     if fresh:
-        _check_free(tuning)
-    _say_input(built, request, listener)
+        require_free(tuning, OTHER)
+    origin = _origin(built, request, listener)
     base = file.absolute().parent
     tuned = f"--set {shlex.quote(_weights(model, RUNS / tuning.stem / MODELS['trained'] / WEIGHTS))}"
     values = {
@@ -93,9 +96,11 @@ def init(request: Request, listener: Listener = nobody) -> Started:
         "teacher": model_text(placed(teacher.section, base)) if teacher else "",
         "source": "the teacher above" if teacher else "the model itself, real-valued",
         "input": input_text(built.input, built.family.default_input),
-        "origin": _origin(built, request),
+        "origin": origin,
         **captured_values(workspace),
-        **bits_values(request.bits),
+        **dict(zip(("weight", "activation", "attention"), request.bits, strict=True)),
+        "bits": "-".join(map(str, request.bits)),
+        "eight": min(request.bits) >= 8,
         **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
     }
     names = {file: "student.txt"} | ({tuning: "tuning.txt"} if fresh else {})
@@ -113,13 +118,6 @@ def _data(request: Request) -> StarterData:
             raise RunError("synthetic data brings its own splits", where=f"--{next(iter(request.splits))}")
         return StarterData("synthetic", None)
     return starter_data(None if request.data is None else Path(request.data).expanduser(), request.splits)
-
-
-def _check_free(file: Path) -> None:
-    if file.exists() or file.is_symlink():
-        raise RunError("is there already, and is not overwritten", where=str(file), remedy="choose another --output")
-    if not file.absolute().parent.is_dir():
-        raise RunError("there is no such folder", where=str(file.parent), remedy="make it first")
 
 
 def _workspace(request: Request, model: StarterModel, data: StarterData, listener: Listener) -> Workspace:
@@ -144,20 +142,17 @@ def _built(workspace: Workspace, model: StarterModel) -> Built:
         raise ModelError(problem.what, where=f"--model {model.typed}", remedy=remedy) from problem
 
 
-def _say_input(built: Built, request: Request, listener: Listener) -> None:
-    if request.size is None and built.processor is None and built.input.size is not None:
-        height, width = built.input.size
-        listener(Noted("input", f"images are resized to {height}x{width}, the default of this kind of model"))
-        listener(Noted("input", "if yours was trained at another size, start again with --input-size HxW"))
-
-
-def _origin(built: Built, request: Request) -> str:
-    """Where the input's size and values are from, as the recipe tells it."""
+def _origin(built: Built, request: Request, listener: Listener) -> str:
+    """Where the input's size and values are from, as the recipe tells it; a size that is a guess is told at once."""
     values = "values stay in 0..1" if built.input.mean is None else "values are normalised with mean and std"
     if request.size is not None:
         return f"the size that you named; {values}"
     if built.processor is not None:
         return f"as {built.processor.name} beside the weights says; {values}"
+    if built.input.size is not None:
+        height, width = built.input.size
+        listener(Noted("input", f"images are resized to {height}x{width}, the default of this kind of model"))
+        listener(Noted("input", "if yours was trained at another size, start again with --input-size HxW"))
     return f"the default of this kind of model; if yours was trained at another size, write that one; {values}"
 
 
@@ -202,8 +197,7 @@ def _bound(file: Path, texts: Mapping[Path, str], workspace: Workspace) -> Plan:
 
 def _write(texts: Mapping[Path, str]) -> None:
     """All of the files or none: each is whole before it has its name, and takes none that is taken."""
-    written: list[Path] = []
-    try:
+    with ExitStack() as undo:
         for file, text in texts.items():
             whole = file.with_name(f".{file.name}.{os.getpid()}.tmp")
             try:
@@ -213,18 +207,15 @@ def _write(texts: Mapping[Path, str]) -> None:
                 raise RunError(f"cannot be written: {error.strerror or error}", where=str(file)) from error
             finally:
                 whole.unlink(missing_ok=True)
-            written.append(file)
-    except BaseException:
-        for file in written:
-            file.unlink(missing_ok=True)
-        raise
+            undo.callback(file.unlink, missing_ok=True)
+        undo.pop_all()
 
 
 def _name(whole: Path, file: Path) -> None:
     try:
         file.hardlink_to(whole)
     except OSError:  # the name is taken, or the file system has no links
-        _check_free(file)
+        require_free(file, OTHER)
         whole.rename(file)
 
 

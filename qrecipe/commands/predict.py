@@ -107,6 +107,7 @@ def predict(
     model: Which | None = None,
     threshold: float = 0.3,
     limit: int | None = None,
+    batch: int = 1,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
     listener: Listener = nobody,
@@ -116,6 +117,7 @@ def predict(
     Args:
         target, model, overrides, random_weights: as ``qrecipe.evaluate`` takes them.
         images: files, and folders of them; ``limit``: only the first ones.
+        batch: how many go through the model at once, where they have one size when they are prepared.
         output: a new or empty folder for ``detections.json`` and one picture per image; by default nothing is written.
         threshold: pictures show detections with this score or more.
 
@@ -135,23 +137,18 @@ def predict(
     entries: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     broken: list[str] = []
-    for number, path in enumerate(paths, start=1):
-        try:
-            picture = read_rgb(path, grey_range=detector.input.grey_range)
-        except DataError as error:
-            broken.append(f"{path}: {error.what}")
-            continue
-        own = _detect(detector, picture, number)
-        results += own
-        shown = [one for one in own if one["score"] >= threshold]
-        entry: dict[str, Any] = {"id": number, "file_name": str(path), "width": picture.width, "height": picture.height}
-        if folder is not None:
-            entry["picture"] = f"{number:04d}_{path.stem[:LONGEST_NAME]}.png"
-            with writing(folder / entry["picture"]):
-                draw_detections(picture, shown, names).save(folder / entry["picture"])
-        entries.append(entry)
-        text = f"{_counted(shown, names) or 'nothing'} with a score of {threshold:g} or more"
-        listener(Noted(str(path), text))
+    for first in range(0, len(paths), batch):
+        read = _read(paths[first : first + batch], first + 1, detector, broken)
+        for (number, path, picture), own in zip(read, _detect(detector, read), strict=True):
+            results += own
+            shown = [one for one in own if one["score"] >= threshold]
+            entries.append(_entry(number, path, picture))
+            if folder is not None:
+                name = entries[-1]["picture"] = f"{number:04d}_{path.stem[:LONGEST_NAME]}.png"
+                with writing(folder / name):
+                    draw_detections(picture, shown, names).save(folder / name)
+            text = f"{_counted(shown, names) or 'nothing'} with a score of {threshold:g} or more"
+            listener(Noted(str(path), text))
     predictions = _document(entries, results, names)
     if folder is not None:
         write_atomically(folder / DETECTIONS, json.dumps(predictions.to_dict(), indent=1).encode())
@@ -199,10 +196,41 @@ def _counted(found: Sequence[dict[str, Any]], names: dict[int, str]) -> str:
     return ", ".join(f"{own.count(name)} {short(name)}" for name in dict.fromkeys(own))
 
 
+def _read(
+    paths: Sequence[Path], first: int, detector: Detector, broken: list[str]
+) -> list[tuple[int, Path, Image.Image]]:
+    """Those that can be decoded, with their numbers; ``broken`` is told of the others."""
+    read = []
+    for number, path in enumerate(paths, start=first):
+        try:
+            read.append((number, path, read_rgb(path, grey_range=detector.input.grey_range)))
+        except DataError as error:
+            broken.append(f"{path}: {error.what}")
+    return read
+
+
+def _entry(number: int, path: Path, picture: Image.Image) -> dict[str, Any]:
+    return {"id": number, "file_name": str(path), "width": picture.width, "height": picture.height}
+
+
 @flushed_denormals()
 @torch.no_grad()
-def _detect(detector: Detector, picture: Image.Image, number: int) -> list[dict[str, Any]]:
-    sample = fit(Sample(picture, np.zeros((0, 4)), np.zeros(0, dtype=np.int64)), detector.input)
-    prediction = detector.predict(to_tensor(sample.image, detector.input)[None], None)
-    sizes = torch.tensor([[picture.height, picture.width]])
-    return detections(prediction, image_ids=[number], sizes=sizes, label_map=detector.label_map, scores=detector.scores)
+def _detect(detector: Detector, read: Sequence[tuple[int, Path, Image.Image]]) -> list[list[dict[str, Any]]]:
+    """The results of each picture; those that are prepared to one size go through the model together."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    sizes: dict[tuple[int, ...], list[tuple[int, Image.Image, torch.Tensor]]] = {}
+    for number, _, picture in read:
+        sample = fit(Sample(picture, np.zeros((0, 4)), np.zeros(0, dtype=np.int64)), detector.input)
+        pixels = to_tensor(sample.image, detector.input)
+        sizes.setdefault(tuple(pixels.shape), []).append((number, picture, pixels))
+    for alike in sizes.values():
+        numbers = [number for number, _, _ in alike]
+        results = detections(
+            detector.predict(torch.stack([pixels for _, _, pixels in alike]), None),
+            image_ids=numbers,
+            sizes=torch.tensor([[picture.height, picture.width] for _, picture, _ in alike]),
+            label_map=detector.label_map,
+            scores=detector.scores,
+        )
+        found |= {number: [one for one in results if one["image_id"] == number] for number in numbers}
+    return [found[number] for number, _, _ in read]

@@ -1,6 +1,19 @@
 """From a student to a file that other runtimes run, and back to detections from that file alone."""
 
-from .mode import ExportMode
+from .mode import ExportFormat, ExportMode
+from .opened import OpenedFile, alone, open_file, read_metadata
+from .parity import TOLERANCE, Parity
 from .student import Exported, export_student
 
-__all__ = ["ExportMode", "Exported", "export_student"]
+__all__ = [
+    "TOLERANCE",
+    "ExportFormat",
+    "ExportMode",
+    "Exported",
+    "OpenedFile",
+    "Parity",
+    "alone",
+    "export_student",
+    "open_file",
+    "read_metadata",
+]

@@ -19,8 +19,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .added import widen_biases
+from .equal import once_each
 from .mode import ExportMode
-from .operand import CONTAINER, StoredOperand
+from .operand import CONTAINER, RANK, StoredOperand
 
 MARK = "Operand"
 DOMAIN = "qrecipe"
@@ -35,12 +37,13 @@ PAIR = 2**15 - 1
 
 def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], mode: ExportMode) -> None:
     """Replace every mark in the graph, in place."""
+    widen_biases(model.graph)
     writer = _Writer(model.graph, operands, mode, _partners(model.graph, operands))
     nodes = [made for node in model.graph.node for made in writer.replaced(node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    kept = once_each(model.graph, [tensor for tensor in model.graph.initializer if tensor.name in used])
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     for made in model.graph.node:  # where each came from in torch: most of a small file
@@ -105,24 +108,24 @@ class _Writer:
 
     def _packed(self, name: str, value: NDArray[np.int64]) -> None:
         if name not in self.values:
-            flat = [int(number) for number in value.reshape(-1)]
-            tensor = helper.make_tensor(name, onnx.TensorProto.INT4, value.shape, flat)
-            self.values[name] = tensor
+            self.values[name] = tensor = pack(name, value)
             self.graph.initializer.append(tensor)
 
     def _activation(self, operand: StoredOperand, name: str, value: str, output: str) -> list[onnx.NodeProto]:
         scale = self.constant(f"{operand.site}/scale", operand.scale)
-        zero = self.constant(f"{operand.site}/zero_point", operand.zero_point.astype(np.uint8))
+        zero = self.constant(f"{operand.site}/zero_point", operand.zero_point.astype(_container(operand)))
         nodes = [helper.make_node("QuantizeLinear", [value, scale, zero], [f"{name}/integers"], f"{name}/quantize")]
         nodes += self._clip(operand, name)
         stored = nodes[-1].output[0]
         return [*nodes, helper.make_node("DequantizeLinear", [stored, scale, zero], [output], f"{name}{END}")]
 
     def _clip(self, operand: StoredOperand, name: str) -> list[onnx.NodeProto]:
-        if operand.lo <= 0 and operand.hi >= 2 * CONTAINER - 1:
+        kind = _container(operand)
+        bounds = np.iinfo(kind)
+        if operand.lo <= bounds.min and operand.hi >= bounds.max:
             return []
-        lo = self.constant(f"integer_{operand.lo}", np.array(operand.lo, np.uint8))
-        hi = self.constant(f"integer_{operand.hi}", np.array(operand.hi, np.uint8))
+        lo = self.constant(f"{kind.__name__}_{operand.lo}", np.array(operand.lo, kind))
+        hi = self.constant(f"{kind.__name__}_{operand.hi}", np.array(operand.hi, kind))
         return [helper.make_node("Clip", [f"{name}/integers", lo, hi], [f"{name}/clipped"], f"{name}/clip")]
 
     def _several(self, operand: StoredOperand, name: str, value: str, output: str) -> list[onnx.NodeProto]:
@@ -144,6 +147,12 @@ class _Writer:
         return [*nodes, helper.make_node("Mul", [f"{name}/centred", scale], [output], f"{name}{END}")]
 
 
+def pack(name: str, value: NDArray[np.int64]) -> onnx.TensorProto:
+    """Integers of 4 bits as raw bytes, two in each: as numbers of the file's message a pair takes up to two bytes."""
+    low, high = np.pad(value.reshape(-1), (0, value.size % 2)).astype(np.uint8).reshape(-1, 2).T & 0xF
+    return helper.make_tensor(name, onnx.TensorProto.INT4, value.shape, (low | high << 4).tobytes(), raw=True)
+
+
 def finer_weight(operand: StoredOperand, partner: int | None) -> int:
     """The largest power of two by which a weight's integers can be multiplied: they stay in int8, and no pair of
     products with integers up to ``partner`` saturates in 16 bits. 1 where it is multiplied with floats (None)."""
@@ -159,8 +168,9 @@ def finer_weight(operand: StoredOperand, partner: int | None) -> int:
 END = "/dequantize"
 """Behind the name of a site in the name of the node that shows its operand."""
 
-RANK = 4
-"""Dimensions of what has a scale for each head."""
+
+def _container(activation: StoredOperand) -> type[np.int8] | type[np.uint8]:
+    return np.int8 if activation.lo < 0 else np.uint8
 
 
 def _partners(graph: onnx.GraphProto, operands: Mapping[str, StoredOperand]) -> dict[str, int]:

@@ -23,6 +23,8 @@ from .operand import StoredOperand, stored
 
 aten = torch.ops.aten
 CONSTANTS = "exported_constants"
+SIGNED = "tensorrt"
+"""The target whose activations are int8."""
 
 
 @torch.library.custom_op("qrecipe::operand", mutates_args=())
@@ -69,15 +71,15 @@ def lower(student: Student) -> Lowered:
     """
     own = copy.deepcopy(student).cpu().float().eval()
     deployable = own.deployable()
-    operands = _Lowering(own, deployable.graph).run()
+    operands = _Lowering(own, deployable.graph, own.recipe.target == SIGNED).run()
     graph = fx.GraphModule(own, deployable.graph, "Deployable")
     module = _Detector(graph, own.family, deployable.out_spec, deployable.inputs)
     return Lowered(module.eval(), operands)
 
 
 class _Lowering:
-    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
-        self.root, self.graph = root, graph
+    def __init__(self, root: nn.Module, graph: fx.Graph, signed: bool) -> None:
+        self.root, self.graph, self.signed = root, graph, signed
         self.known: dict[fx.Node, Any] = {}
         self.operands: dict[str, StoredOperand] = {}
         self.constants = nn.Module()
@@ -125,7 +127,9 @@ class _Lowering:
             for user in node.users
         ):
             key = f"{quantizer.name}.transposed"  # linear layers are products with the transposed weight
-        self.operands[key] = stored(quantizer, quantizer.name, value, transposed=key != quantizer.name)
+        self.operands[key] = stored(
+            quantizer, quantizer.name, value, transposed=key != quantizer.name, signed=self.signed
+        )
         with self.graph.inserting_before(node):
             marked = self.graph.call_function(torch.ops.qrecipe.operand.default, (source, key))
         marked.meta = dict(node.meta)

@@ -22,13 +22,14 @@ KEY = "qrecipe"
 @dataclass(frozen=True)
 class Metadata:
     """input: how images are prepared. fixed: batch, height, width; None where any will do. label_map: None where the
-    student was compiled without data."""
+    student was compiled without data. recipe: resolved, as its run's folder has it; None of ``qrecipe.compile``."""
 
     input: InputSpec
     scores: Scores
     label_map: LabelMap | None
     mode: ExportMode
     fixed: tuple[int | None, int | None, int | None]
+    recipe: Mapping[str, Any] | None = None
 
     def text(self) -> str:
         labels = self.label_map
@@ -42,6 +43,7 @@ class Metadata:
                 "category_to_class": labels and [*labels.category_to_class.items()],
                 "names": labels and [*labels.names.items()],
                 "classes": labels and labels.classes,
+                "recipe": self.recipe,
             }
         )
 
@@ -52,8 +54,9 @@ class Metadata:
         pairs = data["category_to_class"]
         labels = None if pairs is None else LabelMap(dict(pairs), dict(data["names"]), data["classes"])
         batch, height, width = data["fixed"]
-        return Metadata(read_input(data["input"]), data["scores"], labels, data["mode"], (batch, height, width))
+        read = read_input(data["input"]), data["scores"], labels, data["mode"], (batch, height, width)
+        return Metadata(*read, data.get("recipe"))
 
 
 def metadata_of(student: Student, mode: ExportMode, fixed: tuple[int | None, int | None, int | None]) -> Metadata:
-    return Metadata(student.input, student.family.scores, student.label_map, mode, fixed)
+    return Metadata(student.input, student.family.scores, student.label_map, mode, fixed, student.recipe.resolved)

@@ -14,6 +14,9 @@ from ..quantizers import Quantizer
 CONTAINER = 128
 """Added to a grid's integers whose own shift would leave its zero point outside of uint8."""
 
+RANK = 4
+"""Dimensions of an activation that has a scale for each head: (batch, heads, tokens, channels)."""
+
 
 @dataclass(frozen=True)
 class StoredOperand:
@@ -21,7 +24,7 @@ class StoredOperand:
 
     axis: the dimension that has its own scales; None is one scale.
     scale: float32; zero_point: int64; (size,), or () for one scale.
-    lo, hi: bounds of what is stored. A weight's container is int8, an activation's uint8.
+    lo, hi: bounds of what is stored. A weight's container is int8; an activation's uint8, or int8 where lo < 0.
     weight: a weight's stored integers, int64; None for an activation.
     """
 
@@ -36,12 +39,15 @@ class StoredOperand:
     weight: NDArray[np.int64] | None = None
 
 
-def stored(quantizer: Quantizer, site: str, value: Tensor | None, *, transposed: bool = False) -> StoredOperand:
+def stored(
+    quantizer: Quantizer, site: str, value: Tensor | None, *, transposed: bool = False, signed: bool = False
+) -> StoredOperand:
     """What is stored for a quantizer's operand.
 
     Args:
         value: a weight as it reaches its quantizer, None for an activation.
         transposed: store a weight of two dimensions the other way round.
+        signed: store an activation in int8, as its grid has it; else it is shifted into uint8.
 
     Raises:
         ExportError: its offset is no whole number of steps.
@@ -64,7 +70,7 @@ def stored(quantizer: Quantizer, site: str, value: Tensor | None, *, transposed:
     else:
         integers = None
         own = bool(((zero - lo >= 0) & (zero - lo <= 255)).all())
-        shift = -lo if own else CONTAINER
+        shift = 0 if signed else -lo if own else CONTAINER
     if axis is None:
         scale, zero = scale.reshape(()), zero.reshape(())
     return StoredOperand(site, encoding.grid.bits, axis, scale, zero + shift, lo + shift, hi + shift, shift, integers)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import ExportError
 from ..run.files import require_free, write_atomically
 from ..runtimes import DEFAULT, Runtime, find_runtime, need
@@ -13,10 +15,17 @@ from ..student import Student
 from .kernels import Kernels
 from .lower import Lowered, lower
 from .metadata import KEY, metadata_of
-from .mode import ExportMode
+from .mode import ExportFormat, ExportMode
+from .parity import Parity
 
 EXAMPLE = 128
 """Height and width of the example that is traced where the input leaves them open."""
+
+Size = tuple[int, int, int]
+"""Batch, height, width."""
+
+Open = tuple[bool, bool, bool]
+"""Which of them stay open."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Exported:
     """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated.
 
     kernels: which of its products the runtime computes in integers; None where it was not asked.
+    parity: the file beside its student; None where they were not compared.
     """
 
     path: Path
@@ -33,11 +43,13 @@ class Exported:
     size: int
     lowered: Lowered
     kernels: Kernels | None = None
+    parity: Parity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         names = ("mode", "weights", "activations", "size")
-        kernels = None if self.kernels is None else self.kernels.to_dict()
-        return {"path": str(self.path), **{name: getattr(self, name) for name in names}, "kernels": kernels}
+        parts = {"kernels": self.kernels, "parity": self.parity}
+        more = {name: part and part.to_dict() for name, part in parts.items()}
+        return {"path": str(self.path), **{name: getattr(self, name) for name in names}, **more}
 
 
 def export_student(
@@ -49,46 +61,65 @@ def export_student(
     height: int | None = None,
     width: int | None = None,
     runtime: str = DEFAULT,
+    to: ExportFormat = "onnx",
 ) -> Exported:
     """Write a calibrated student as an ONNX file: images in, logits and boxes out. The student is left as it is.
 
     Args:
         batch, height, width: fix them; None leaves them open.
         runtime: which one is asked what it computes in integers, where it is installed.
+        to: ``onnx``; or ``pt2``, a program of torch.export, which torch runs in float (``mode`` plays no part).
 
     Raises:
         ExportError: an operator or operand that the file cannot express, or ``qrecipe[onnx]`` is not installed.
         RunError: the file is there already, or cannot be written. CalibrationError: a quantizer without a range.
     """
-    need("onnx", "onnxscript")
-    from .integers import put_integers
-    from .translate import translate
-
+    if to == "onnx":
+        need("onnx", "onnxscript")
     path = Path(path)
     require_free(path, "choose another --out")
     if not student.quantizers:
         raise ExportError("nothing in this student is quantized", remedy="export a student with a quantize section")
+    if any(parameter.dtype == torch.float64 for parameter in student.parameters()):
+        raise ExportError("this student computes in float64, and files in float32", remedy="student.float() first")
     lowered = lower(student)
     known = student.input.size or (EXAMPLE, EXAMPLE)
     fixed = (batch, height, width)
     example = (batch or 2, height or known[0], width or known[1])
-    model = translate(lowered, example, (batch is None, height is None, width is None))
-    put_integers(model, lowered.operands, mode)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, metadata_of(student, mode, fixed).text()
-    data = model.SerializeToString()
+    dynamic = (batch is None, height is None, width is None)
+    text = metadata_of(student, mode, fixed).text()
+    data = _onnx(lowered, example, dynamic, mode, text) if to == "onnx" else _program(lowered, example, dynamic, text)
     write_atomically(path, data)
     weights = sum(operand.weight is not None for operand in lowered.operands.values())
-    kernels = _kernels(model, data, find_runtime(runtime))
+    kernels = _kernels(data, find_runtime(runtime)) if to == "onnx" else None
     return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered, kernels)
 
 
-def _kernels(model: Any, data: bytes, runtime: Runtime) -> Kernels | None:
+def _onnx(lowered: Lowered, example: Size, dynamic: Open, mode: ExportMode, text: str) -> bytes:
+    from .integers import put_integers
+    from .translate import translate
+
+    model = translate(lowered, example, dynamic)
+    put_integers(model, lowered.operands, mode)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, text
+    return bytes(model.SerializeToString())
+
+
+def _program(lowered: Lowered, example: Size, dynamic: Open, text: str) -> bytes:
+    from .program import to_program
+
+    return to_program(lowered, example, dynamic, text)
+
+
+def _kernels(data: bytes, runtime: Runtime) -> Kernels | None:
     """None where the runtime is not installed: a file can be written without it."""
+    import onnx
+
     from .products import count_kernels
 
     try:
         runtime.version()
     except ExportError:
         return None
-    return count_kernels(model, runtime, runtime.open(data).operators())
+    return count_kernels(onnx.load_from_string(data), runtime, runtime.open(data).operators())

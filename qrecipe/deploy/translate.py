@@ -60,7 +60,22 @@ def translate(lowered: Lowered, size: tuple[int, int, int], dynamic: tuple[bool,
     assert made is not None
     model = made.model_proto
     assert isinstance(model, onnx.ModelProto)
+    _name_dimensions(model)
     return model
+
+
+def _name_dimensions(model: onnx.ModelProto) -> None:
+    """What stays open is called batch, height and width; torch calls it s77."""
+    places = model.graph.input[0].type.tensor_type.shape.dim
+    names = {
+        places[place].dim_param: name
+        for place, name in ((0, "batch"), (2, "height"), (3, "width"))
+        if places[place].HasField("dim_param")
+    }
+    for value in (*model.graph.input, *model.graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param in names:
+                dimension.dim_param = names[dimension.dim_param]
 
 
 def _mark() -> Any:

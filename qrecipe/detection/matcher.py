@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import TrainError
+from ..placement import fitted_labels
 from ..recipe.definition import LossSpec
 from .boxes import cxcywh_to_xyxy, pairwise_giou
 from .prediction import Scores
@@ -34,12 +35,11 @@ class Targets:
     @staticmethod
     def of(labels: Sequence[Mapping[str, Tensor]], like: Tensor) -> Targets:
         """Labels in DETR's convention, on the device of ``like`` and with boxes of its dtype."""
-        classes = [label["class_labels"].to(like.device) for label in labels]
-        boxes = [label["boxes"].to(like) for label in labels]
+        fitted = fitted_labels(labels, like)
         return Targets(
-            pad_sequence(classes, batch_first=True),
-            pad_sequence(boxes, batch_first=True),
-            tuple(len(label["class_labels"]) for label in labels),
+            pad_sequence([label["class_labels"] for label in fitted], batch_first=True),
+            pad_sequence([label["boxes"] for label in fitted], batch_first=True),
+            tuple(len(label["class_labels"]) for label in fitted),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.labels import LabelMap
+from ..deploy import OpenedFile
 from ..detection.prediction import Prediction, Scores
 from ..errors import EvaluateError
 from ..evaluation import Evaluation, evaluate_model
@@ -46,6 +47,18 @@ def student_detector(student: Student) -> Detector:
         return student.predict(placement.move(pixels), None if mask is None else placement.move(mask))
 
     return Detector(predict, student.input, student.label_map, student.family.scores)
+
+
+def file_detector(opened: OpenedFile) -> Detector:
+    """An exported file.
+
+    Raises:
+        EvaluateError: its student was compiled without data and knows no categories.
+    """
+    metadata = opened.metadata
+    if metadata.label_map is None:
+        raise EvaluateError("the file knows no categories", where=str(opened.path))
+    return Detector(opened.predict, metadata.input, metadata.label_map, metadata.scores)
 
 
 def built_detector(built: Built) -> Detector:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..deploy import open_file, read_metadata
 from ..errors import RunError
 from ..recipe import recipe_from_mapping
 from ..recipe.definition import Recipe
@@ -15,20 +16,27 @@ from ..run.folder import RunFolder
 from ..run.layout import MODELS, Which, is_run
 from ..student import make_student
 from ..student.store import load
-from .detector import Detector, built_detector, student_detector
+from .detector import Detector, built_detector, file_detector, student_detector
 from .events import Noted
 from .stored_input import with_input_of, with_input_of_run
 from .workspace import Workspace
 
+EXPORTED = ".onnx"
+"""The ending of exported files."""
+
 
 @dataclass(frozen=True)
 class Target:
-    """A recipe (and so its real-valued model), and a saved student where that is meant. title: for the user."""
+    """A recipe (and so its real-valued model), and a saved student or an exported file where that is meant.
+
+    title: for the user.
+    """
 
     recipe: Recipe
     student: Path | None
     which: Which
     title: str
+    file: Path | None = None
 
 
 def find_target(
@@ -39,7 +47,7 @@ def find_target(
     *,
     data: bool = True,
 ) -> Target:
-    """Tell a run folder, a student's folder and a recipe apart.
+    """Tell a run folder, a student's folder, an exported file and a recipe apart.
 
     Args:
         given: one of them, or a recipe that is read already.
@@ -56,11 +64,13 @@ def find_target(
         target = _of_run(path, which or "trained", overrides)
     elif path is not None and path.is_dir():
         target = _of_student(path, which, overrides)
+    elif path is not None and path.suffix.lower() == EXPORTED:
+        target = _of_file(path, which, overrides)
     else:
         target = _of_recipe(given, which or "real", overrides, data)
     if not random_weights:
         return target
-    if target.student is not None:
+    if target.student is not None or target.file is not None:
         raise RunError("a saved student brings its own weights", where=str(path), remedy="leave --random-weights out")
     return Target(without_weights(target.recipe), None, target.which, f"{target.title}, random weights")
 
@@ -71,6 +81,8 @@ def open_target(target: Target, workspace: Workspace) -> Detector:
     Raises:
         QRecipeError: the data, the model or the student has something wrong with it.
     """
+    if target.file is not None:
+        return file_detector(open_file(target.file))
     if target.student is not None:
         text = f"{target.title}, built and captured again, its weights from {target.student}"
         workspace.listener(Noted("model", text))
@@ -121,6 +133,16 @@ def _of_student(path: Path, which: Which | None, overrides: Sequence[str]) -> Ta
     saved = None if which in ("real", "off") else path
     recipe = recipe if saved else with_input_of(recipe, [path])
     return Target(recipe, saved, which or "trained", f"{recipe.name}, {which or path.name}")
+
+
+def _of_file(path: Path, which: Which | None, overrides: Sequence[str]) -> Target:
+    if which is not None:
+        raise RunError(f"an exported file has no {which} model", where=str(path), remedy="leave --model out")
+    resolved = read_metadata(path).recipe
+    if resolved is None:
+        raise RunError("this file does not say of what recipe it is", where=str(path))
+    recipe = _with_data(recipe_from_mapping(resolved), overrides, path)
+    return Target(recipe, None, "trained", f"{path.name} in ONNX Runtime", path)
 
 
 def _with_data(recipe: Recipe, overrides: Sequence[str], path: Path) -> Recipe:

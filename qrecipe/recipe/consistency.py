@@ -11,6 +11,7 @@ from .distill_table import MATCHERS
 from .document import Document, LocatedError, shown
 from .names import GRANULARITIES, Offset
 from .quantizer_table import QUANTIZERS, default_offset, quantizers_of
+from .targets import REAL, TARGETS, Needs
 
 PLURALS: dict[OperandKind, str] = {"weight": "weights", "activation": "activations", "attention": "attention"}
 
@@ -167,6 +168,40 @@ def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> 
         yield (*path, "offset"), f"{kind} {what}", remedy
 
 
+def _check_target(data: Any) -> Iterator[Finding]:
+    """What the runtime that is meant cannot compute in integers, wherever a quantizer says it."""
+    name = _value(data, "target")
+    if not isinstance(name, str) or name not in TARGETS:
+        return
+    for operand in OPERAND_KINDS:
+        places = [("quantize", operand), *((*path, operand) for path, _ in _each(data, "quantize", "rules"))]
+        for path in places:
+            yield from _unfit(name, TARGETS[name], operand, path, _mapping(data, *path))
+
+
+def _unfit(name: str, needs: Needs, operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> Iterator[Finding]:
+    able: dict[str, Sequence[str]] = {"per": needs.per.get(operand, ()), "offset": needs.offset.get(operand, ())}
+    kind = keys.get("quantizer")
+    given = dict(keys)
+    if isinstance(kind, str) and kind in QUANTIZERS and operand in QUANTIZERS[kind].offsets:
+        given.setdefault("offset", default_offset(operand, kind))
+    for key, allowed in able.items():
+        value = given.get(key)
+        if allowed and isinstance(value, str) and value not in allowed:
+            why = needs.reasons.get((key, operand), REAL)
+            place = (*path, key) if key in keys else path
+            yield (
+                place,
+                f"target: {name} and {key}: {value} contradict each other: {why}",
+                f"set {key}: {_either(allowed)}",
+            )
+    least, bits = needs.bits.get(operand, 0), keys.get("bits")
+    if isinstance(bits, int) and bits < least:
+        why = needs.reasons[("bits", operand)]
+        what = f"target: {name} and bits: {bits} contradict each other: {why}"
+        yield (*path, "bits"), what, f"set bits: {least}"
+
+
 def _either(names: Sequence[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
@@ -234,6 +269,7 @@ CHECKS: tuple[Callable[[Any], Iterator[Finding]], ...] = (
     _check_weights,
     _check_input,
     _check_quantizers,
+    _check_target,
     _check_rules,
     _check_match,
     _check_train,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import RecipeError
+from .names import Target as Target
 from .places import OVERRIDE as OVERRIDE
 from .places import KeyPath as KeyPath
 from .places import Mark as Mark
@@ -233,6 +234,7 @@ class Recipe:
     seed: int = 0
     version: int = 1
     output: Path | None = None
+    target: Target | None = None
     resolved: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict, repr=False, compare=False)
 

@@ -7,6 +7,7 @@ from typing import Literal
 from ..vocabulary import OperandKind
 
 Scale = Literal["real", "power_of_two"]
+Target = Literal["onnxruntime", "openvino", "tensorrt"]
 Offset = Literal["none", "integer", "real"]
 
 VERSION = 1

@@ -47,11 +47,16 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def require_free(path: Path, remedy: str | None = None) -> None:
-    """Raises: RunError: something is there already, or its folder is not. Said before the work, not after it."""
+    """Said before the work, not after it.
+
+    Raises: RunError: something is there already, or its folder is not there, or cannot be written.
+    """
     if path.exists() or path.is_symlink():
         raise RunError("is there already, and is not overwritten", where=str(path), remedy=remedy)
     if not path.absolute().parent.is_dir():
         raise RunError("there is no such folder", where=str(path.parent), remedy="make it first")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise RunError("this folder cannot be written", where=str(path.parent), remedy=remedy)
 
 
 def sync_folder(folder: Path) -> None:

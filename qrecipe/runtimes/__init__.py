@@ -1,7 +1,7 @@
 """Programs that run an ONNX file, behind one face: ``find_runtime(name).open(file).run(arrays)``."""
 
-from .face import Operator, Runtime, Session
+from .face import Array, Operator, Runtime, Session
 from .needs import need
 from .table import DEFAULT, RUNTIMES, find_runtime
 
-__all__ = ["DEFAULT", "RUNTIMES", "Operator", "Runtime", "Session", "find_runtime", "need"]
+__all__ = ["DEFAULT", "RUNTIMES", "Array", "Operator", "Runtime", "Session", "find_runtime", "need"]

@@ -10,7 +10,7 @@ from ..errors import PlanError
 from ..graph.captured import Captured
 from ..graph.flow import within
 from ..graph.program import GraphMode
-from ..suggestions import closest_are, nearest
+from ..suggestions import closest_are, did_you_mean, nearest
 from ..vocabulary import OVERRIDABLE, ROLES
 from .assign_roles import assign_roles, find_backbone
 from .attending import attending
@@ -90,8 +90,7 @@ def override_problems(captured: Captured, overrides: Mapping[str, str]) -> dict[
     for role, pattern in overrides.items():
         where = f"model.roles.{role}"
         if role not in OVERRIDABLE:
-            near = nearest(role, OVERRIDABLE, 1, cutoff=0.6)
-            remedy = f"did you mean {near[0]}?" if near else f"roles are {', '.join(OVERRIDABLE)}"
+            remedy = did_you_mean(role, OVERRIDABLE) or f"roles are {', '.join(OVERRIDABLE)}"
             problems[role] = PlanError(f"there is no role {role!r}", where=where, remedy=remedy)
         elif not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             what = f"no module matches {pattern!r}"

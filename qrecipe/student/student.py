@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -74,6 +76,14 @@ class Student(GraphModel):
         """Logits (batch, queries, classes) and boxes (batch, queries, 4), cxcywh in 0..1."""
         ran = self.run(self.family.inputs(pixel_values, pixel_mask))
         return self.family.read(ran.outputs, ran.extras)
+
+    def export(self, path: Path | str, **options: Any) -> Any:
+        """Write it as a file for other runtimes, as ``qrecipe.export`` does, whose options these are.
+
+        It is compared with the file where its recipe names data, unless ``check`` says otherwise.
+        """
+        options.setdefault("check", self.label_map is not None)
+        return import_module(__name__.partition(".")[0]).export(self, path, **options)  # a name of the root, looked up
 
     def deployable(self) -> Deployable:
         """The evaluation graph without taps, over this student: what an export lowers."""

@@ -12,6 +12,7 @@ from ..data.batch import Batch
 from ..detection.prediction import Prediction
 from ..distill import Match, check_widths, distill_loss, global_mean, match_queries, query_features
 from ..errors import PlanError, PlanErrors, TrainError
+from ..placement import fitted_labels
 from ..planning import PlannedTap
 from ..recipe.definition import TargetSpec
 from ..student import Student
@@ -86,7 +87,7 @@ class TrainingModule(nn.Module):
             inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
             outputs, extras, theirs = teacher.run(inputs, mode="eval", taps=True)
             teacher_boxes = teacher.family.read(outputs, extras).boxes
-        truth = [label["boxes"].to(teacher_boxes) for label in batch.labels]
+        truth = [label["boxes"] for label in fitted_labels(batch.labels, teacher_boxes)]
         matches: dict[Any, Match] = {}  # made once, with the final boxes, for all layers
         total = prediction.boxes.new_zeros(())
         for target, pairs in zip(self.targets, self.pairs, strict=True):

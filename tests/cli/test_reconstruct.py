@@ -30,7 +30,7 @@ def test_cut_off_between_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     out = tiny.qrecipe("apply", own, "--output", whole).fine
     planned = json.loads((whole / "plan.json").read_text())["blocks"]
-    told = re.findall(r"^reconstruction: block \d+/\d+ (\S+): ", out, re.MULTILINE)
+    told = re.findall(r"^reconstruction: block \d+/\d+ (.+): error", out, re.MULTILINE)
     assert told == [block["name"] for block in planned]
     assert "student, reconstructed" in out
     save, seen = phases.save_checkpoint, []

@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-import qrecipe
-from qrecipe.student import Student
 from tests import tiny_commands as tiny
+from tests.deploy.exported import Files
 from tests.tiny_commands import Finished
 
 onnx = pytest.importorskip("onnx", reason="qrecipe[onnx] is not installed")
-ort = pytest.importorskip("onnxruntime", reason="qrecipe[onnx] is not installed")
+pytest.importorskip("onnxruntime", reason="qrecipe[onnx] is not installed")
 pytest.importorskip("onnxscript", reason="qrecipe[onnx] is not installed")
-
-
-@dataclass
-class Files:
-    student: Student
-    paths: dict[str, Path]
-    said: dict[str, str]
-    kernels: dict[str, Any]
-
-    def model(self, mode: str) -> Any:
-        return onnx.load(self.paths[mode])
-
-    def outputs(self, mode: str, pixels: torch.Tensor, *, optimised: bool) -> tuple[Any, Any]:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        levels = ort.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
-        session = ort.InferenceSession(str(self.paths[mode]), options, providers=["CPUExecutionProvider"])
-        logits, boxes = session.run(["logits", "boxes"], {"pixel_values": pixels.numpy()})
-        return logits, boxes
-
-
-@pytest.fixture(scope="session")
-def files(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """The tiny run's student in both modes."""
-    folder = tmp_path_factory.mktemp("exported")
-    paths = {mode: folder / f"{mode}.onnx" for mode in ("integer", "packed")}
-    with translated_once():
-        said = {
-            mode: tiny.qrecipe("export", finished.folder, "--to", "onnx", "--out", path, "--mode", mode).fine
-            for mode, path in paths.items()
-        }
-        told = json.loads(tiny.qrecipe("export", finished.folder, "--out", folder / "again.onnx", "--json").fine)
-    return Files(qrecipe.load(finished.folder / "student"), paths, said, told["kernels"])
-
-
-@contextmanager
-def translated_once() -> Iterator[None]:
-    """torch's exporter takes most of an export's time: what it gives for the one mode serves the other."""
-    from qrecipe.deploy import translate
-
-    own, kept = translate.translate, []
-
-    def once(*arguments: Any) -> Any:
-        if not kept:
-            kept.append(own(*arguments))
-        return copy.deepcopy(kept[0])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(translate, "translate", once)
-        yield
 
 
 @pytest.mark.parametrize("size", [(2, 64, 64), (1, 96, 64)])
@@ -120,7 +65,7 @@ def test_finer_weights_cannot_saturate(partner: int | None, finer: int) -> None:
 def test_it_counts_what_runs_in_integers(files: Files) -> None:
     """A product of two quantized operands runs in integers or is named. Sums read convolutions in float here."""
     text = files.said["integer"]
-    kernels = files.kernels
+    kernels = files.told["kernels"]
     assert f"computes {len(kernels['integer'])} of {len(kernels['integer']) + len(kernels['float'])}" in text
     linear = {name for name, one in files.student.quantizers.items() if name.endswith("fc1.weight")}
     assert {name.removesuffix(".weight") for name in linear} <= set(kernels["integer"])
@@ -156,13 +101,49 @@ def test_what_it_says_of_itself(files: Files) -> None:
     assert found.fixed == (None, None, None)
 
 
-def test_what_cannot_be_exported(finished: Finished, files: Files, tmp_path: Path) -> None:
+def test_what_cannot_be_exported(
+    finished: Finished, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "student.onnx"
     assert "is not overwritten" in tiny.qrecipe("export", finished.folder, "--out", files.paths["packed"]).error
     assert "no such folder" in tiny.qrecipe("export", finished.folder, "--out", tmp_path / "gone" / "a.onnx").error
     assert "no student here to export" in tiny.qrecipe("export", finished.recipe, "--out", out).error
     assert "neither a run nor a student" in tiny.qrecipe("export", tmp_path, "--out", out).error
+    words = "export", finished.folder, "--out", out
+    assert 'did you mean "onnxruntime"' in tiny.qrecipe(*words, "--runtime", "onnxruntim").error
+    monkeypatch.setattr("qrecipe.runtimes.needs.find_spec", lambda name: None)
+    said = tiny.qrecipe(*words).error
+    assert said.startswith("the file could not be compared with its student: onnxruntime is not installed")
+    assert said.endswith("(--no-check writes it without comparing)")
     assert not out.exists()
+
+
+def test_a_folder_without_permission(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    said = tiny.qrecipe("export", finished.folder, "--out", tmp_path / "a.onnx").error
+    assert said == f"{tmp_path}: this folder cannot be written (choose another --out)"
+
+
+def test_an_operator_that_onnx_lacks() -> None:
+    from qrecipe.deploy.lower import Lowered
+    from qrecipe.deploy.translate import translate
+    from qrecipe.errors import ExportError
+
+    class Odd(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.linalg.qr(pixels.mean(1))[0], pixels
+
+    with pytest.raises(ExportError, match=r"does not translate this student: .*aten\.linalg_qr"):
+        translate(Lowered(Odd()), (2, 32, 32), (True, True, True))
+
+
+def test_a_student_in_float64(files: Files, tmp_path: Path) -> None:
+    from qrecipe.deploy import export_student
+    from qrecipe.errors import ExportError
+
+    student = copy.deepcopy(files.student).double()
+    with pytest.raises(ExportError, match="computes in float64"):
+        export_student(student, tmp_path / "a.onnx")
 
 
 def test_an_offset_between_integers_is_refused(files: Files) -> None:
@@ -177,3 +158,60 @@ def test_an_offset_between_integers_is_refused(files: Files) -> None:
     quantizer.finish_calibration()
     with pytest.raises(ExportError, match="here: its offset is real"):
         stored(quantizer, "here", None)
+
+
+def test_names_of_what_stays_open(files: Files) -> None:
+    def shape(value: Any) -> list[Any]:
+        return [one.dim_param or one.dim_value for one in value.type.tensor_type.shape.dim]
+
+    graph = files.model("integer").graph
+    assert shape(graph.input[0]) == ["batch", 3, "height", "width"]
+    assert [shape(value)[0] for value in graph.output] == ["batch", "batch"]
+
+
+@torch.no_grad()
+def test_a_program_of_torch_export(files: Files, tmp_path: Path) -> None:
+    """Loaded again by torch alone, it gives the student's outputs, at another batch and size too."""
+    path = tmp_path / "student.pt2"
+    made = files.student.export(path, to="pt2")
+    assert (made.to_dict()["path"], made.parity) == (str(path), None)
+    extra = {"qrecipe": ""}
+    program = torch.export.load(path, extra_files=extra).module()
+    assert json.loads(extra["qrecipe"])["input"]
+    targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not [name for name in targets if "qrecipe" in name]
+    pixels = torch.rand(3, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    expected = files.student.predict(pixels)
+    logits, boxes = program(pixels)
+    assert torch.allclose(logits, expected.logits, atol=1e-4)
+    assert torch.allclose(boxes, expected.boxes, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("signed", [True, False])
+@torch.no_grad()
+def test_containers_with_and_without_sign(bits: int, signed: bool) -> None:
+    """A symmetric activation in int8 with zero point 0, as TensorRT has it, or shifted into uint8: one value."""
+    from qrecipe.deploy.integers import DOMAIN, MARK, put_integers
+    from qrecipe.deploy.operand import stored
+    from qrecipe.quantizers import QuantizedOperand, build
+    from qrecipe.recipe import QuantizerSpec
+    from qrecipe.runtimes import find_runtime
+
+    operand = QuantizedOperand("here", (None, 3), None, 1, is_weight=False, batched=True)
+    quantizer = build(QuantizerSpec(bits, "lsq", "tensor"), operand)
+    value = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)) * 3
+    quantizer.observe(value)
+    quantizer.finish_calibration()
+    quantizer.set_mode("on")
+    make = onnx.helper
+    ends = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3]) for name in "xy"]
+    node = make.make_node(MARK, ["x"], ["y"], domain=DOMAIN, site="here")
+    opsets = [make.make_opsetid("", 21), make.make_opsetid(DOMAIN, 1)]
+    model = make.make_model(make.make_graph([node], "g", ends[:1], ends[1:]), opset_imports=opsets, ir_version=10)
+    put_integers(model, {"here": stored(quantizer, "here", None, signed=signed)}, "integer")
+    zero = next(one for one in model.graph.initializer if one.name == "here/zero_point")
+    assert zero.data_type == (onnx.TensorProto.INT8 if signed else onnx.TensorProto.UINT8)
+    assert int(onnx.numpy_helper.to_array(zero)) == (0 if signed else 2 ** (bits - 1))
+    found = find_runtime().open(model.SerializeToString()).run({"x": value.numpy() * 2})["y"]
+    assert np.allclose(found, quantizer(value * 2), atol=1e-6)

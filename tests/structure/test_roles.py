@@ -144,7 +144,7 @@ def test_an_override_that_matches_nothing_names_what_is_near(demo: Specimen) -> 
 
 
 def test_an_override_of_no_role_is_refused(demo: Specimen) -> None:
-    with pytest.raises(PlanError, match=r"there is no role 'head.clas' \(did you mean head.class\?\)"):
+    with pytest.raises(PlanError, match=r"there is no role 'head.clas' \(did you mean \"head.class\"\?\)"):
         discovered(demo.captured, {"head.clas": "class_heads.*"})
 
 

@@ -17,7 +17,11 @@ from ...recipe.definition import SPLITS, SplitSpec
 from .model import placed, plain_name
 
 SYNTHETIC = {"train": 512, "val": 128, "test": 256, "size": 128, "seed": 0}
-WORDS = {"train": "train training", "val": "val valid validation dev", "test": "test testing"}
+WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 """What names of files and folders call the splits."""
 OTHER = ("captions", "person", "stuff", "panoptic", "image_info")
 """How COCO's files begin that are about something else."""
@@ -60,18 +64,14 @@ def starter_data(folder: Path | None, named: Mapping[str, str]) -> StarterData:
 
 def _named(name: str, text: str) -> SplitSpec:
     """``IMAGES:ANNOTATIONS``; a colon may be part of either."""
-    places = [place for place, letter in enumerate(text) if letter == ":"]
-    for place in places:
-        split = SplitSpec(Path(text[:place]).expanduser(), Path(text[place + 1 :]).expanduser())
-        if unreadable(split.images) == "is a folder" and unreadable(split.annotations) is None:
+    what = "no colon"
+    for place in (place for place, letter in enumerate(text) if letter == ":"):
+        images, annotations = text[:place], text[place + 1 :]
+        split = SplitSpec(Path(images).expanduser(), Path(annotations).expanduser())
+        what = f"no file {annotations}" if unreadable(split.images) == "is a folder" else f"no folder {images}"
+        if what.startswith("no file") and unreadable(split.annotations) is None:
             return split
-    where = f"--{name} {text}"
-    if not places:
-        raise DataError("no colon", where=where, remedy="write IMAGES:ANNOTATIONS, a folder and a COCO json")
-    images, _, annotations = text.rpartition(":")
-    has_images = unreadable(Path(images).expanduser()) == "is a folder"
-    missing = f"no file {annotations}" if has_images else f"no folder {images}"
-    raise DataError(missing, where=where, remedy="write IMAGES:ANNOTATIONS, a folder and a COCO json")
+    raise DataError(what, where=f"--{name} {text}", remedy="write IMAGES:ANNOTATIONS, a folder and a COCO json")
 
 
 @final
@@ -116,18 +116,20 @@ class _Search:
             files = [] if name in known else self.jsons.get(name, [])
             if len(files) > 1:
                 listed = ", ".join(str(file.relative_to(self.folder)) for file in files)
-                what, remedy = f"several files may be the {name} split: {listed}", "name the one that is meant"
-                where = f"--data {self.folder}"
-                raise DataError(what, where=where, remedy=f"{remedy}: --{name} IMAGES:ANNOTATIONS")
+                raise DataError(
+                    f"several files may be the {name} split: {listed}",
+                    where=f"--data {self.folder}",
+                    remedy=f"name the one that is meant: --{name} IMAGES:ANNOTATIONS",
+                )
             if files:
                 found[name] = SplitSpec(self._images(files[0], name), files[0])
         return found
 
     def _split_of(self, file: Path) -> str:
         for name in (file.stem, *reversed(file.parent.relative_to(self.folder).parts)):
-            words = set(re.findall(r"[a-z]+", name.lower()))
-            if named := [split for split, own in WORDS.items() if words & set(own.split())]:
-                return named[0] if len(named) == 1 else ""
+            words = re.findall(r"[a-z]+", name.lower())
+            if named := {WORDS[word] for word in words if word in WORDS}:
+                return named.pop() if len(named) == 1 else ""
         return ""
 
     def _images(self, annotations: Path, split: str) -> Path:

@@ -72,9 +72,13 @@ def starter_model(typed: str, option: str = "--model") -> StarterModel:
         return _factory(typed, found[1], found[2], place)
     path = Path(typed).expanduser()
     if path.is_dir():
-        section = _stored({"folder": path}, WeightsSource(folder=path.absolute()), place)
-        return StarterModel(typed, plain_name(path.absolute().name), section)
-    _refuse_file(path, where)
+        return _stored(typed, path.absolute().name, {"folder": path}, place)
+    if path.suffix == ".py":
+        what = "the function is missing" if path.is_file() else "no such file, and the function is missing"
+        raise ModelError(what, where=where, remedy=f"write {path}:FUNCTION; it returns the detector, a torch.nn.Module")
+    if path.suffix in (".safetensors", *PICKLES):
+        what, remedy = "weights alone do not say what to build", f"name what builds the model: {FORMS}"
+        raise ModelError(what, where=where, remedy=remedy)
     if (named := _HUB.fullmatch(typed)) and not typed.startswith("."):
         return _hub(typed, named[1], named[2], place)
     remedy = hint(typed, ["demo", *architectures()]) + FORMS
@@ -99,9 +103,9 @@ def plain_name(text: str) -> str:
 
 
 def _hub(typed: str, name: str, revision: str | None, place: ModelPlace) -> StarterModel:
-    weights = {"hub": name} | ({"revision": revision} if revision else {})
     try:
-        section = _stored(weights, WeightsSource(hub=name, revision=revision), place)
+        weights = {"hub": name, **({"revision": revision} if revision else {})}
+        return _stored(typed, name.rpartition("/")[2], weights, place)
     except ModelError as problem:
         if "cannot be downloaded" not in problem.what:
             raise
@@ -110,12 +114,12 @@ def _hub(typed: str, name: str, revision: str | None, place: ModelPlace) -> Star
             f"`hf download {name}{f' --revision {revision}' if revision else ''} --local-dir FOLDER`, then name FOLDER"
         )
         raise ModelError(problem.what, where=problem.where, remedy=remedy) from problem
-    return StarterModel(typed, plain_name(name.rpartition("/")[2]), section)
 
 
-def _stored(weights: Mapping[str, Any], source: WeightsSource, place: ModelPlace) -> dict[str, Any]:
-    architecture, config = stored_architecture(source, place)
-    return {"architecture": architecture, "config": config, "weights": weights}
+def _stored(typed: str, name: str, weights: Mapping[str, Any], place: ModelPlace) -> StarterModel:
+    named: dict[str, Any] = {key: own.absolute() if isinstance(own, Path) else own for key, own in weights.items()}
+    architecture, config = stored_architecture(WeightsSource(**named), place)
+    return StarterModel(typed, plain_name(name), {"architecture": architecture, "config": config, "weights": weights})
 
 
 def _factory(typed: str, source: str, function: str, place: ModelPlace) -> StarterModel:
@@ -123,23 +127,21 @@ def _factory(typed: str, source: str, function: str, place: ModelPlace) -> Start
     parts = Path(source).expanduser().absolute().with_suffix("").parts[-2:] if is_file else source.split(".")[-2:]
     name = next((part for part in reversed(parts) if part not in DULL), parts[-1])
     named = Path(f"{source}:{function}").expanduser() if is_file else typed
-    section: dict[str, Any] = {"factory": named}
     parameters = factory_parameters(str(named.absolute() if isinstance(named, Path) else named), place)
-    needed = [
+    argument = next((key for key in LABELS_ARGUMENTS if key in parameters and _counts(parameters[key])), None)
+    others = [
         key
         for key, own in parameters.items()
-        if own.default is own.empty and own.kind not in (own.VAR_POSITIONAL, own.VAR_KEYWORD)
+        if key != argument and own.default is own.empty and own.kind not in (own.VAR_POSITIONAL, own.VAR_KEYWORD)
     ]
-    argument = next((key for key in LABELS_ARGUMENTS if key in parameters and _counts(parameters[key])), None)
-    if others := [key for key in needed if key != argument]:
+    if others:
         what = f"the factory needs {', '.join(others)}, which a new recipe cannot know"
         raise ModelError(what, where=f"--model {typed}", remedy="give them defaults, or write a factory that does")
-    labels = None
-    if argument is not None:
-        section["labels_argument"] = argument
-        default = parameters[argument].default
-        labels = default if isinstance(default, int) else None
-    return StarterModel(typed, plain_name(name), section, labels)
+    if argument is None:
+        return StarterModel(typed, plain_name(name), {"factory": named})
+    default = parameters[argument].default
+    labels = default if isinstance(default, int) else None
+    return StarterModel(typed, plain_name(name), {"factory": named, "labels_argument": argument}, labels)
 
 
 def _counts(parameter: inspect.Parameter) -> bool:
@@ -149,12 +151,3 @@ def _counts(parameter: inspect.Parameter) -> bool:
     if parameter.default is not parameter.empty and parameter.default is not None:
         return isinstance(parameter.default, int)
     return parameter.annotation in (parameter.empty, int, "int", "int | None", "Optional[int]")
-
-
-def _refuse_file(path: Path, where: str) -> None:
-    if path.suffix == ".py":
-        what = "the function is missing" if path.is_file() else "no such file, and the function is missing"
-        raise ModelError(what, where=where, remedy=f"write {path}:FUNCTION; it returns the detector, a torch.nn.Module")
-    if path.suffix in (".safetensors", *PICKLES):
-        what = "weights alone do not say what to build"
-        raise ModelError(what, where=where, remedy=f"name what builds the model: {FORMS}")

@@ -10,13 +10,14 @@ from textwrap import wrap
 from typing import Any
 
 from ...experiment.workspace import Workspace
-from ...planning import cost_of
+from ...planning import by_role, cost_of
 from ...recipe.definition import SPLITS, InputSpec
 from ...report.amounts import amount
 from ...student import make_plan, plan_size
 from ...vocabulary import FEATURE, QUERY
 
 WIDTH = 110
+LABELS = "   # the factory is given the data's number of categories under this name"
 KEPT = {"stem": "backbone.stem", "head": "head", "position": "decoder.position"}
 """Roles that stay real-valued where there are any; the template says why."""
 SMALL = 5_000_000
@@ -70,14 +71,14 @@ def block(values: Mapping[str, Any], indent: str) -> str:
 
 def model_text(section: Mapping[str, Any]) -> str:
     """The keys under ``model``; what is empty is left out."""
-    shown = {key: f" {scalar(value)}" for key, value in section.items() if value}
-    if "labels_argument" in shown:
-        shown["labels_argument"] += "   # the factory is given the data's number of categories under this name"
-    if "weights" in shown:
-        shown["weights"] = f" {flow(section['weights'])}"
-    if "config" in shown:
-        shown["config"] = f"\n{block(section['config'], '    ')}"
-    return "\n".join(f"  {key}:{text}" for key, text in shown.items())
+    lines = []
+    for key, value in section.items():
+        if value and key == "config":
+            lines += [f"  {key}:", block(value, "    ")]
+        elif value:
+            text = flow(value) if key == "weights" else scalar(value)
+            lines.append(f"  {key}: {text}" + (LABELS if key == "labels_argument" else ""))
+    return "\n".join(lines)
 
 
 def input_text(chosen: InputSpec, default: InputSpec) -> str:
@@ -94,20 +95,20 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
     quantizes nothing."""
     original, recipe = workspace.original, workspace.recipe
     plan = make_plan(original, recipe)
-    total = cost_of(plan)
-    roles = dict.fromkeys(site.role for site in plan.sites.values() if site.operator not in ("add", "cat"))
-    kept = {name: whole for name, whole in KEPT.items() if any(_within(role, whole) for role in roles)}
+    total, rows = cost_of(plan), {row.name: row for row in by_role(plan)}
+    roles = dict.fromkeys(site.role for site in plan.sites.values() if site.counts)
+    kept: set[str] = set()
     lines = []
     for role in roles:
-        macs = cost_of(plan, [operation for operation in plan.operations if operation.role == role]).macs
-        real = any(_within(role, whole) for whole in kept.values())
-        share = f"{macs / max(total.macs, 1):6.1%}  {'real-valued' if real else 'quantized'}"
+        own = {name for name, whole in KEPT.items() if f"{role}.".startswith(f"{whole}.")}
+        share = f"{rows[role].cost.macs / max(total.macs, 1):6.1%}  {'real-valued' if own else 'quantized'}"
         lines.append(f"#   {role:{max(map(len, roles))}}  {share}")
+        kept |= own
     training = original.structure(recipe.model.roles).programs["train"]
     layers, tapped = len(training.queries), FEATURE in {role for role, _ in training.taps}
     size = "demo" if recipe.model.architecture == "demo" else "little" if total.parameters < SMALL else "large"
     return {
-        **kept,
+        **dict.fromkeys(kept, True),
         "macs": amount(total.macs),
         "parameters": amount(total.parameters),
         "shown": "{}x{}".format(*plan_size(original.input)),
@@ -121,15 +122,6 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
         size: True,
         "values": VALUES[size],
     }
-
-
-def _within(role: str, whole: str) -> bool:
-    return role == whole or role.startswith(f"{whole}.")
-
-
-def bits_values(bits: Sequence[int]) -> dict[str, Any]:
-    named = dict(zip(("weight", "activation", "attention"), bits, strict=True))
-    return {**named, "bits": "-".join(map(str, bits)), "eight": min(bits) >= 8}
 
 
 def data_values(data: Mapping[str, Any], categories: Sequence[str]) -> dict[str, Any]:

@@ -123,13 +123,6 @@ def own_field(outputs: Any, *names: str) -> Any:
     return None
 
 
-def fitted_labels(labels: Labels, like: Tensor) -> list[dict[str, Tensor]]:
-    """Labels on the device of ``like``, boxes with its dtype, as transformers' loss functions expect them."""
-    return [
-        {"class_labels": label["class_labels"].to(like.device), "boxes": label["boxes"].to(like)} for label in labels
-    ]
-
-
 def named_parts(total: Tensor, last: Mapping[str, Tensor], earlier: bool) -> dict[str, Tensor]:
     """Detached parts that sum to the total: those of the last layer by name, and the rest as ``auxiliary``, if any."""
     parts = {name: value.detach() for name, value in last.items()}

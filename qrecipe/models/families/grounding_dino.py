@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ...detection.prediction import Prediction
 from ...errors import ModelError
+from ...placement import fitted_labels
 from ...recipe.definition import InputSpec, LossSpec
-from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, fitted_labels, full_mask, named_parts, own_field
+from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, full_mask, named_parts, own_field
 from .module_outputs import outputs_of
 
 DELIMITERS = (0, 101, 102, 1012, 1029)

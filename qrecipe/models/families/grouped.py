@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...detection.prediction import Prediction
+from ...placement import fitted_labels
 from ...recipe.definition import InputSpec, LossSpec
-from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, fitted_labels, full_mask, named_parts, own_field
+from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, full_mask, named_parts, own_field
 
 HEADS = re.compile(r"(class_embed|model\.enc_out_class_embed\.\d+)\.(weight|bias)$")
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from ...detection.prediction import Prediction
 from ...errors import ModelError
+from ...placement import fitted_labels
 from ...recipe.definition import InputSpec, LossSpec
-from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, fitted_labels, named_parts, own_field
+from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, named_parts, own_field
 from .denoising import denoising, meta_values, no_noise, noised
 
 HEADS = re.compile(

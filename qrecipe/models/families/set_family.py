@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ...detection.prediction import Prediction
+from ...placement import fitted_labels
 from ...recipe.definition import InputSpec, LossSpec
-from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, fitted_labels, full_mask, named_parts, own_field
+from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, full_mask, named_parts, own_field
 
 
 class SetFamily(Family):

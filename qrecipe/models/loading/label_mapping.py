@@ -9,6 +9,7 @@ from typing import Literal
 from ...data.labels import LabelMap
 from ...errors import ModelError
 from ...plain_text import short
+from ...suggestions import meant
 from .class_names import is_named, nearest_class, same_names
 
 Categories = Sequence[tuple[int, str]]
@@ -153,7 +154,7 @@ def _meant(others: Sequence[str], id2label: Mapping[int, str] | None) -> Iterabl
     known = list((id2label or {}).values())
     for name in others:
         close = nearest_class(name, known)
-        yield f'"{short(name)}"' + (f' (did you mean "{short(close)}"?)' if close else "")
+        yield f'"{short(name)}"' + (f" ({meant(short(close))})" if close else "")
 
 
 def _category(label_map: LabelMap, key: int) -> str:

@@ -1,0 +1,149 @@
+"""Where a file first departs from its student: integers of its activations, in the file's order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..runtimes import Array, Runtime, find_runtime
+from ..student import Student
+from .integers import END
+from .lower import Lowered
+from .opened import OpenedFile
+from .saturation import has_vnni, saturating
+
+OTHER = 0.5
+"""Of an image's values at a site: their error, as a share of their own spread, above which they are others. Values of
+other queries have 1.4; a fifth of 4-bit levels rounded otherwise gives 0.15."""
+
+
+@dataclass(frozen=True)
+class Departure:
+    """first: the first site with any value that differs, and their share. site: the first one where the values of
+    some image are others; None where none is. images: the share of images where they are at last.
+
+    behind: whether ``site`` comes behind a top-k. plain: whether the file departs in ONNX Runtime without rewrites too,
+    and not by a top-k alone: an error of the export. saturating: modules whose sums can leave 16 bits for these
+    values. vnni: whether this processor holds them all the same.
+    """
+
+    first: str | None
+    share: float
+    site: str | None
+    images: float
+    behind: bool
+    plain: bool
+    saturating: tuple[str, ...]
+    vnni: bool | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def line(self) -> str:
+        """What it is, for the user."""
+        if self.first is None:
+            return "every integer activation is the student's"
+        start = f"the first activation to differ is {self.first}, in {self.share:.2g} of its values"
+        if self.site is None:
+            return f"{start}: rounding"
+        if self.plain:
+            return f"{self.site} departs, also without the runtime's rewrites: an error of the export"
+        if self.behind:
+            return f"{start}: rounding; a top-k then chooses otherwise in {self.images:.0%} of the images ({self.site})"
+        if self.vnni is False and self.saturating:
+            return f"{self.site} departs; sums leave 16 bits on this processor in {', '.join(self.saturating)}"
+        return f"{start}; it grows to {self.site}, where values are others in {self.images:.0%} of the images"
+
+
+@torch.no_grad()
+def find_departure(
+    opened: OpenedFile, student: Student, lowered: Lowered, pixels: Tensor, runtime: Runtime
+) -> Departure:
+    """Compare one batch, (batch, 3, height, width), that the file takes as it is. The student is on the CPU."""
+    model = onnx.load(str(opened.path))
+    names, behind = _integers(model)
+    with _watched(student, lowered) as expected:
+        student.predict(pixels)
+    arrays = {"pixel_values": np.ascontiguousarray(pixels.numpy())}
+    known = {site: name for site, name in names.items() if site in expected}
+    found = runtime.open(opened.path, extra=list(known.values())).run(arrays)
+    plain = find_runtime().open(opened.path, extra=list(known.values()), rewrites=False).run(arrays)
+    first, share, site, last = None, 0.0, None, np.zeros(len(pixels), dtype=bool)
+    plain_early, plain_late = False, np.zeros(len(pixels), dtype=bool)
+    for own, name in known.items():
+        if name not in found:  # OpenVINO gives some values no name of their own
+            continue
+        part, others = _apart(expected[own], found[name])
+        if part and first is None:
+            first, share = own, part
+        if others.any() and site is None:
+            site = own
+        last |= others
+        also = _apart(expected[own], plain[name])[1]
+        plain_early |= bool(also.any()) and own not in behind
+        plain_late |= also
+    wrong = plain_early or bool(plain_late.all())
+    images = float(last.mean())
+    return Departure(first, share, site, images, site in behind, wrong, saturating(model, plain), has_vnni())
+
+
+def _integers(model: onnx.ModelProto) -> tuple[dict[str, str], frozenset[str]]:
+    """The value that holds an activation's integers by its site, in the file's order; sites behind a top-k."""
+    made = {output for node in model.graph.node for output in node.output}
+    names: dict[str, str] = {}
+    late: set[str] = set()
+    behind: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "TopK" or late.intersection(node.input):
+            late.update(node.output)
+        if node.name.endswith(END):
+            site = node.name.removesuffix(END)
+            stored = node.input[0] if node.op_type == "DequantizeLinear" else f"{site}/integers"
+            if stored in made:
+                names[site] = stored
+                if node.output[0] in late:
+                    behind.add(site)
+    return names, frozenset(behind)
+
+
+@contextmanager
+def _watched(student: Student, lowered: Lowered) -> Iterator[dict[str, Array]]:
+    """What a file should store for each activation, by site, once the student has run."""
+    seen: dict[str, Array] = {}
+    counts: dict[str, int] = {}
+    hooks = []
+    for site, quantizer in student.quantizers.items():
+        row = lowered.operands.get(site)
+        if row is None or row.weight is not None:
+            continue
+
+        def keep(module: Any, inputs: Sequence[Tensor], _: Any, site: str = site, shift: int = row.shift) -> None:
+            count = counts[site] = counts.get(site, -1) + 1
+            integers = module.integers(inputs[0]).cpu().numpy().astype(np.int64) + shift
+            seen[f"{site}/{count}" if count else site] = integers
+
+        hooks.append(quantizer.register_forward_hook(keep))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _apart(expected: Array, found: Array) -> tuple[float, NDArray[np.bool_]]:
+    """The share of values that differ, and for each image whether its values are others."""
+    images = len(expected)
+    if expected.size != found.size:
+        return 1.0, np.ones(images, dtype=bool)
+    own = expected.astype(np.float64).reshape(images, -1)
+    apart = own - found.astype(np.float64).reshape(images, -1)
+    error = np.sqrt((apart**2).mean(1))
+    return float((apart != 0).mean()), error > OTHER * np.maximum(own.std(1), 0.5)

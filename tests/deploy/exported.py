@@ -1,0 +1,35 @@
+"""What tests of exported files have at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qrecipe.student import Student
+
+
+@dataclass
+class Files:
+    student: Student
+    paths: dict[str, Path]
+    said: dict[str, str]
+    told: dict[str, Any]
+
+    def model(self, mode: str) -> Any:
+        import onnx
+
+        return onnx.load(self.paths[mode])
+
+    def outputs(self, mode: str, pixels: torch.Tensor, *, optimised: bool) -> tuple[Any, Any]:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        levels = ort.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+        session = ort.InferenceSession(str(self.paths[mode]), options, providers=["CPUExecutionProvider"])
+        logits, boxes = session.run(["logits", "boxes"], {"pixel_values": pixels.numpy()})
+        return logits, boxes
