@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from .added import widen_biases
+from .equal import once_each
 from .mode import ExportMode
 from .operand import CONTAINER, RANK, StoredOperand
 
@@ -44,7 +45,7 @@ def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], 
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    kept = once_each(model.graph, [tensor for tensor in model.graph.initializer if tensor.name in used])
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     for made in model.graph.node:  # where each came from in torch: most of a small file
@@ -127,9 +128,7 @@ class _Writer:
 
     def _packed(self, name: str, value: NDArray[np.int64]) -> None:
         if name not in self.values:
-            flat = [int(number) for number in value.reshape(-1)]
-            tensor = helper.make_tensor(name, onnx.TensorProto.INT4, value.shape, flat)
-            self.values[name] = tensor
+            self.values[name] = tensor = pack(name, value)
             self.graph.initializer.append(tensor)
 
     def _activation(self, operand: StoredOperand, name: str, value: str, output: str) -> list[onnx.NodeProto]:
@@ -166,6 +165,12 @@ class _Writer:
         )
         nodes = [helper.make_node(kind, inputs, [f"{name}/{end}"], f"{name}/{end}") for kind, inputs, end in steps]
         return [*nodes, helper.make_node("Mul", [f"{name}/centred", scale], [output], f"{name}{END}")]
+
+
+def pack(name: str, value: NDArray[np.int64]) -> onnx.TensorProto:
+    """Integers of 4 bits as raw bytes, two in each: as numbers of the file's message a pair takes up to two bytes."""
+    low, high = np.pad(value.reshape(-1), (0, value.size % 2)).astype(np.uint8).reshape(-1, 2).T & 0xF
+    return helper.make_tensor(name, onnx.TensorProto.INT4, value.shape, (low | high << 4).tobytes(), raw=True)
 
 
 def finer_weight(operand: StoredOperand, partner: int | None) -> int:
