@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from .added import widen_biases
+from .equal import once_each
 from .mode import ExportMode
 from .operand import CONTAINER, RANK, StoredOperand
 
@@ -39,10 +40,12 @@ def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], 
     widen_biases(model.graph)
     writer = _Writer(model.graph, operands, mode, _partners(model.graph, operands))
     nodes = [made for node in model.graph.node for made in writer.replaced(node)]
+    if mode == "packed":
+        nodes = [made for node in nodes for made in writer.without_bias(node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    kept = once_each(model.graph, [tensor for tensor in model.graph.initializer if tensor.name in used])
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     for made in model.graph.node:  # where each came from in torch: most of a small file
@@ -55,7 +58,8 @@ def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], 
 
 
 class _Writer:
-    """partners: by a weight's key, the largest integer that it is multiplied with."""
+    """partners: by a weight's key, the largest integer that it is multiplied with. packed: dimensions of the weights of
+    4 bits, by the names of their values."""
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class _Writer:
     ) -> None:
         self.graph, self.operands, self.mode, self.partners = graph, operands, mode, partners
         self.values = {tensor.name: tensor for tensor in graph.initializer}
+        self.packed: dict[str, int] = {}
         self._count: dict[str, int] = {}
 
     def replaced(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
@@ -82,6 +87,21 @@ class _Writer:
             return self._activation(operand, name, node.input[0], output)
         return self._several(operand, name, node.input[0], output)
 
+    def without_bias(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """A convolution with packed weights and its bias as a sum behind it, where no runtime rounds it."""
+        if node.op_type != "Conv" or len(node.input) < 3 or node.input[2] not in self.values:
+            return [node]
+        weight = self.packed.get(node.input[1])
+        if weight is None:
+            return [node]
+        bias = numpy_helper.to_array(self.values[node.input[2]]).reshape(-1, *([1] * (weight - 2)))
+        added = self.constant(f"{node.output[0]}/bias", bias)
+        product = f"{node.output[0]}/product"
+        sum_ = helper.make_node("Add", [product, added], list(node.output), f"{node.name}/bias")
+        del node.input[2:]
+        node.output[0] = product
+        return [node, sum_]
+
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
         """The name of a constant; it is stored once."""
         if name not in self.values:
@@ -94,6 +114,7 @@ class _Writer:
         packed = self.mode == "packed" and operand.bits <= NARROW
         integers, zero, step = f"{key}/integers", f"{key}/zero_point", operand.scale
         if packed and bool((np.abs(operand.zero_point) <= 8).all()):
+            self.packed[output] = operand.weight.ndim
             self._packed(integers, operand.weight)
             self._packed(zero, operand.zero_point)
         else:
@@ -107,9 +128,7 @@ class _Writer:
 
     def _packed(self, name: str, value: NDArray[np.int64]) -> None:
         if name not in self.values:
-            flat = [int(number) for number in value.reshape(-1)]
-            tensor = helper.make_tensor(name, onnx.TensorProto.INT4, value.shape, flat)
-            self.values[name] = tensor
+            self.values[name] = tensor = pack(name, value)
             self.graph.initializer.append(tensor)
 
     def _activation(self, operand: StoredOperand, name: str, value: str, output: str) -> list[onnx.NodeProto]:
@@ -146,6 +165,12 @@ class _Writer:
         )
         nodes = [helper.make_node(kind, inputs, [f"{name}/{end}"], f"{name}/{end}") for kind, inputs, end in steps]
         return [*nodes, helper.make_node("Mul", [f"{name}/centred", scale], [output], f"{name}{END}")]
+
+
+def pack(name: str, value: NDArray[np.int64]) -> onnx.TensorProto:
+    """Integers of 4 bits as raw bytes, two in each: as numbers of the file's message a pair takes up to two bytes."""
+    low, high = np.pad(value.reshape(-1), (0, value.size % 2)).astype(np.uint8).reshape(-1, 2).T & 0xF
+    return helper.make_tensor(name, onnx.TensorProto.INT4, value.shape, (low | high << 4).tobytes(), raw=True)
 
 
 def finer_weight(operand: StoredOperand, partner: int | None) -> int:

@@ -1,0 +1,28 @@
+"""Constants of equal value, stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+
+SMALL = 64
+"""Bytes below which a constant keeps a place and a name of its own."""
+
+
+def once_each(graph: onnx.GraphProto, tensors: Iterable[onnx.TensorProto]) -> list[onnx.TensorProto]:
+    """The tensors without repetitions; nodes read the first of those that are equal, bit for bit."""
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    other: dict[str, str] = {}
+    kept = []
+    for tensor in tensors:
+        key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        if len(tensor.raw_data) >= SMALL and first.setdefault(key, tensor.name) != tensor.name:
+            other[tensor.name] = first[key]
+        else:
+            kept.append(tensor)
+    if other:
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                node.input[place] = other.get(name, name)
+    return kept
