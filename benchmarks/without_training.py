@@ -29,7 +29,8 @@ from qrecipe.run.ledger import Ledger
 from qrecipe.student import calibrate, make_student, real_valued
 from qrecipe.train.denormals import flushed_denormals
 
-WIDTHS = ((8, 8, 8), (6, 6, 8), (4, 8, 8), (4, 4, 8))
+WIDTHS = ("8-8-8", "6-6-8", "4-8-8", "4-4-8")
+EXTENTS: Mapping[str, tuple[str, ...]] = {"everything": ("quantize.rules=[]",), "with the recipe's exceptions": ()}
 METHODS: Mapping[str, tuple[str, ...]] = {
     "ranges": (),
     "+ equalize": ("quantize.equalize=true",),
@@ -87,20 +88,20 @@ def remark(event: Event) -> None:
         print(f"<!-- {line} -->", flush=True)
 
 
-def main(table: Table, methods: list[str]) -> None:
+def main(table: Table, methods: list[str], widths: list[str], extents: list[str]) -> None:
     real, _ = table.score(real=True)
     print(f"\nreal-valued AP {three_places(real)}\n")
     print("| quantized | W-A-Attention | " + " | ".join(methods) + " |")
     print("|---|---|" + "---|" * len(methods), flush=True)
-    for name, rules in (("everything", ("quantize.rules=[]",)), ("with the recipe's exceptions", ())):
-        for widths in WIDTHS:
+    for extent in extents:
+        for width in widths:
             kinds = ("weight", "activation", "attention")
-            bits = tuple(f"quantize.{kind}.bits={count}" for kind, count in zip(kinds, widths, strict=True))
+            bits = tuple(f"quantize.{kind}.bits={count}" for kind, count in zip(kinds, width.split("-"), strict=True))
             cells = []
             for method in methods:
-                found, seconds = table.score(*rules, *bits, *METHODS[method])
+                found, seconds = table.score(*EXTENTS[extent], *bits, *METHODS[method])
                 cells.append(f"{three_places(found)} ({share(found, real)}, {seconds:.0f} s)")
-            print(f"| {name} | {'-'.join(map(str, widths))} | {' | '.join(cells)} |", flush=True)
+            print(f"| {extent} | {width} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
@@ -110,6 +111,8 @@ if __name__ == "__main__":
     parser.add_argument("--split", default="test")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--bits", nargs="+", default=list(WIDTHS), metavar="W-A-ATTENTION")
+    parser.add_argument("--quantized", nargs="+", choices=list(EXTENTS), default=list(EXTENTS))
     given = parser.parse_args()
     with flushed_denormals():
-        main(Table(given.recipe, given.set, given.split, given.folder), given.methods)
+        main(Table(given.recipe, given.set, given.split, given.folder), given.methods, given.bits, given.quantized)
