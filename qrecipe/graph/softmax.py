@@ -68,11 +68,24 @@ def leads_to_softmax(node: fx.Node) -> bool:
 
 def from_softmax(value: Any) -> bool:
     """Whether a value is a softmax's or part of it, through reshaping and dropout only."""
+    return _softmax_of(value) is not None
+
+
+def from_scores(value: Any) -> bool:
+    """Whether a value is a softmax's, and what that reads is a product, through scaling, masks and reshaping only."""
+    softmax = _softmax_of(value)
+    source = softmax.args[0] if softmax is not None else None
+    while isinstance(source, fx.Node) and source.target in RESHAPES | _SCALING:
+        source = source.args[0]
+    return isinstance(source, fx.Node) and source.target is aten.matmul.default
+
+
+def _softmax_of(value: Any) -> fx.Node | None:
     while isinstance(value, fx.Node):
         if value.target in _SOFTMAX:
-            return True
+            return value
         is_dropout = value.op == "call_module" and str(value.target).startswith(f"{DROPOUTS}.")
         if value.target not in RESHAPES | PARTS and not is_dropout:
-            return False
+            return None
         value = value.args[0]
-    return False
+    return None

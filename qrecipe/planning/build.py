@@ -66,7 +66,7 @@ def build_plan(
         image_size=image_size,
         batch_norm=recipe.quantize.batch_norm,
         backbone=structure.roles.backbone,
-        notes=notes,
+        notes=(*notes, *_multiplied(structure)),
         decisions=decisions_of(recipe, count_judged(structure, decided)),
         unsupported=structure.unsupported,
         equalized=plan_scaling(structure, sites, "weights") if recipe.quantize.equalize else (),
@@ -81,3 +81,13 @@ def build_plan(
 
 def _quantizes(sites: Mapping[str, Site]) -> bool:
     return any(site.quantizer is not None for site in sites.values())
+
+
+def _multiplied(structure: Structure) -> list[str]:
+    names = structure.multiplied
+    if not names:
+        return []
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    what = "is a parameter that a product reads" if len(names) == 1 else "are parameters that products read"
+    remedy = "torch.nn.functional.linear makes weights of them"
+    return [f"{shown} {what}: activations to a recipe, and stored in 32 bits; {remedy}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import fx, nn
 
@@ -16,7 +16,7 @@ from .chains import find_chains
 from .cross_attention import LayerPoints, points_of_layer, shape_at
 from .operands import WEIGHTED, Operand, Slot, operand_at
 from .operations import Operation, find_operations
-from .parameters import canonical_parameters, parameter_sizes
+from .parameters import canonical_parameters, multiplied_parameters, parameter_sizes
 from .products import products_of
 from .roles import Roles, discover_roles
 from .structure import Address, BlockFacts, OperationFacts, ProgramFacts, QueryFacts, SiteFacts, Structure, TapFacts
@@ -64,6 +64,7 @@ def analyse(captured: Captured, roles: Mapping[str, str] | None = None) -> Struc
         unsupported=count_unsupported(captured.programs["eval"]),
         chains=find_chains(captured.root, captured.programs, operands, held),
         blocks=_blocks(captured.programs["eval"].graph, operations["eval"]),
+        multiplied=multiplied_parameters(captured.root, _plain_products(operations["train"])),
     )
 
 
@@ -73,6 +74,12 @@ def _blocks(graph: fx.Graph, operations: list[Operation]) -> tuple[BlockFacts, .
         BlockFacts(block.name, tuple(names[node] for node in block.nodes if node in names))
         for block in up_to_last_weighted(find_blocks(graph))
     )
+
+
+def _plain_products(operations: Iterable[Operation]) -> list[fx.Node]:
+    """The products that are no attention's."""
+    products = (one for one in operations if one.operator == "matmul")
+    return [one.node for one in products if all(operand.kind == "activation" for operand in one.operands)]
 
 
 def _program(

@@ -12,6 +12,7 @@ from ..graph.flow import downstream, upstream, within
 from ..graph.program import Program
 from ..graph.shapes import Symbols, shape_of
 from .attending import across, part_of_layer
+from .heads import heads_without_decoder, refining, what_selects
 from .operands import WEIGHTED
 from .operations import Operation
 from .outputs import logits_and_boxes
@@ -19,8 +20,6 @@ from .outputs import logits_and_boxes
 aten = torch.ops.aten
 
 _COUNTS = {aten.arange.default, aten.arange.start, aten.arange.start_step}
-_SCORES = {aten.linear.default, aten.matmul.default}
-_ACTIVATIONS = {aten.relu.default, aten.relu_.default, aten.gelu.default, aten.silu.default, aten.silu_.default}
 
 
 def find_backbone(operations: list[Operation], layers: tuple[str, ...]) -> tuple[str, ...]:
@@ -45,7 +44,7 @@ class _Regions:
     after: what comes behind the decoder. to_logits, to_boxes: what leads from there to the outputs. heads: without a
     decoder, the networks that end in them. selecting: what a top-k chooses by. choosers: modules that score so.
     crossing, reading: parts of layers with cross-attention, and with attention over text. across: nodes of
-    cross-attentions that are written out in their layer.
+    cross-attentions that are written out in their layer. refining: heads that stand in a layer.
     """
 
     backbone: tuple[str, ...]
@@ -63,6 +62,7 @@ class _Regions:
     crossing: set[str]
     across: set[fx.Node]
     reading: set[str]
+    refining: dict[fx.Node, str]
 
 
 def assign_roles(
@@ -101,7 +101,7 @@ def _regions(
     }
     after = downstream(program.graph, in_decoder)
     to_logits, to_boxes = (upstream(outputs, in_decoder) for outputs in logits_and_boxes(program))
-    selecting = _selecting(program, after)
+    selecting = what_selects(program, after)
     symbols = Symbols.of(program.graph)
     text = _text(program, in_decoder, symbols)
     written_out = {part_of_layer(path) for path in cross} & set(layers)
@@ -114,7 +114,7 @@ def _regions(
         after=after,
         to_logits=to_logits,
         to_boxes=to_boxes,
-        heads=set() if layers else _heads(program),
+        heads=set() if layers else heads_without_decoder(program),
         selecting=selecting,
         # A module without weights, which scores features by their product with a prompt's, may score the chosen again.
         choosers={one.module for one in operations if one.node in selecting and one.module and _scores(one)},
@@ -122,6 +122,7 @@ def _regions(
         crossing={part_of_layer(path) for path in cross if part_of_layer(path) not in written_out},
         across=across(operations, written_out, symbols),
         reading=_reading(operations, attention, in_decoder, text),
+        refining=refining(program, in_decoder),
     )
 
 
@@ -162,7 +163,7 @@ def _role_in_layer(module: str, node: fx.Node, regions: _Regions) -> str:
     ):
         return "decoder.cross_attention"
     if part is None:
-        return "decoder.feed_forward"
+        return regions.refining.get(node, "decoder.feed_forward")
     return "decoder.text_attention" if part in regions.reading else "decoder.self_attention"
 
 
@@ -223,49 +224,3 @@ def _reading(
 def _container(layers: tuple[str, ...]) -> str:
     """The module that holds the decoder layers' list, such as ``model.decoder``; "" where that is the model itself."""
     return layers[0].rpartition(".")[0].rpartition(".")[0] if layers else ""
-
-
-def _selecting(program: Program, after: set[fx.Node]) -> set[fx.Node]:
-    """The last linears or products before a top-k, and the small networks whose last linear yields proposal boxes."""
-    tops = [node for node in program.graph.nodes if node.target is aten.topk.default]
-    if not tops:
-        return set()
-    linears = {node for node in program.graph.nodes if node.target is aten.linear.default and node not in after}
-    found: set[fx.Node] = set()
-    pending, seen = list(tops), set[fx.Node]()
-    while pending:
-        node = pending.pop()
-        if node.target in _SCORES:
-            found.add(node)
-        elif node not in seen:
-            seen.add(node)
-            pending.extend(node.all_input_nodes)
-    for node in linears:
-        shape = shape_of(node)
-        if shape is not None and shape[-1] == 4:
-            found |= _network_before(node)
-    return found
-
-
-def _heads(program: Program) -> set[fx.Node]:
-    """Without a decoder: the small networks that end in the logits and the boxes."""
-    logits, boxes = logits_and_boxes(program)
-    found: set[fx.Node] = set()
-    for output in (*logits, *boxes):
-        node = output
-        while node.target is not aten.linear.default and len(node.all_input_nodes) == 1:
-            node = node.all_input_nodes[0]
-        if node.target is aten.linear.default:
-            found |= _network_before(node)
-    return found
-
-
-def _network_before(linear: fx.Node) -> set[fx.Node]:
-    """A linear and the linears before it that only activations part."""
-    found = {linear}
-    source = linear.args[0]
-    while isinstance(source, fx.Node) and (source.target in _ACTIVATIONS or source.target is aten.linear.default):
-        if source.target is aten.linear.default:
-            found.add(source)
-        source = source.args[0]
-    return found

@@ -18,6 +18,7 @@ aten = torch.ops.aten
 _WALKED = 40
 """Steps between a projection and the product it feeds: reshaping, additions of positions, concatenations."""
 
+_SUMS = {aten.sum.dim_IntList, aten.sum.default}
 _ADDS = {aten.add.Tensor, aten.add_.Tensor}
 
 
@@ -86,8 +87,10 @@ def _crosses(core: Operation, symbols: Symbols) -> bool:
     node = core.node
     if leads_to_softmax(node):
         return crosses(node, symbols)
-    samples = core.operator == "weighted_sum"
-    read = samples or any(symbols.spatial(shape_of(source)) for source in node.all_input_nodes)
+    sums = [user for user in node.users if user.target in _SUMS]
+    if core.operator == "weighted_sum" and sums:
+        return not any(symbols.spatial(shape_of(one)) for one in sums)
+    read = any(symbols.spatial(shape_of(source)) for source in node.all_input_nodes)
     return read and not symbols.spatial(shape_of(node))
 
 

@@ -109,21 +109,26 @@ def points_of_layer(program: Program, paths: Sequence[str], layer_path: str) -> 
     around = region_of(program.graph, layer_path)
     region = [node for node in program.graph.nodes if node.op != "get_attr" and _in_any(node, paths)]
     ends = [node for node in exits_of(around) if len(shape_of(node) or ()) == 3]
-    if ends:
-        found.taps[LAYER_OUTPUT] = _batch_first(TapPoint(ends[-1]), symbols)
     shaped = [node for node in exits_of(region) if len(shape_of(node) or ()) == 3]
-    if not any(node.target in _PRODUCT for node in region):
-        return found
-    feature = _attention(found, region, symbols)
-    if found.query is None:
-        feature = _deformable(found, region, around, symbols) or feature
-    if found.query is not None:
-        found.taps[QUERY] = TapPoint(found.query.node)
-    if feature is None and shaped:
-        feature = TapPoint(shaped[-1])
-    if feature is not None:
-        found.taps[FEATURE] = _batch_first(feature, symbols)
+    if any(node.target in _PRODUCT for node in region):
+        feature = _attention(found, region, symbols)
+        if found.query is None:
+            feature = _deformable(found, region, around, symbols) or feature
+        if found.query is not None:
+            found.taps[QUERY] = TapPoint(found.query.node)
+        if feature is None and shaped:
+            feature = TapPoint(shaped[-1])
+        if feature is not None:
+            found.taps[FEATURE] = _batch_first(feature, symbols)
+    if ends:
+        found.taps[LAYER_OUTPUT] = _batch_first(TapPoint(_states(ends)), symbols)
     return found
+
+
+def _states(ends: Sequence[fx.Node]) -> fx.Node:
+    """Of what a layer gives, the last that is no boxes: a layer may refine these and return them behind its states."""
+    wide = [node for node in ends if (shape_of(node) or (0,))[-1] not in (1, 2, 4)]
+    return (wide or ends)[-1]
 
 
 def shape_at(point: TapPoint) -> tuple[Extent, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from ..graph.shapes import is_float, shape_of
-from ..graph.softmax import PARTS, RESHAPES, from_softmax, leads_to_softmax
+from ..graph.softmax import PARTS, RESHAPES, from_scores, from_softmax, leads_to_softmax
 from ..vocabulary import OperandKind
 
 aten = torch.ops.aten
@@ -88,14 +88,17 @@ def _product_names(node: fx.Node, first: int) -> tuple[tuple[str, str], OperandK
 
 
 def is_weighted_sum(node: fx.Node) -> bool:
-    """Deformable attention's product of sampled values and weights, which a sum over the samples follows."""
+    """An attention's product of values and weights, which a sum follows: deformable attention's, of sampled values, or
+    one by dot product that is written so."""
     left, right = node.args[0], node.args[1]
     if not (isinstance(left, fx.Node) and isinstance(right, fx.Node)):
         return False
     if from_softmax(left) == from_softmax(right):
         return False
-    values = right if from_softmax(left) else left
-    return is_sampled(values) and any(user.target in (aten.sum.dim_IntList, aten.sum.default) for user in node.users)
+    weights, values = (left, right) if from_softmax(left) else (right, left)
+    return (is_sampled(values) or from_scores(weights)) and any(
+        user.target in (aten.sum.dim_IntList, aten.sum.default) for user in node.users
+    )
 
 
 def is_sampled(value: fx.Node) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from ..graph.program import Program
 from ..graph.shapes import is_number, shape_of
+from ..graph.softmax import RESHAPES
 
 aten = torch.ops.aten
 _PARTS = {
@@ -20,6 +21,7 @@ _PARTS = {
     aten.unbind.int,
     aten.tensor_split.sections,
 }
+_TURNS = RESHAPES - {aten.expand.default}
 
 
 def canonical_parameters(root: nn.Module) -> dict[str, str]:
@@ -41,6 +43,22 @@ def weight_name(source: Any, canonical: Mapping[str, str]) -> str | None:
     if parameter is None or parameter.op != "get_attr":
         return None
     return f"{canonical.get(str(parameter.target), str(parameter.target))}[{part}]"
+
+
+def multiplied_parameters(root: nn.Module, products: Iterable[fx.Node]) -> tuple[str, ...]:
+    """The parameters that products such as ``x @ self.weight`` read, reshaped or not, by first name.
+
+    One that is expanded over the batch, as learned queries are, is none.
+    """
+    canonical = canonical_parameters(root)
+    found: dict[str, None] = {}
+    for product in products:
+        for source in product.all_input_nodes:
+            while source.target in _TURNS and isinstance(source.args[0], fx.Node):
+                source = source.args[0]
+            if source.op == "get_attr" and str(source.target) in canonical:
+                found[canonical[str(source.target)]] = None
+    return tuple(found)
 
 
 def _part(node: fx.Node) -> tuple[fx.Node | None, str]:

@@ -144,6 +144,7 @@ class Structure:
     unsupported: operations of the evaluation program that no recipe quantizes, by operator: how many.
     chains: where channels can be scaled without a change of what the model computes.
     blocks: of the evaluation program, up to the last one with a weighted operation.
+    multiplied: parameters that products read, and that are activations to a recipe: its weights are those of layers.
     """
 
     programs: Mapping[GraphMode, ProgramFacts]
@@ -154,6 +155,7 @@ class Structure:
     unsupported: Mapping[str, int]
     chains: tuple[Chain, ...] = ()
     blocks: tuple[BlockFacts, ...] = ()
+    multiplied: tuple[str, ...] = ()
     _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -100,6 +100,8 @@ def _step(
     except TrainError as error:
         inner = f"{error.where}: {error.what}" if error.where else error.what
         raise TrainError(inner, where=where, remedy=_REMEDY) from error
+    if not loss.requires_grad:
+        raise TrainError("no gradient reaches anything that is to be learned", where=where, remedy=UNREACHED)
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -123,6 +125,7 @@ def _step(
     return value, named_parts, grad_norm
 
 
+UNREACHED = "does forward run under torch.no_grad, or detach what it returns? train.epochs: 0 calibrates alone"
 _REMEDY = "no step was taken; look at these images and their boxes, or lower the learning rate"
 
 

@@ -14,6 +14,7 @@ from ..errors import TrainError
 from ..placement import Placement, placement_of
 from ..student import Student
 from ..vocabulary import ALIGNMENTS, FAKE_QUANTIZERS
+from .epoch import UNREACHED
 from .module import TrainingModule
 
 UNKNOWN_SIZE = (256, 320)
@@ -26,15 +27,21 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """loss: a detached scalar. parameters, quantizers: those that are to be learned and that no gradient reaches."""
+    """loss: a detached scalar. parameters, quantizers: those that are to be learned and that no gradient reaches.
+
+    roles: those of whose weights, where some are to be learned, none gets a gradient.
+    """
 
     loss: Tensor
     parameters: tuple[str, ...]
     quantizers: tuple[str, ...]
+    roles: tuple[str, ...] = ()
 
     def notes(self) -> list[str]:
         """What a user should know of it."""
         notes = []
+        if self.roles:
+            notes.append(f"no gradient reaches any weight of {', '.join(self.roles)}")
         if self.parameters:
             notes.append(f"no gradient reaches {_named(self.parameters, 'parameter')}: they stay as they are")
         if self.quantizers:
@@ -53,7 +60,7 @@ def rehearse(module: TrainingModule, batch_size: int = 2) -> Rehearsal:
     One object in each image. All is left as it was but gradients, which are cleared: buffers, modes, random numbers.
 
     Raises:
-        TrainError: predictions or loss are not finite.
+        TrainError: predictions or loss are not finite; or no gradient reaches anything that is to be learned.
     """
     student = module.student
     training, stage = module.training, student.quantized_roles
@@ -69,7 +76,9 @@ def rehearse(module: TrainingModule, batch_size: int = 2) -> Rehearsal:
                 raise TrainError("the loss of a training step on noise is not finite")
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
-        return Rehearsal(loss.detach(), _without_gradient(student), _unreached(probes))
+        rehearsal = Rehearsal(loss.detach(), _without_gradient(student), _unreached(probes), _roles(student))
+        _check_that_it_learns(student, rehearsal, len(probes))
+        return rehearsal
     finally:
         module.zero_grad(set_to_none=True)
         module.train(training)
@@ -99,13 +108,43 @@ def _probed(student: Student) -> Iterator[dict[str, Tensor]]:
             hook.remove()
 
 
-def _without_gradient(student: Student) -> tuple[str, ...]:
-    added = (f"{FAKE_QUANTIZERS}.", f"{ALIGNMENTS}.")  # they are off
-    return tuple(
-        name
-        for name, value in student.named_parameters()
-        if value.requires_grad and value.grad is None and not name.startswith(added)
+def _check_that_it_learns(student: Student, rehearsal: Rehearsal, quantizers: int) -> None:
+    learned = sum(1 for _ in _learned(student)) + quantizers
+    missed = len(rehearsal.parameters) + len(rehearsal.quantizers)
+    aligned = any(
+        parameter.requires_grad for one in student.query_alignments.values() for parameter in one.parameters()
     )
+    if missed < learned or (not learned and aligned):  # alignments are off here
+        return
+    if learned:
+        what = f"no gradient reaches any of the {learned} parameters and quantizers that are to be learned"
+        remedy = UNREACHED
+    else:
+        what = "there is nothing to learn: every parameter is frozen, and no quantizer has any"
+        remedy = "set requires_grad where the model is built, or train.epochs: 0 to calibrate alone"
+    raise TrainError(what, where="training", remedy=remedy)
+
+
+def _learned(student: Student) -> Iterator[tuple[str, Tensor]]:
+    """The model's own parameters that are to be learned. Quantizers and alignments are off."""
+    added = (f"{FAKE_QUANTIZERS}.", f"{ALIGNMENTS}.")
+    for name, value in student.named_parameters():
+        if value.requires_grad and not name.startswith(added):
+            yield name, value
+
+
+def _without_gradient(student: Student) -> tuple[str, ...]:
+    return tuple(name for name, value in _learned(student) if value.grad is None)
+
+
+def _roles(student: Student) -> tuple[str, ...]:
+    reached: dict[str, bool] = {}
+    learned = dict(_learned(student))
+    for name, site in student.plan.sites.items():
+        weight = learned.get(name.partition("[")[0]) if site.kind == "weight" else None
+        if weight is not None:
+            reached[site.role] = reached.get(site.role, False) or weight.grad is not None
+    return tuple(role for role, any_of_it in reached.items() if not any_of_it)
 
 
 def _unreached(probes: Mapping[str, Tensor]) -> tuple[str, ...]:
