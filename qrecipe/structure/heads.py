@@ -58,9 +58,9 @@ def refining(program: Program, in_decoder: set[fx.Node]) -> set[fx.Node]:
     boxes = set(logits_and_boxes(program)[1])
     found: set[fx.Node] = set()
     for node in program.graph.nodes:
-        if node in in_decoder and node.target is aten.linear.default and (shape_of(node) or (0,))[-1] == 4:
-            if _arithmetic(node) & boxes:
-                found |= _network_before(node)
+        may_be = node in in_decoder and node.target is aten.linear.default and (shape_of(node) or (0,))[-1] == 4
+        if may_be and _arithmetic(node) & boxes:
+            found |= _network_before(node)
     return found
 
 
