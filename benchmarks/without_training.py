@@ -35,8 +35,9 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "+ equalize": ("quantize.equalize=true",),
     "+ smooth": ("quantize.smooth=0.5",),
     "+ correct_biases": ("quantize.correct_biases=true",),
-    "+ all three": ("quantize.equalize=true", "quantize.smooth=0.5", "quantize.correct_biases=true"),
-    "+ reconstruct": ("quantize.equalize=true", "quantize.reconstruct={}"),
+    "+ equalize, correct_biases": ("quantize.equalize=true", "quantize.correct_biases=true"),
+    "+ compensate": ("quantize.reconstruct.iterations=0",),
+    "+ reconstruct": ("quantize.reconstruct={}",),
 }
 
 

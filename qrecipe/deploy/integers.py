@@ -40,6 +40,8 @@ def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], 
     widen_biases(model.graph)
     writer = _Writer(model.graph, operands, mode, _partners(model.graph, operands))
     nodes = [made for node in model.graph.node for made in writer.replaced(node)]
+    if mode == "packed":
+        nodes = [made for node in nodes for made in writer.without_bias(node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     used = {name for node in model.graph.node for name in node.input}
@@ -56,7 +58,8 @@ def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], 
 
 
 class _Writer:
-    """partners: by a weight's key, the largest integer that it is multiplied with."""
+    """partners: by a weight's key, the largest integer that it is multiplied with. packed: dimensions of the weights of
+    4 bits, by the names of their values."""
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class _Writer:
     ) -> None:
         self.graph, self.operands, self.mode, self.partners = graph, operands, mode, partners
         self.values = {tensor.name: tensor for tensor in graph.initializer}
+        self.packed: dict[str, int] = {}
         self._count: dict[str, int] = {}
 
     def replaced(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
@@ -83,6 +87,21 @@ class _Writer:
             return self._activation(operand, name, node.input[0], output)
         return self._several(operand, name, node.input[0], output)
 
+    def without_bias(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """A convolution with packed weights and its bias as a sum behind it, where no runtime rounds it."""
+        if node.op_type != "Conv" or len(node.input) < 3 or node.input[2] not in self.values:
+            return [node]
+        weight = self.packed.get(node.input[1])
+        if weight is None:
+            return [node]
+        bias = numpy_helper.to_array(self.values[node.input[2]]).reshape(-1, *([1] * (weight - 2)))
+        added = self.constant(f"{node.output[0]}/bias", bias)
+        product = f"{node.output[0]}/product"
+        sum_ = helper.make_node("Add", [product, added], list(node.output), f"{node.name}/bias")
+        del node.input[2:]
+        node.output[0] = product
+        return [node, sum_]
+
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
         """The name of a constant; it is stored once."""
         if name not in self.values:
@@ -95,6 +114,7 @@ class _Writer:
         packed = self.mode == "packed" and operand.bits <= NARROW
         integers, zero, step = f"{key}/integers", f"{key}/zero_point", operand.scale
         if packed and bool((np.abs(operand.zero_point) <= 8).all()):
+            self.packed[output] = operand.weight.ndim
             self._packed(integers, operand.weight)
             self._packed(zero, operand.zero_point)
         else:

@@ -55,11 +55,13 @@ def count_kernels(model: onnx.ModelProto, runtime: Runtime, operators: Sequence[
     names = {name for one in operators if one.integer for name in one.names}
     found = products(model)
     scaled = {node.name.removesuffix(END) for node in model.graph.node if node.op_type == "Mul"}
+    kind = onnx.TensorProto.INT4
+    narrow = {one.name.removesuffix("/integers") for one in model.graph.initializer if one.data_type == kind}
     return Kernels(
         runtime.name,
         runtime.version(),
         tuple(one.name for one in found if one.node in names),
-        {one.name: _reason(one, scaled) for one in found if one.node not in names},
+        {one.name: _reason(one, scaled, narrow) for one in found if one.node not in names},
         dict(Counter(one.kind for one in operators if one.integer)),
     )
 
@@ -76,7 +78,8 @@ def _name(sites: tuple[str, str]) -> str:
     for site in reversed(sites):
         own = site.removesuffix(".transposed")
         if own.endswith(".weight"):
-            return own.removesuffix(".weight")
+            module, first = own.removesuffix(".weight"), sites[0].removesuffix(".input")
+            return first if first.partition("@")[0] == module else module  # its second call is module@1
     return f"{sites[0]} x {sites[1].rpartition('.')[2]}"
 
 
@@ -87,9 +90,11 @@ def _feeds(readers: Mapping[str, list[onnx.NodeProto]], node: onnx.NodeProto) ->
     return tuple(dict.fromkeys(kinds))
 
 
-def _reason(product: Product, scaled: set[str]) -> str:
+def _reason(product: Product, scaled: set[str], narrow: set[str]) -> str:
     if any(site in scaled for site in product.sites):
         return "scales of each head"
+    if narrow.intersection(product.sites):
+        return "weights packed in 4 bits"
     others = [kind for kind in product.feeds if kind != "QuantizeLinear"]
     if others:
         return f"its result is read in float by {', '.join(others)}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,17 +16,18 @@ from torch import Tensor, fx, nn
 from ..errors import ExportError
 from .lower import Lowered
 from .operand import RANK, StoredOperand
+from .traced import Fixed, Open, Size, fixed_by, traced
 
 NEAR = 1e-4
 """Largest difference of a program that was written and read again from the student, of float rounding."""
 
 
-def to_program(lowered: Lowered, size: tuple[int, int, int], dynamic: tuple[bool, bool, bool], text: str) -> bytes:
-    """The file of a program.
+def to_program(lowered: Lowered, size: Size, dynamic: Open, describe: Callable[[Fixed], str]) -> bytes:
+    """The file of a program. The lowered module is changed.
 
     Args:
-        size, dynamic: as ``translate`` takes them.
-        text: stands in the file as ``extra/qrecipe``.
+        size, dynamic: as ``traced`` takes them.
+        describe: the text of the extra file ``qrecipe``, for what is fixed.
 
     Raises:
         ExportError: torch.export does not trace the student, or the program does not compute what the student does.
@@ -33,18 +35,13 @@ def to_program(lowered: Lowered, size: tuple[int, int, int], dynamic: tuple[bool
     detector = lowered.module
     graph_module = detector.graph_module
     assert isinstance(graph_module, fx.GraphModule)
-    pixels = torch.rand(max(size[0], 2) if dynamic[0] else size[0], 3, *size[1:])
     _unmark(graph_module, lowered.operands)
-    open_ = {place: torch.export.Dim.AUTO for place, own in zip((0, 2, 3), dynamic, strict=True) if own}
     buffer = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            program = torch.export.export(detector, (pixels,), dynamic_shapes=(open_,), strict=False)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ExportError(f"torch.export does not trace this student: {reason}") from error
-        torch.export.save(program, buffer, extra_files={"qrecipe": text})
+        program = traced(detector, size, dynamic)
+        torch.export.save(program, buffer, extra_files={"qrecipe": describe(fixed_by(program))})
+        pixels = torch.rand(size[0], 3, *size[1:])
         expected = detector(pixels)
         found = torch.export.load(io.BytesIO(buffer.getvalue())).module()(pixels)
     if not all(torch.allclose(one, other, atol=NEAR) for one, other in zip(expected, found, strict=True)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,10 @@ from .lower import Lowered, lower
 from .metadata import KEY, metadata_of
 from .mode import ExportFormat, ExportMode
 from .parity import Parity
+from .traced import Fixed, Open, Size
 
 EXAMPLE = 128
 """Height and width of the example that is traced where the input leaves them open."""
-
-Size = tuple[int, int, int]
-"""Batch, height, width."""
-
-Open = tuple[bool, bool, bool]
-"""Which of them stay open."""
 
 
 @dataclass(frozen=True)
@@ -84,32 +80,33 @@ def export_student(
         raise ExportError("this student computes in float64, and files in float32", remedy="student.float() first")
     lowered = lower(student)
     known = student.input.size or (EXAMPLE, EXAMPLE)
-    fixed = (batch, height, width)
     example = (batch or 2, height or known[0], width or known[1])
     dynamic = (batch is None, height is None, width is None)
-    text = metadata_of(student, mode, fixed).text()
-    data = _onnx(lowered, example, dynamic, mode, text) if to == "onnx" else _program(lowered, example, dynamic, text)
+
+    def describe(fixed: Fixed) -> str:
+        return metadata_of(student, mode, fixed).text()
+
+    if to == "onnx":
+        data = _onnx(lowered, example, dynamic, mode, describe)
+    else:
+        from .program import to_program
+
+        data = to_program(lowered, example, dynamic, describe)
     write_atomically(path, data)
     weights = sum(operand.weight is not None for operand in lowered.operands.values())
     kernels = _kernels(data, find_runtime(runtime)) if to == "onnx" else None
     return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered, kernels)
 
 
-def _onnx(lowered: Lowered, example: Size, dynamic: Open, mode: ExportMode, text: str) -> bytes:
+def _onnx(lowered: Lowered, example: Size, dynamic: Open, mode: ExportMode, describe: Callable[[Fixed], str]) -> bytes:
     from .integers import put_integers
-    from .translate import translate
+    from .translate import fixed_sizes, translate
 
     model = translate(lowered, example, dynamic)
     put_integers(model, lowered.operands, mode)
     entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, text
+    entry.key, entry.value = KEY, describe(fixed_sizes(model))
     return bytes(model.SerializeToString())
-
-
-def _program(lowered: Lowered, example: Size, dynamic: Open, text: str) -> bytes:
-    from .program import to_program
-
-    return to_program(lowered, example, dynamic, text)
 
 
 def _kernels(data: bytes, runtime: Runtime) -> Kernels | None:

@@ -15,15 +15,18 @@ import torch
 from ..errors import ExportError
 from .integers import DOMAIN, MARK
 from .lower import Lowered
+from .traced import PLACES, Fixed, Open, Size, fixed_by, traced
 
 OPSET = 21
 """The first that has integers of 4 bits."""
+
+NAMES = ("batch", "height", "width")
 
 LONGEST = 300
 """Characters of an exporter's reason that are shown."""
 
 
-def translate(lowered: Lowered, size: tuple[int, int, int], dynamic: tuple[bool, bool, bool]) -> onnx.ModelProto:
+def translate(lowered: Lowered, size: Size, dynamic: Open) -> onnx.ModelProto:
     """Translate.
 
     Args:
@@ -33,8 +36,6 @@ def translate(lowered: Lowered, size: tuple[int, int, int], dynamic: tuple[bool,
     Raises:
         ExportError: the graph has an operator that ONNX cannot express, or depends on an input's size in such a way.
     """
-    pixels = torch.zeros(max(size[0], 2) if dynamic[0] else size[0], 3, *size[1:])
-    open_ = {place: torch.export.Dim.AUTO for place, own in zip((0, 2, 3), dynamic, strict=True) if own}
     logs = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [log.level for log in logs]
     for log in logs:
@@ -42,7 +43,8 @@ def translate(lowered: Lowered, size: tuple[int, int, int], dynamic: tuple[bool,
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
-            program = torch.export.export(lowered.module, (pixels,), dynamic_shapes=(open_,), strict=False)
+            program = traced(lowered.module, size, dynamic)
+            fixed = fixed_by(program)
             made = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -60,22 +62,29 @@ def translate(lowered: Lowered, size: tuple[int, int, int], dynamic: tuple[bool,
     assert made is not None
     model = made.model_proto
     assert isinstance(model, onnx.ModelProto)
-    _name_dimensions(model)
+    _name_dimensions(model, fixed)
     return model
 
 
-def _name_dimensions(model: onnx.ModelProto) -> None:
-    """What stays open is called batch, height and width; torch calls it s77."""
-    places = model.graph.input[0].type.tensor_type.shape.dim
-    names = {
-        places[place].dim_param: name
-        for place, name in ((0, "batch"), (2, "height"), (3, "width"))
-        if places[place].HasField("dim_param")
-    }
+def fixed_sizes(model: onnx.ModelProto) -> Fixed:
+    """What batch, height and width of a file's images are fixed to."""
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    batch, height, width = (shape[place].dim_value if shape[place].HasField("dim_value") else None for place in PLACES)
+    return batch, height, width
+
+
+def _name_dimensions(model: onnx.ModelProto, fixed: Fixed) -> None:
+    """What stays open is called batch, height and width; torch calls it s77. It also leaves fixed ones open."""
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    own = {shape[place].dim_param: (name, value) for place, name, value in zip(PLACES, NAMES, fixed, strict=True)}
     for value in (*model.graph.input, *model.graph.output):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param in names:
-                dimension.dim_param = names[dimension.dim_param]
+            if dimension.dim_param and dimension.dim_param in own:
+                name, number = own[dimension.dim_param]
+                if number is None:
+                    dimension.dim_param = name
+                else:
+                    dimension.dim_value = number
 
 
 def _mark() -> Any:

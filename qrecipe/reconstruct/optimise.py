@@ -6,7 +6,7 @@ arXiv 2102.05426, algorithm 1. The error is relative: the squared distance of ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class ReconstructSettings:
-    """iterations: steps per block. keep: probability of quantized values (QDrop). seed: of this block."""
+    """iterations: steps per block, or 0. keep: probability of quantized values (QDrop). seed: of this block."""
 
     iterations: int
     keep: float
@@ -66,29 +66,53 @@ class Outcome:
 
 
 def optimise(
-    root: nn.Module, segment: Segment, pairs: Sequence[Pair], learned: Learned, settings: ReconstructSettings
+    root: nn.Module,
+    segment: Segment,
+    pairs: Sequence[Pair],
+    learned: Learned,
+    settings: ReconstructSettings,
+    first: Callable[[], None],
 ) -> Outcome:
-    """Learn one block in place; where that did not help, leave it as it was.
+    """Improve one block in place, at first at once and then by learning; what did not help is taken back.
 
     Args:
         root: the student, quantizers on. learned: of the block, what no earlier block has learned.
+        first: changes in place what ``learned`` has.
     """
     energy = _energies(pairs)
     before = _error(root, segment, pairs, energy)
     ranges = _ranges(root, segment)
     if before == 0 or not (learned.weights or ranges):
         return Outcome(before, before)
-    saved = [(value, value.detach().clone()) for value in _changing(ranges.values(), learned)]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        _learn(root, segment, pairs, learned, ranges, settings, energy, before)
-    after = _error(root, segment, pairs, energy)
-    if not after < before:
-        with torch.no_grad():
-            for value, old in saved:
-                value.copy_(old)
-        return Outcome(before, before)
-    return Outcome(before, after)
+    real = {path: weight.value().clone() for path, weight in learned.weights.items()}
+    kept = _Kept(before, _changing(ranges.values(), learned))
+    first()
+    kept.settle(_error(root, segment, pairs, energy))
+    if settings.iterations:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            _learn(root, segment, pairs, learned, real, ranges, settings, energy, before)
+        kept.settle(_error(root, segment, pairs, energy))
+    return Outcome(before, kept.error)
+
+
+class _Kept:
+    """Tensors as they were when the error was least."""
+
+    def __init__(self, error: float, values: Sequence[Tensor]) -> None:
+        self.error = error
+        self._values = [(value, value.detach().clone()) for value in values]
+
+    @torch.no_grad()
+    def settle(self, error: float) -> None:
+        """Keep what there is now, or bring back what was, whichever is better."""
+        better = error < self.error
+        self.error = error if better else self.error
+        for value, best in self._values:
+            if better:
+                best.copy_(value)
+            else:
+                value.copy_(best)
 
 
 def _learn(
@@ -96,14 +120,13 @@ def _learn(
     segment: Segment,
     pairs: Sequence[Pair],
     learned: Learned,
+    real: Mapping[str, Tensor],
     ranges: Mapping[str, Quantizer],
     settings: ReconstructSettings,
     energy: Mapping[str, float],
     start: float,
 ) -> None:
-    roundings = {
-        path: LearnedRounding(_quantizer(root, path), weight.value()) for path, weight in learned.weights.items()
-    }
+    roundings = {path: LearnedRounding(_quantizer(root, path), weight) for path, weight in real.items()}
     dropped = {path: DroppedQuantization(quantizer, settings.keep) for path, quantizer in ranges.items()}
     steps = [step for quantizer in ranges.values() for step in quantizer.steps()]
     optimizer = torch.optim.Adam(

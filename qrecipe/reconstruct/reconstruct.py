@@ -7,6 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from torch import fx, nn
@@ -17,6 +18,7 @@ from ..quantizers import Quantizer
 from ..student import Student
 from ..student.calibrate import inputs_of
 from ..vocabulary import CORRECTIONS
+from .layers import compensate
 from .optimise import Learned, Pair, ReconstructSettings, optimise
 from .segments import Segment, Values, cut, is_compared
 from .weights import Weight, weight_behind
@@ -81,7 +83,8 @@ def reconstruct(
             if number >= len(done):
                 pairs = [stream.pair(segment, target) for stream, target in zip(streams, targets, strict=True)]
                 own = dataclasses.replace(settings, seed=settings.seed + number)
-                outcome = optimise(student, segment, pairs, Learned(weights, biases), own)
+                first = partial(compensate, student, real, segment, pairs, weights, biases)
+                outcome = optimise(student, segment, pairs, Learned(weights, biases), own, first)
                 reports.append(BlockReport(segment.block.name, segment.block.weighted, outcome.before, outcome.after))
                 on_block(reports[-1], number + 1, len(segments))
             for stream, target in zip(streams, targets, strict=True):

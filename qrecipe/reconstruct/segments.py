@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,16 @@ class Segment:
         written = self.run(root, values)
         return {name: value.detach() if isinstance(value, Tensor) else value for name, value in written.items()}
 
+    def operand(self, node: fx.Node, index: int = 0) -> Callable[[nn.Module, Mapping[str, Any]], Any]:
+        """What one of the block's operations takes in there, as a function of what ``run`` takes."""
+        nodes = self.block.nodes[: self.block.nodes.index(node)]
+        own = node.args[index]
+        assert isinstance(own, fx.Node)
+        graph, made = _graph(nodes, self.reads)
+        graph.output((made[own.name],))
+        part = replace(self, writes=(own.name,), function=function_of(graph, f"block {self.block.name}"))
+        return lambda root, values: part.constants(root, values)[own.name]
+
     @property
     def calls(self) -> tuple[str, ...]:
         """The modules that it calls, by their paths: fake quantizers, alignments and others, each once."""
@@ -59,22 +69,12 @@ def cut(graph: fx.Graph) -> tuple[Segment, ...]:
 
 
 def _segment(block: Block, index: int, readers: Mapping[fx.Node, Sequence[int]]) -> Segment:
-    graph = fx.Graph()
-    mapped: dict[fx.Node, fx.Node] = {}
     inside = set(block.nodes)
-    reads: list[fx.Node] = []
-    for node in block.nodes:
-        for source in node.all_input_nodes:
-            if source not in inside and source not in mapped and source.op != "get_attr":
-                mapped[source] = graph.placeholder(source.name)
-                reads.append(source)
-    for node in block.nodes:
-        for source in node.all_input_nodes:
-            if source.op == "get_attr" and source not in mapped:
-                mapped[source] = graph.node_copy(source)
-        mapped[node] = graph.node_copy(node, lambda own: mapped[own])
+    sources = [source for node in block.nodes for source in node.all_input_nodes]
+    reads = list(dict.fromkeys(node for node in sources if node not in inside and node.op != "get_attr"))
+    graph, made = _graph(block.nodes, [node.name for node in reads])
     writes = [node for node in block.nodes if any(reader > index for reader in readers[node])]
-    graph.output(tuple(mapped[node] for node in writes))
+    graph.output(tuple(made[node.name] for node in writes))
     last = [node for node in reads if max(readers[node]) <= index]
     return Segment(
         block,
@@ -84,6 +84,18 @@ def _segment(block: Block, index: int, readers: Mapping[fx.Node, Sequence[int]])
         any(mutates(node) for node in block.nodes),
         function_of(graph, f"block {block.name}"),
     )
+
+
+def _graph(nodes: Sequence[fx.Node], reads: Sequence[str]) -> tuple[fx.Graph, dict[str, fx.Node]]:
+    """Nodes and the parts that they read, copied behind placeholders; without an output. By their names."""
+    graph = fx.Graph()
+    made = {name: graph.placeholder(name) for name in reads}
+    for node in nodes:
+        for source in node.all_input_nodes:
+            if source.op == "get_attr" and source.name not in made:
+                made[source.name] = graph.node_copy(source)
+        made[node.name] = graph.node_copy(node, lambda own: made[own.name])
+    return graph, made
 
 
 def is_compared(value: Any) -> bool:

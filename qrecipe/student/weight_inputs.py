@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
 from ..quantizers import Quantizer
 from ..quantizers.calibration.moment import PLACES, PLACES_PER_IMAGE, conv_columns, linear_columns
@@ -21,7 +21,9 @@ class WeightInputsRun(BatchInterpreter[Quantizer]):
         super().__init__(deployable, _watching(deployable))
 
     def visit(self, node: fx.Node, of: Quantizer, operands: tuple[Any, ...]) -> None:
-        _show(of, OPERATORS[node.target], operands)
+        x, weight, *_ = operands
+        for columns in columns_of(OPERATORS[node.target], x, tuple(weight.shape[2:]), operands[3:]):
+            of.watch(columns)
 
 
 def _watching(deployable: Deployable) -> dict[fx.Node, Quantizer]:
@@ -38,22 +40,25 @@ def _watching(deployable: Deployable) -> dict[fx.Node, Quantizer]:
     return found
 
 
-def _show(quantizer: Quantizer, operator: str, arguments: tuple[Any, ...]) -> None:
-    """Hand an operation's input over, image by image for a convolution: patches take many times its memory."""
-    x, weight = arguments[0], arguments[1]
+def columns_of(operator: str, x: Tensor, kernel: tuple[int, ...], options: Sequence[Any]) -> Iterator[Tensor]:
+    """What an operation's weight multiplies, (groups, K, places) a piece: a convolution's patches image by image, as
+    they take many times its memory.
+
+    Args:
+        operator: ``linear`` or ``conv``. x: its input. kernel: the weight's shape behind its channels.
+        options: of a convolution, what follows its bias: stride, padding, dilation, groups, as many as are given.
+    """
     if operator == "linear":
-        quantizer.watch(linear_columns(x))
+        yield linear_columns(x)
         return
-    # aten.conv: input, weight, bias, stride, padding, dilation, groups.
-    stride, padding, dilation, groups = (*arguments[3:], *_DEFAULTS[max(len(arguments) - 3, 0) :])
-    kernel = tuple(weight.shape[2:])
+    stride, padding, dilation, groups = (*options, *_DEFAULTS[len(options) :])
     flat = len(kernel) == 1  # along one axis: an image of one row
     if flat:
         x, kernel = x.unsqueeze(-2), (1, *kernel)
     ways = _pair(stride, 1, flat), padding if isinstance(padding, str) else _pair(padding, 0, flat)
     limit = max(PLACES // max(len(x), 1), PLACES_PER_IMAGE)
     for image in x:
-        quantizer.watch(conv_columns(image, kernel, *ways, _pair(dilation, 1, flat), groups, limit))
+        yield conv_columns(image, kernel, *ways, _pair(dilation, 1, flat), groups, limit)
 
 
 _DEFAULTS: tuple[Any, ...] = (1, 0, 1, 1)

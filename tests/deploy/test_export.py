@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ pytest.importorskip("onnxscript", reason="qrecipe[onnx] is not installed")
 @pytest.mark.parametrize("mode", ["integer", "packed"])
 @torch.no_grad()
 def test_it_computes_what_the_student_computes(files: Files, mode: str, size: tuple[int, int, int]) -> None:
-    """Batch and size are open. Without the runtime's own rewrites nothing is left but float rounding."""
+    """Batch and size are open. Nothing is left but float rounding; an integer file's biases the runtime rounds
+    when it rewrites the graph."""
     pixels = torch.rand(size[0], 3, *size[1:], generator=torch.Generator().manual_seed(0))
     expected = files.student.predict(pixels)
-    logits, boxes = files.outputs(mode, pixels, optimised=False)
+    logits, boxes = files.outputs(mode, pixels, optimised=mode == "packed")
     assert np.allclose(logits, expected.logits, atol=1e-5)
     assert np.allclose(boxes, expected.boxes, atol=1e-5)
 
@@ -83,6 +85,8 @@ def test_what_is_in_the_graph(files: Files) -> None:
         counts = Counter(node.op_type for node in model.graph.node)
         assert {entry.domain for entry in model.opset_import} == {""}
         assert "BatchNormalization" not in counts
+        biased = [node for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2]
+        assert len(biased) == (1 if mode == "packed" else counts["Conv"])  # the stem is in float
         assert [one.name for one in model.graph.input] == ["pixel_values"]
         assert [one.name for one in model.graph.output] == ["logits", "boxes"]
         assert counts["QuantizeLinear"] > 15
@@ -108,6 +112,9 @@ def test_what_cannot_be_exported(
     assert "is not overwritten" in tiny.qrecipe("export", finished.folder, "--out", files.paths["packed"]).error
     assert "no such folder" in tiny.qrecipe("export", finished.folder, "--out", tmp_path / "gone" / "a.onnx").error
     assert "no student here to export" in tiny.qrecipe("export", finished.recipe, "--out", out).error
+    bare = tmp_path / "bare"
+    shutil.copytree(finished.folder, bare, ignore=shutil.ignore_patterns("student", "calibrated"))
+    assert "has ended and has no trained model" in tiny.qrecipe("export", bare, "--out", out).error
     assert "neither a run nor a student" in tiny.qrecipe("export", tmp_path, "--out", out).error
     words = "export", finished.folder, "--out", out
     assert 'did you mean "onnxruntime"' in tiny.qrecipe(*words, "--runtime", "onnxruntim").error
@@ -135,6 +142,26 @@ def test_an_operator_that_onnx_lacks() -> None:
 
     with pytest.raises(ExportError, match=r"does not translate this student: .*aten\.linalg_qr"):
         translate(Lowered(Odd()), (2, 32, 32), (True, True, True))
+
+
+def test_a_size_that_the_model_fixes_itself() -> None:
+    """The file says so, though it was to stay open; and what depends on values is refused."""
+    from qrecipe.deploy.lower import Lowered
+    from qrecipe.deploy.traced import traced
+    from qrecipe.deploy.translate import fixed_sizes, translate
+    from qrecipe.errors import ExportError
+
+    class Fixed(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return pixels + torch.ones(32, 1), pixels
+
+    class Asks(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels if pixels.sum() > 0 else -pixels
+
+    assert fixed_sizes(translate(Lowered(Fixed()), (2, 32, 40), (True, True, True))) == (None, 32, None)
+    with pytest.raises(ExportError, match="does not trace this student: Could not guard on data-dependent"):
+        traced(Asks(), (2, 32, 32), (True, True, True))
 
 
 def test_a_student_in_float64(files: Files, tmp_path: Path) -> None:
