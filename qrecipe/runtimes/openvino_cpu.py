@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,20 @@ from .face import Array, Operator, Session
 from .given_out import with_outputs
 from .needs import need
 
-PRODUCTS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "LSTMSequence"})
+PRODUCTS = frozenset(
+    {
+        "Convolution",
+        "Deconvolution",
+        "FullyConnected",
+        "FullyConnectedQuantized",
+        "FullyConnectedQuantizedLegacy",
+        "MatMul",
+    }
+)
 INTEGERS = frozenset({"i8", "u8", "i4", "u4"})
 """Its names for operators that multiply, and for the types in which these then do it in integers."""
+ADDED = re.compile(r"/(Dequantization\w+|WithoutBiases|transpose_[ab])$")
+"""What its rewrites put behind the name of a node that they replace."""
 UNSEEN = frozenset({"Const", "Input", "Output"})
 """Nodes of its graph that compute nothing."""
 
@@ -87,7 +99,7 @@ class _Session:
                 said[key].astype(str) for key in ("layerType", "runtimePrecision", "originalLayersNames")
             )
             if kind not in UNSEEN:
-                held = tuple(name for name in names.split(",") if name)
+                held = tuple(dict.fromkeys(ADDED.sub("", name) for name in names.split(",") if name))
                 found.append(Operator(kind, held, kind in PRODUCTS and kept in INTEGERS))
         return tuple(found)
 

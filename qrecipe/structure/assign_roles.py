@@ -44,7 +44,7 @@ class _Regions:
     after: what comes behind the decoder. to_logits, to_boxes: what leads from there to the outputs. heads: without a
     decoder, the networks that end in them. selecting: what a top-k chooses by. choosers: modules that score so.
     crossing, reading: parts of layers with cross-attention, and with attention over text. across: nodes of
-    cross-attentions that are written out in their layer. refining: heads that stand in a layer.
+    cross-attentions that are written out in their layer. refining: box heads that stand in a layer.
     """
 
     backbone: tuple[str, ...]
@@ -62,7 +62,7 @@ class _Regions:
     crossing: set[str]
     across: set[fx.Node]
     reading: set[str]
-    refining: dict[fx.Node, str]
+    refining: set[fx.Node]
 
 
 def assign_roles(
@@ -163,7 +163,7 @@ def _role_in_layer(module: str, node: fx.Node, regions: _Regions) -> str:
     ):
         return "decoder.cross_attention"
     if part is None:
-        return regions.refining.get(node, "decoder.feed_forward")
+        return "head.box" if node in regions.refining else "decoder.feed_forward"
     return "decoder.text_attention" if part in regions.reading else "decoder.self_attention"
 
 

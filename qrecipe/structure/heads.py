@@ -52,19 +52,15 @@ def heads_without_decoder(program: Program) -> set[fx.Node]:
     return found
 
 
-def refining(program: Program, in_decoder: set[fx.Node]) -> dict[fx.Node, str]:
-    """The heads that stand in decoder layers, as those that refine boxes do: the linears before an output of the model
-    with nothing but arithmetic between; what goes on to further layers is one only if it has a box's four columns."""
-    logits, boxes = (set(outputs) for outputs in logits_and_boxes(program))
-    found: dict[fx.Node, str] = {}
+def refining(program: Program, in_decoder: set[fx.Node]) -> set[fx.Node]:
+    """The box heads that stand in decoder layers and refine boxes there: the linears before four columns that reach
+    boxes among the model's outputs with nothing but arithmetic between."""
+    boxes = set(logits_and_boxes(program)[1])
+    found: set[fx.Node] = set()
     for node in program.graph.nodes:
-        if node not in in_decoder or node.target is not aten.linear.default:
-            continue
-        reached = _arithmetic(node)
-        if (shape_of(node) or (0,))[-1] == 4 and reached & boxes:
-            found |= dict.fromkeys(_network_before(node), "head.box")
-        elif reached & logits and not any(OPERATORS.get(one.target) in _ENDS for one in reached - {node}):
-            found |= dict.fromkeys(_network_before(node), "head.class")
+        may_be = node in in_decoder and node.target is aten.linear.default and (shape_of(node) or (0,))[-1] == 4
+        if may_be and _arithmetic(node) & boxes:
+            found |= _network_before(node)
     return found
 
 
