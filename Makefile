@@ -22,7 +22,7 @@ test: lint
 
 # The second tier: every family's recipe at its model's published size.
 test-full: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m full tests/full --durations=20
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m full tests/full tests/deploy --durations=20
 
 lint: $(READY)
 	$(BIN)/ruff check .

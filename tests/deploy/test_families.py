@@ -48,7 +48,8 @@ def calibrated(name: str, quantize: dict[str, object]) -> Student:
     pixels, mask = (value.to(torch.float32 if value.is_floating_point() else value.dtype) for value in images(2, *SIZE))
     captured = capture(model, family.forward, family.inputs(pixels, mask))
     student = make_student(Original(captured, family, family.default_input), a_recipe(quantize))
-    calibrate(student, [Batch(pixels, mask, [{}, {}], [0, 1], torch.tensor([SIZE, SIZE]))])
+    label = {"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}
+    calibrate(student, [Batch(pixels, mask, [label, label], [0, 1], torch.tensor([SIZE, SIZE]))])
     return student.eval()
 
 
@@ -59,7 +60,8 @@ def calibrated(name: str, quantize: dict[str, object]) -> Student:
 def test_both_runtimes_compute_what_the_student_computes(
     name: str, bits: dict[str, object], products: int, tmp_path: Path
 ) -> None:
-    """The middle of all differences, for a value between two levels may fall to the other one.
+    """The middle of all queries' differences, for a value between two levels may fall to the other one; each query
+    is compared with the nearest, for two of nearly the same score may change places.
 
     Sizes are fixed, where ONNX Runtime would make floating-point Gemms of products and biases.
     """
@@ -76,6 +78,7 @@ def test_both_runtimes_compute_what_the_student_computes(
                 except ExportError as error:
                     pytest.skip(str(error))
                 found = session.run({"pixel_values": pixels.numpy()})
-                assert np.median(np.abs(found["logits"] - expected)) < (1e-5 if mode == "packed" else 0.02)
+                apart = np.abs(found["logits"][0][None] - expected[0][:, None]).max(-1).min(1)
+                assert np.median(apart) < (1e-5 if mode == "packed" else 0.02)
                 if mode == "integer":
                     assert sum(one.integer for one in session.operators() or ()) > products
