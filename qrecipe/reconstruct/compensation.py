@@ -19,17 +19,6 @@ TURNS = 6
 
 
 @torch.no_grad()
-def adapted(weight: Tensor, cross: Tensor, moment: Tensor) -> Tensor:
-    """The weights of least E[(w x - w' x_hat)^2]: with the student's inputs they come nearest to the real output.
-
-    Args:
-        weight: (groups, rows, K) float64. cross: E[x x_hat^T], (groups, K, K). moment: E[x_hat x_hat^T], likewise.
-    """
-    change: Tensor = torch.linalg.solve(_damped(moment), (weight @ (cross - moment)).mT)
-    return weight + change.mT
-
-
-@torch.no_grad()
 def compensated(weight: Tensor, moment: Tensor, nearest: Callable[[Tensor], Tensor]) -> Tensor:
     """The rows on their grid, of no greater error than those rounded to nearest.
 
@@ -37,8 +26,10 @@ def compensated(weight: Tensor, moment: Tensor, nearest: Callable[[Tensor], Tens
         weight: (groups, rows, K) float64. moment: H, (groups, K, K) float64.
         nearest: rounds columns (groups, rows, n) to the grid, in the weight's units; rows keep their scales.
     """
-    form = _damped(moment)
-    order = moment.diagonal(dim1=-2, dim2=-1).argsort(dim=-1, descending=True)
+    diagonal = moment.diagonal(dim1=-2, dim2=-1)
+    damping = DAMPING * diagonal.mean(-1).clamp_min(torch.finfo(moment.dtype).tiny ** 0.5)
+    form = moment + torch.diag_embed(damping[:, None].expand_as(diagonal))
+    order = diagonal.argsort(dim=-1, descending=True)
     groups = torch.arange(len(moment))[:, None, None]
     form = form[groups, order[:, :, None], order[:, None, :]]
     rows = weight.gather(2, order[:, None].expand_as(weight))
@@ -46,12 +37,6 @@ def compensated(weight: Tensor, moment: Tensor, nearest: Callable[[Tensor], Tens
     rounded = torch.where(_error(simple, rows, form) < _error(found, rows, form), simple, found)
     back = order.argsort(-1)[:, None].expand_as(weight)
     return _in_turns(rounded, rows, form, nearest).gather(2, back)
-
-
-def _damped(moment: Tensor) -> Tensor:
-    diagonal = moment.diagonal(dim1=-2, dim2=-1)
-    damping = DAMPING * diagonal.mean(-1).clamp_min(torch.finfo(moment.dtype).tiny ** 0.5)
-    return moment + torch.diag_embed(damping[:, None].expand_as(diagonal))
 
 
 def _in_order(weight: Tensor, form: Tensor, nearest: Callable[[Tensor], Tensor]) -> Tensor:

@@ -17,9 +17,8 @@ from ..quantizers.kernels import reference
 from ..quantizers.kernels.fused import along
 from ..structure.operands import OPERATORS
 from ..student.weight_inputs import columns_of
-from .compensation import adapted, compensated
-from .optimise import Pair
-from .segments import Segment
+from .compensation import compensated
+from .segments import Segment, Values
 from .weights import Weight, put
 
 NOISE = 1e-6
@@ -29,13 +28,18 @@ NOISE = 1e-6
 @torch.no_grad()
 def compensate(
     student: nn.Module,
-    real: nn.Module,
     segment: Segment,
-    pairs: Sequence[Pair],
+    reads: Sequence[Values],
     weights: Mapping[str, Weight],
     biases: Mapping[str, nn.Parameter],
 ) -> None:
     """Round weights (by their quantizer's path) and move biases (by their path), in place.
+
+    What the activations before a layer have lost is not made up for, neither by its weights (they would shrink, as in
+    any regression on noisy inputs) nor by its bias: both lowered the error of blocks and the AP (docs/results.md).
+
+    Args:
+        reads: what the block takes in from each batch, in the student.
 
     Transposed convolutions, and weights with a scale per input channel, keep their nearest rounding.
     """
@@ -48,15 +52,14 @@ def compensate(
             continue
         bias = next((biases[name] for name in _bias_names(node) if name in biases), None)
         value = weights[path].value()
-        seen = _Inputs.of(node, value, segment, student, real, pairs)
-        cross, moment = seen.moments(centred=bias is not None)
+        seen = _Inputs.of(node, value, segment, student, reads)
+        moment = seen.moment(centred=bias is not None)
         groups, width, _ = moment.shape
         rows = value.to(moment.dtype).reshape(groups, -1, width)
-
-        found = compensated(adapted(rows, cross, moment), moment, _nearest(quantizer, value, rows))
+        found = compensated(rows, moment, _nearest(quantizer, value, rows))
         put(weights[path], found.reshape(value.shape).to(value.dtype))
         if bias is not None:
-            kept = rows @ seen.real[..., None] - found @ seen.quantized[..., None]
+            kept = (rows - found) @ seen.mean[..., None]
             bias.add_(kept.flatten().to(bias.dtype) - _corrected(student, node, bias))
 
 
@@ -97,39 +100,29 @@ def _nearest(quantizer: Quantizer, value: Tensor, rows: Tensor) -> Callable[[Ten
     return lambda columns: scale * (reference.quantize(columns, scale, zero_point, encoding.grid, True) - zero_point)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Inputs:
-    """Means of what a layer reads in both models, (groups, K) each, and second moments, (groups, K, K)."""
+    """What a layer reads in the student: the mean (groups, K), and E[x x^T], (groups, K, K)."""
 
-    real: Tensor
-    quantized: Tensor
-    cross: Tensor
+    mean: Tensor
     second: Tensor
 
     @classmethod
-    def of(
-        cls, node: fx.Node, value: Tensor, segment: Segment, student: nn.Module, real: nn.Module, pairs: Sequence[Pair]
-    ) -> _Inputs:
-        operator, kernel, options = OPERATORS[node.target], tuple(value.shape[2:]), list(node.args[3:])
+    def of(cls, node: fx.Node, value: Tensor, segment: Segment, student: nn.Module, reads: Sequence[Values]) -> _Inputs:
         operand = segment.operand(node)
         totals: list[Tensor] = []
         places = 0
-        for pair in pairs:
-            theirs = columns_of(operator, operand(real, pair.real), kernel, options)
-            mine = columns_of(operator, operand(student, pair.quantized), kernel, options)
-            for one, other in zip(theirs, mine, strict=True):
-                real_read, read = one.double(), other.double()
-                parts = [real_read.sum(-1), read.sum(-1), real_read @ read.mT, read @ read.mT]
+        for read in reads:
+            x = operand(student, read)
+            for columns in columns_of(OPERATORS[node.target], x, tuple(value.shape[2:]), list(node.args[3:])):
+                exact = columns.double()
+                parts = [exact.sum(-1), exact @ exact.mT]
                 totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
-                places += one.shape[-1]
+                places += exact.shape[-1]
         return cls(*(total / places for total in totals))
 
-    def moments(self, *, centred: bool) -> tuple[Tensor, Tensor]:
-        """E[x x_hat^T] and E[x_hat x_hat^T], (groups, K, K), the second positive definite; of what inputs are beside
-        their means where a bias makes up for those."""
-        cross, second = self.cross, self.second
-        if centred:
-            cross = cross - self.real[..., :, None] * self.quantized[..., None, :]
-            second = second - self.quantized[..., :, None] * self.quantized[..., None, :]
-        noise = NOISE * self.second.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True).expand_as(self.real)
-        return cross + torch.diag_embed(noise), second + torch.diag_embed(noise)
+    def moment(self, *, centred: bool) -> Tensor:
+        """E[x x^T], (groups, K, K), positive definite; of what x is beside its mean where a bias makes up for that."""
+        found = self.second - self.mean[..., :, None] * self.mean[..., None, :] if centred else self.second
+        noise = NOISE * self.second.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True).expand_as(self.mean)
+        return found + torch.diag_embed(noise)

@@ -83,7 +83,8 @@ def reconstruct(
             if number >= len(done):
                 pairs = [stream.pair(segment, target) for stream, target in zip(streams, targets, strict=True)]
                 own = dataclasses.replace(settings, seed=settings.seed + number)
-                first = partial(compensate, student, real, segment, pairs, weights, biases)
+                reads = [pair.quantized for pair in pairs]
+                first = partial(compensate, student, segment, reads, weights, biases)
                 outcome = optimise(student, segment, pairs, Learned(weights, biases), own, first)
                 reports.append(BlockReport(segment.block.name, segment.block.weighted, outcome.before, outcome.after))
                 on_block(reports[-1], number + 1, len(segments))
