@@ -376,7 +376,8 @@ def test_a_rehearsal_names_what_no_gradient_reaches() -> None:
     expected = {student.plan.sites[name].quantizer for name in own} - shared
     assert set(rehearsal.quantizers) == expected
     assert {student.plan.sites[name].quantizer for name in ("backbone.0.weight", "spare.weight")} <= expected
-    first, second = rehearsal.notes()
+    roles, first, second = rehearsal.notes()
+    assert roles.startswith("no gradient reaches any weight of backbone")
     assert first.startswith("no gradient reaches 8 parameters (backbone.0.weight, backbone.0.bias, ")
     assert "spare.bias): they stay as they are" in first
     assert re.match(r"no gradient reaches \d quantizers \(.*\): they stay as calibrated", second)
