@@ -84,8 +84,8 @@ def reconstruct(
                 pairs = [stream.pair(segment, target) for stream, target in zip(streams, targets, strict=True)]
                 own = dataclasses.replace(settings, seed=settings.seed + number)
                 reads = [pair.quantized for pair in pairs]
-                first = partial(compensate, student, segment, reads, weights, biases)
-                outcome = optimise(student, segment, pairs, Learned(weights, biases), own, first)
+                at_once = partial(compensate, student, segment, reads, weights, biases)
+                outcome = optimise(student, segment, pairs, Learned(weights, biases), own, at_once)
                 reports.append(BlockReport(segment.block.name, segment.block.weighted, outcome.before, outcome.after))
                 on_block(reports[-1], number + 1, len(segments))
             for stream, target in zip(streams, targets, strict=True):
