@@ -84,35 +84,20 @@ def optimise(
     ranges = _ranges(root, segment)
     if before == 0 or not (learned.weights or ranges):
         return Outcome(before, before)
-    real = {path: weight.value().clone() for path, weight in learned.weights.items()}
-    kept = _Kept(before, _changing(ranges.values(), learned))
-    if not settings.iterations:
-        at_once()
-    else:
+    saved = [(value, value.detach().clone()) for value in _changing(ranges.values(), learned)]
+    if settings.iterations:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            _learn(root, segment, pairs, learned, real, ranges, settings, energy, before)
-    kept.settle(_error(root, segment, pairs, energy))
-    return Outcome(before, kept.error)
-
-
-class _Kept:
-    """Tensors as they were when the error was least."""
-
-    def __init__(self, error: float, values: Sequence[Tensor]) -> None:
-        self.error = error
-        self._values = [(value, value.detach().clone()) for value in values]
-
-    @torch.no_grad()
-    def settle(self, error: float) -> None:
-        """Keep what there is now, or bring back what was, whichever is better."""
-        better = error < self.error
-        self.error = error if better else self.error
-        for value, best in self._values:
-            if better:
-                best.copy_(value)
-            else:
-                value.copy_(best)
+            _learn(root, segment, pairs, learned, ranges, settings, energy, before)
+    else:
+        at_once()
+    after = _error(root, segment, pairs, energy)
+    if not after < before:
+        with torch.no_grad():
+            for value, old in saved:
+                value.copy_(old)
+        return Outcome(before, before)
+    return Outcome(before, after)
 
 
 def _learn(
@@ -120,13 +105,14 @@ def _learn(
     segment: Segment,
     pairs: Sequence[Pair],
     learned: Learned,
-    real: Mapping[str, Tensor],
     ranges: Mapping[str, Quantizer],
     settings: ReconstructSettings,
     energy: Mapping[str, float],
     start: float,
 ) -> None:
-    roundings = {path: LearnedRounding(_quantizer(root, path), weight) for path, weight in real.items()}
+    roundings = {
+        path: LearnedRounding(_quantizer(root, path), weight.value()) for path, weight in learned.weights.items()
+    }
     dropped = {path: DroppedQuantization(quantizer, settings.keep) for path, quantizer in ranges.items()}
     steps = [step for quantizer in ranges.values() for step in quantizer.steps()]
     optimizer = torch.optim.Adam(
