@@ -29,6 +29,11 @@ def short(text: str, limit: int = LONGEST) -> str:
     return whole if len(text) <= limit and len(whole) <= limit else whole[: limit - 3] + "..."
 
 
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """What another program says is wrong, on one line, without what is beyond ``limit`` characters."""
+    return " ".join(str(error).split())[:limit]
+
+
 def bounded(text: str, word: int = 1000, line: int = 2000) -> str:
     """The text with the middle left out of words and of lines that are longer: nobody reads them."""
     text = re.sub(rf"\S{{{word + 1},}}", lambda found: _ends(found[0], LONGEST), text)

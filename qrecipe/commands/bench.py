@@ -19,7 +19,7 @@ from ..experiment.workspace import Workspace
 from ..latency import Benched, BenchSettings, compare, compare_file
 from ..run.layout import Which
 from ..runtimes import need
-from ..runtimes.face import Array
+from ..runtimes.runtime import Array
 from ..student import Student, plan_size
 from ..student.store import load
 from ..train.denormals import flushed_denormals

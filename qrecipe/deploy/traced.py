@@ -6,9 +6,7 @@ import torch
 from torch import nn
 
 from ..errors import ExportError
-
-LONGEST = 300
-"""Characters of torch's reason that are shown."""
+from ..plain_text import one_line
 
 PLACES = (0, 2, 3)
 """Of batch, height and width in an input."""
@@ -34,7 +32,7 @@ def traced(module: nn.Module, size: Size, dynamic: Open) -> torch.export.Exporte
     try:
         return torch.export.export(module, (pixels,), dynamic_shapes=(open_,), strict=False)
     except RuntimeError as error:  # the root of torch's own: UserError, GuardOnDataDependentSymNode
-        reason = " ".join(str(error).split())[:LONGEST]
+        reason = one_line(error)
         raise ExportError(
             f"torch.export does not trace this student: {reason}", remedy="fix --batch, --height and --width"
         ) from error

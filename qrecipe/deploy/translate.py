@@ -13,6 +13,7 @@ import onnxscript
 import torch
 
 from ..errors import ExportError
+from ..plain_text import one_line
 from .integers import DOMAIN, MARK
 from .lower import Lowered
 from .traced import PLACES, Fixed, Open, Size, fixed_by, traced
@@ -21,9 +22,6 @@ OPSET = 21
 """The first that has integers of 4 bits."""
 
 NAMES = ("batch", "height", "width")
-
-LONGEST = 300
-"""Characters of an exporter's reason that are shown."""
 
 
 def translate(lowered: Lowered, size: Size, dynamic: Open) -> onnx.ModelProto:
@@ -111,4 +109,4 @@ def _reason(error: BaseException) -> str:
     """The innermost reason, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())[:LONGEST]
+    return one_line(error)

@@ -13,9 +13,10 @@ import torch
 from ..deploy.compared import export_compared
 from ..deploy.lower import Lowered
 from ..errors import ExportError, QRecipeError
+from ..plain_text import one_line
 from ..planning import cost_of
 from ..runtimes import RUNTIMES, Session, find_runtime
-from ..runtimes.face import Array
+from ..runtimes.runtime import Array
 from ..student import Student
 from .machine import Machine, this_machine
 from .peers import INPUT, nncf_int8, static_qdq
@@ -85,7 +86,7 @@ class _Table:
         except QRecipeError as error:
             self.left.append(Left(name, str(error)))
         except Exception as error:  # another program's own fault
-            self.left.append(Left(name, f"it fails: {' '.join(str(error).split())[:200]}"))
+            self.left.append(Left(name, f"it fails: {one_line(error, 200)}"))
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ExportError
 from ..runtimes import need
-from ..runtimes.face import Array
+from ..runtimes.runtime import Array
 
 INPUT = "pixel_values"
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ExportError
-from .face import Array, Operator, Session
+from ..plain_text import one_line
 from .given_out import with_outputs
 from .needs import need
+from .runtime import Array, Operator, Session
 
 INTEGER = frozenset(
     {
@@ -32,8 +33,6 @@ ADDED = re.compile(r"_token_\d+$|/\w+Fusion/?$|_nchwc$")
 """What its rewrites put behind the name of a node that they replace."""
 
 SILENT = 4
-LONGEST = 300
-"""Characters of its reason that are shown."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,13 @@ class _Session:
             )
         except Exception as error:  # its own classes share no root
             where = None if isinstance(self._file, bytes) else str(self._file)
-            raise ExportError(f"ONNX Runtime does not read this file: {_reason(error)}", where=where) from error
+            raise ExportError(f"ONNX Runtime does not read this file: {one_line(error)}", where=where) from error
 
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         try:
             found = self._session.run(self._outputs, dict(arrays))
         except Exception as error:
-            raise ExportError(f"ONNX Runtime fails: {_reason(error)}") from error
+            raise ExportError(f"ONNX Runtime fails: {one_line(error)}") from error
         return dict(zip(self._outputs, found, strict=True))
 
     def operators(self) -> tuple[Operator, ...]:
@@ -115,7 +114,3 @@ class _Session:
                 self._options.optimized_model_filepath = ""
             nodes = onnx.load(str(path), load_external_data=False).graph.node
         return tuple(Operator(node.op_type, (ADDED.sub("", node.name),), node.op_type in INTEGER) for node in nodes)
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:LONGEST]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError
-from .face import Array, Operator, Session
+from ..plain_text import one_line
 from .given_out import with_outputs
 from .needs import need
+from .runtime import Array, Operator, Session
 
 PRODUCTS = frozenset(
     {
@@ -31,9 +32,6 @@ ADDED = re.compile(r"/(Dequantization\w+|WithoutBiases|transpose_[ab])$")
 """What its rewrites put behind the name of a node that they replace."""
 UNSEEN = frozenset({"Const", "Input", "Output"})
 """Nodes of its graph that compute nothing."""
-
-LONGEST = 300
-"""Characters of its reason that are shown."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class _Session:
             read = core.read_model(file, b"") if isinstance(file, bytes) else core.read_model(where)
             self._compiled = core.compile_model(read, "CPU", options)
         except Exception as error:  # RuntimeErrors of its own
-            raise ExportError(f"OpenVINO does not read this file: {_reason(error)}", where=where) from error
+            raise ExportError(f"OpenVINO does not read this file: {one_line(error)}", where=where) from error
         self._outputs = [one.get_any_name() for one in self._compiled.outputs]
 
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -88,7 +86,7 @@ class _Session:
             found = self._compiled(dict(arrays))
             return {name: np.array(found[place]) for place, name in enumerate(self._outputs)}
         except Exception as error:
-            raise ExportError(f"OpenVINO fails: {_reason(error)}") from error
+            raise ExportError(f"OpenVINO fails: {one_line(error)}") from error
 
     def operators(self) -> tuple[Operator, ...]:
         """``names`` holds what it fused behind a product too, and names of its own."""
@@ -102,7 +100,3 @@ class _Session:
                 held = tuple(dict.fromkeys(ADDED.sub("", name) for name in names.split(",") if name))
                 found.append(Operator(kind, held, kind in PRODUCTS and kept in INTEGERS))
         return tuple(found)
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:LONGEST]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..errors import ExportError
 from ..suggestions import did_you_mean
-from .face import Runtime
 from .onnx_runtime import OnnxRuntime
 from .openvino_cpu import OpenVino
+from .runtime import Runtime
 
 RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (OnnxRuntime(), OpenVino())}
 DEFAULT = "onnxruntime"
