@@ -16,6 +16,8 @@ from qrecipe.reconstruct.weights import weight_behind
 from qrecipe.student import Student, calibrate
 from tests.specimens import ALIGN, W4A4, Specimen, a_recipe
 
+LEAVES_ROOM = {**W4A4, "weight": {**W4A4["weight"], "init": "mse"}, "reconstruct": {}}
+"""Behind ranges of least output error a few steps help few blocks, and which ones is chance."""
 FEW = ReconstructSettings(iterations=12, keep=0.5, seed=0)
 
 
@@ -32,9 +34,7 @@ def same(one: Student, other: Student) -> bool:
 
 
 def test_blocks_get_better_and_nothing_else_changes(specimen: Specimen) -> None:
-    # From ranges that leave room: behind those of least output error a few steps help few blocks.
-    start = {**W4A4, "weight": {**W4A4["weight"], "init": "mse"}, "reconstruct": {}}
-    student, batches = calibrated(specimen, quantize=start, align=ALIGN)
+    student, batches = calibrated(specimen, quantize=LEAVES_ROOM, align=ALIGN)
     before = copy.deepcopy(student)
     told: list[tuple[int, int]] = []
     reports = reconstruct(student, batches, FEW, on_block=lambda report, number, total: told.append((number, total)))
@@ -52,8 +52,8 @@ def test_blocks_get_better_and_nothing_else_changes(specimen: Specimen) -> None:
             assert torch.equal(module.encoding().scale, student.get_submodule(name).encoding().scale)
 
 
-def test_weights_lie_on_their_grids(toy: Specimen) -> None:
-    student, batches = calibrated(toy)
+def test_weights_lie_on_their_grids_between_the_two_nearest_points(toy: Specimen) -> None:
+    student, batches = calibrated(toy, quantize=LEAVES_ROOM)
     before = copy.deepcopy(student)
     reconstruct(student, batches, FEW)
     moved = 0
@@ -68,6 +68,8 @@ def test_weights_lie_on_their_grids(toy: Specimen) -> None:
             continue  # a block that learning did not help
         moved += 1
         torch.testing.assert_close(module(new.value()), new.value())
+        steps = (module.integers(new.value()) - module.integers(old.value())).abs()
+        assert int(steps.max()) <= 1
     assert moved > 1
 
 
@@ -99,7 +101,7 @@ def test_what_cannot_be_done_is_said(toy: Specimen) -> None:
 
 
 def test_without_steps_blocks_are_rounded_alone(toy: Specimen) -> None:
-    student, batches = calibrated(toy)
+    student, batches = calibrated(toy, quantize=LEAVES_ROOM)
     before = copy.deepcopy(student)
     reports = reconstruct(student, batches, replace(FEW, iterations=0))
     assert all(report.after <= report.before for report in reports)
