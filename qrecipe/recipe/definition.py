@@ -161,8 +161,11 @@ class LossSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
+    """accumulate: batches of an optimizer step."""
+
     stages: tuple[StageSpec, ...] = ()
     batch_size: int = 8
+    accumulate: int = 1
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     clip_norm: float | None = 0.1

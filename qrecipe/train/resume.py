@@ -20,6 +20,9 @@ from .epoch import Averages
 from .optimizer import ParameterGroup
 from .protocols import Trainable
 
+_LATER = ("accumulate",)
+"""Keys that ``train`` has got since checkpoints were first written."""
+
 
 def trained_parameters(trainable: Trainable[nn.Module]) -> list[tuple[str, nn.Parameter]]:
     """The parameters that require gradients: the student's by their names in it, then others by theirs in the whole."""
@@ -37,7 +40,11 @@ def _outside(trainable: Trainable[nn.Module]) -> list[tuple[str, nn.Parameter]]:
 
 def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, Any]:
     """What must not change between the parts of one training, as plain data."""
-    settings = {"train": asdict(spec), "seed": seed, "steps_per_epoch": steps_per_epoch}
+    usual, train = asdict(TrainSpec()), asdict(spec)
+    for name in _LATER:
+        if train[name] == usual[name]:  # as of a checkpoint of before there was this key
+            del train[name]
+    settings = {"train": train, "seed": seed, "steps_per_epoch": steps_per_epoch}
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain
 

@@ -68,7 +68,7 @@ class Trainer(Generic[Model]):
         listener: TrainingListener = nobody,
     ) -> None:
         self.trainable, self.loader, self.spec, self.records = trainable, loader, spec, records
-        self.seed, self.steps = seed, len(loader)
+        self.seed, self.steps = seed, math.ceil(len(loader) / spec.accumulate)
         self.history: list[Mapping[str, Any]] = []
         self.best: Mapping[str, Any] | None = None
         self._evaluate, self._is_backbone, self._listener = evaluate, is_backbone, listener
@@ -193,7 +193,7 @@ class Trainer(Generic[Model]):
         torch.manual_seed(epoch_seed(self.seed, number))
         if begun is not None:
             begun.restore_random()
-        self.loader.set_epoch(number, averages.steps)
+        self.loader.set_epoch(number, averages.steps * self.spec.accumulate)
         phase, epochs, before = self.records.phase, self.spec.epochs, (number - 1) * self.steps
 
         def rate(step: int) -> float:
@@ -211,6 +211,7 @@ class Trainer(Generic[Model]):
             self.named,
             self.accelerator,
             epoch=number,
+            accumulate=self.spec.accumulate,
             clip_norm=self.spec.clip_norm,
             rate=rate,
             on_step=told,
