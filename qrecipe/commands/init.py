@@ -85,25 +85,18 @@ def init(
     fresh = _fresh(chosen, found, built)
     if fresh:
         require_free(tuning, OTHER)
-    base = file.absolute().parent
     tuned = f"--set {shlex.quote(_weights(chosen, RUNS / tuning.stem / MODELS['trained'] / WEIGHTS))}"
     values = {
         "file": said(file.name),
         "tuning": said(tuning.name),
         "extends": scalar(file.name),
-        "title": said(f"{model} on {found.name}"),
         "fresh": said(fresh),
         "tuned": said(tuned),
-        "model": model_text(placed(chosen.section, base)),
-        "teacher": model_text(placed(other.section, base)) if other else "",
-        "source": "the teacher above" if other else "the model itself, real-valued",
-        "input": input_text(built.input, built.family.default_input),
         "origin": _origin(built, size, listener),
-        **captured_values(workspace),
         **dict(zip(("weight", "activation", "attention"), bits, strict=True)),
         "bits": "-".join(map(str, bits)),
         "eight": min(bits) >= 8,
-        **data_values(found.section(base), [name for _, name in sorted(workspace.categories)]),
+        **_found(workspace, chosen, other, found, file.absolute().parent),
     }
     names = {file: "student.txt"} | ({tuning: "tuning.txt"} if fresh else {})
     texts = {one: filled(template, values) for one, template in names.items()}
@@ -112,6 +105,22 @@ def init(
     split = "val" if values["untested"] else "test"
     commands = _next(file, tuning if fresh else None, fresh, tuned, split)
     return Started(file, tuning if fresh else None, fresh, plan, tuple(commands))
+
+
+def _found(
+    workspace: Workspace, model: StarterModel, teacher: StarterModel | None, data: StarterData, base: Path
+) -> dict[str, Any]:
+    """What the template says of the model, the teacher and the data, for a recipe in the folder ``base``."""
+    built = workspace.built
+    return {
+        "title": said(f"{model.typed} on {data.name}"),
+        "model": model_text(placed(model.section, base)),
+        "teacher": model_text(placed(teacher.section, base)) if teacher else "",
+        "source": "the teacher above" if teacher else "the model itself, real-valued",
+        "input": input_text(built.input, built.family.default_input),
+        **captured_values(workspace),
+        **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
+    }
 
 
 def _workspace(model: StarterModel, data: StarterData, size: tuple[int, int] | None, listener: Listener) -> Workspace:
