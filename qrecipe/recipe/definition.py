@@ -160,9 +160,21 @@ class LossSpec:
 
 
 @dataclass(frozen=True)
+class EmaSpec:
+    """Exponential moving average. warmup: optimizer steps in which the decay nears ``decay``, as RT-DETR has it."""
+
+    decay: float = 0.9999
+    warmup: int = 2000
+
+
+@dataclass(frozen=True)
 class TrainSpec:
+    """accumulate: batches of an optimizer step. patience: epochs without a better AP after which training ends; None is
+    all of them. keep: checkpoints of the last epochs, ``best`` not counted."""
+
     stages: tuple[StageSpec, ...] = ()
     batch_size: int = 8
+    accumulate: int = 1
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     clip_norm: float | None = 0.1
@@ -170,6 +182,9 @@ class TrainSpec:
     control: bool = False
     evaluate_every: int = 1
     precision: Literal["no", "bf16"] = "no"
+    ema: EmaSpec | None = None
+    patience: int | None = None
+    keep: int = 2
 
     @property
     def epochs(self) -> int:

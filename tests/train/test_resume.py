@@ -68,10 +68,10 @@ def test_a_kill_between_metrics_and_checkpoint(tmp_path: Path, monkeypatch: pyte
     folder = tmp_path / "parts"
     with monkeypatch.context() as patch:
 
-        def save(path: Path, checkpoint: Any) -> None:
+        def save(path: Path, checkpoint: Any, moved: Path | None = None) -> None:
             if checkpoint.epoch == 4 and path.name == "last":
                 raise Cut
-            real(path, checkpoint)
+            real(path, checkpoint, moved)
 
         patch.setattr(trainer, "save_checkpoint", save)
         with pytest.raises(Cut):
