@@ -176,7 +176,7 @@ def _trained(
         module,
         experiment.batches(student, recipe.train.batch_size, train=True),
         recipe.train,
-        Records(run.checkpoints(phase), phase, run.metrics, extra),
+        Records(run.checkpoints(phase), phase, run.metrics, extra, {"smoke_test": True} if recipe.limits else {}),
         seed=recipe.seed,
         evaluate=lambda student: score(student_detector(student), experiment.workspace, "val")[0],
         is_backbone=student.is_backbone,

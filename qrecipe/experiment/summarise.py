@@ -29,7 +29,10 @@ def summarise(experiment: Experiment, scores: Mapping[str, Mapping[str, Any]]) -
     took = experiment.run.phases().get("student", {}).get("epochs", experiment.recipe.train.epochs)
     if took < experiment.recipe.train.epochs:
         notes.append(stopped_early(took, experiment.recipe))
-    return Summary(experiment.recipe.name, split, rows, (*notes, *plan.notes))
+    limits = experiment.recipe.limits
+    if limits:
+        notes.insert(0, f"a smoke test, of {' and '.join(limits)}: these are not the recipe's figures")
+    return Summary(experiment.recipe.name, split, rows, (*notes, *plan.notes), smoke_test=bool(limits))
 
 
 def stopped_early(epochs: int, recipe: Recipe) -> str:

@@ -170,7 +170,8 @@ class EmaSpec:
 @dataclass(frozen=True)
 class TrainSpec:
     """accumulate: batches of an optimizer step. patience: epochs without a better AP after which training ends; None is
-    all of them. keep: checkpoints of the last epochs, ``best`` not counted."""
+    all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit: most epochs of a stage, to which
+    ``stages`` is cut already."""
 
     stages: tuple[StageSpec, ...] = ()
     batch_size: int = 8
@@ -185,6 +186,7 @@ class TrainSpec:
     ema: EmaSpec | None = None
     patience: int | None = None
     keep: int = 2
+    limit: int | None = None
 
     @property
     def epochs(self) -> int:
@@ -225,6 +227,8 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class DataSpec:
+    """limit: images of each split, the first ones; None is all."""
+
     format: Literal["coco", "synthetic"] = "synthetic"
     train: SplitSpec | None = None
     val: SplitSpec | None = None
@@ -232,6 +236,7 @@ class DataSpec:
     synthetic: SyntheticSpec = field(default_factory=SyntheticSpec)
     transforms: TransformSpec = field(default_factory=TransformSpec)
     workers: int = 0
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -252,6 +257,14 @@ class Recipe:
     target: Target | None = None
     resolved: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What makes a run of it a smoke test, which says nothing of what the recipe is worth; nothing in most."""
+        epochs, images = self.train.limit, self.data.limit
+        stages = [] if epochs is None else [f"at most {epochs} epoch{'s'[: epochs != 1]} of a stage"]
+        first = [] if images is None else [f"the first {images} image{'s'[: images != 1]} of each split"]
+        return (*first, *stages)
 
     def where(self, path: KeyPath) -> Spot:
         """``file:line:column: dotted.path`` of the value at ``path``, or of its nearest parent in a file."""

@@ -19,13 +19,14 @@ class Records:
 
     folder: for the checkpoints ``last`` (all that training needs) and ``best`` (weights only). phase: what it is
     called. lines: gets a line per epoch, marked with ``phase``; ``metrics.jsonl`` in ``folder`` by default.
-    extra: plain data for the manifests, the recipe for one.
+    extra: plain data for the manifests, the recipe for one. marks: what every line of the metrics has besides.
     """
 
     folder: Path
     phase: str = "train"
     lines: JsonLines | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    marks: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def metrics(self) -> JsonLines:

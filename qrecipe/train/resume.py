@@ -22,7 +22,7 @@ from .epoch import Averages
 from .optimizer import ParameterGroup
 from .protocols import Trainable
 
-_LATER = ("accumulate", "ema", "patience", "keep")
+_LATER = ("accumulate", "ema", "patience", "keep", "limit")
 """Keys that ``train`` has got since checkpoints were first written."""
 
 

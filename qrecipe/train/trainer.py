@@ -194,6 +194,7 @@ class Trainer(Generic[Model]):
             "seconds_evaluation": round(time.perf_counter() - trained, 3),
             "val": scores,
             "best": is_best,
+            **self.records.marks,
         }
         with held():
             self.keep(record)
