@@ -13,13 +13,14 @@ from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights, save_chec
 from ..run.layout import BEST, LAST, PICTURE
 from ..student import Student, calibrate, save
 from ..student.store import description
+from ..train.average import take_average
 from ..train.module import TrainingModule
 from ..train.records import Records
 from ..train.trainer import Trainer
 from .detector import score, student_detector
 from .events import BestChosen, BlockReconstructed, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
 from .experiment import Experiment
-from .summarise import summarise, summary_split
+from .summarise import stopped_early, summarise, summary_split
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def _keep_student(experiment: Experiment) -> None:
 
 def _train_control(experiment: Experiment) -> Any:
     control = experiment.make_control()
-    result = _trained(experiment, TrainingModule(control), "control")
+    took = experiment.run.phases().get("student", {}).get("epochs")  # of both, where patience ended the student's
+    result = _trained(experiment, TrainingModule(control), "control", took)
     _take_best(experiment, control, "control", result)
     save(control, experiment.folder("control"))
     return result
@@ -163,8 +165,10 @@ def _restore_control(experiment: Experiment, result: Any) -> None:
     _tell_best(experiment, "control", result)
 
 
-def _trained(experiment: Experiment, module: TrainingModule, phase: str) -> dict[str, Any]:
-    """Train ``module.student`` through all epochs; which of them is the best."""
+def _trained(
+    experiment: Experiment, module: TrainingModule, phase: str, stop_after: int | None = None
+) -> dict[str, Any]:
+    """Train ``module.student`` through all epochs, or so many of them; which is the best, and how many were taken."""
     recipe, run, student = experiment.recipe, experiment.run, module.student
     # Best is chosen among epochs of the last stage, and a checkpoint's ranges are all on until it is told.
     extra = {**description(student), "quantized_roles": recipe.train.stages[-1].quantize}
@@ -172,26 +176,30 @@ def _trained(experiment: Experiment, module: TrainingModule, phase: str) -> dict
         module,
         experiment.batches(student, recipe.train.batch_size, train=True),
         recipe.train,
-        Records(run.checkpoints(phase), phase, run.metrics, extra),
+        Records(run.checkpoints(phase), phase, run.metrics, extra, {"smoke_test": True} if recipe.limits else {}),
         seed=recipe.seed,
         evaluate=lambda student: score(student_detector(student), experiment.workspace, "val")[0],
         is_backbone=student.is_backbone,
         listener=experiment.listener,
+        stop_after=stop_after,
     )
     result = trainer.fit(experiment.resume)
-    return {"best_epoch": result.best_epoch, "best_ap": result.best_ap}
+    return {"best_epoch": result.best_epoch, "best_ap": result.best_ap, "epochs": result.epochs}
 
 
 def _take_best(experiment: Experiment, student: Student, phase: str, result: dict[str, Any]) -> None:
     """Give a student the best epoch's weights, or the last's where nothing could be compared."""
     name = LAST if result["best_epoch"] is None else BEST
-    load_weights(experiment.run.checkpoints(phase) / name, student)
+    take_average(student, load_weights(experiment.run.checkpoints(phase) / name, student))
     student.set_stage(experiment.recipe.train.stages[-1].quantize)
     _tell_best(experiment, phase, result)
 
 
 def _tell_best(experiment: Experiment, phase: str, result: dict[str, Any]) -> None:
-    epochs = experiment.recipe.train.epochs
+    planned = experiment.recipe.train.epochs
+    epochs = result.get("epochs", planned)
+    if epochs < planned:
+        experiment.listener(Noted(phase, stopped_early(epochs, experiment.recipe)))
     if result["best_epoch"] is not None:
         experiment.listener(BestChosen(phase, result["best_epoch"], epochs, result["best_ap"]))
     else:

@@ -54,8 +54,10 @@ class Checkpoint:
     training: Mapping[str, Any] | None = None
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, moved: Path | None = None) -> None:
     """Write a checkpoint, in place of the one that is there.
+
+    moved: where that one is put, in place of what is there; None drops it.
 
     Raises:
         TrainError: the state_dict holds something that is no tensor.
@@ -76,6 +78,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             folder.replace(old)
         new.replace(folder)
         sync_folder(folder.parent)
+        if moved is not None and old.exists():
+            shutil.rmtree(moved, ignore_errors=True)
+            old.replace(moved)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -124,6 +129,16 @@ def load_weights(folder: Path, student: nn.Module) -> Checkpoint:
         TrainError: as :func:`load_checkpoint`, or the student is of another structure (the keys are listed).
     """
     checkpoint = load_checkpoint(folder)
+    take_weights(checkpoint, student, folder)
+    return checkpoint
+
+
+def take_weights(checkpoint: Checkpoint, student: nn.Module, folder: Path) -> None:
+    """Put a checkpoint's weights into ``student``. folder: where it was read.
+
+    Raises:
+        TrainError: the student is of another structure (the keys are listed).
+    """
     problems = fit_problems(student.state_dict(), checkpoint.weights)
     if problems:
         raise TrainError(
@@ -132,7 +147,6 @@ def load_weights(folder: Path, student: nn.Module) -> Checkpoint:
             remedy="load it with the recipe that made it",
         )
     student.load_state_dict(dict(checkpoint.weights), strict=True)
-    return checkpoint
 
 
 def _write(new: Path, checkpoint: Checkpoint, folder: Path) -> None:
