@@ -17,7 +17,7 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.bench("runs/mine")                         its size and latency in runtimes
     qrecipe.sensitivity("recipe.yaml")                 what each part loses when it alone is quantized
     qrecipe.search("recipe.yaml", "size=0.15")         bits for every layer within a budget
-    qrecipe.init(qrecipe.Request("detr", "coco"))      a commented recipe for a model and data
+    qrecipe.init("detr", "coco")                       a commented recipe for a model and data
 
 A student in a loop of one's own:
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .commands.diff import diff
     from .commands.evaluate import Evaluated, evaluate
     from .commands.export import export
-    from .commands.init import Request, Started, init
+    from .commands.init import Started, init
     from .commands.inspect import Inspection, inspect
     from .commands.plan import plan
     from .commands.predict import Predictions, predict
@@ -77,7 +77,6 @@ HOMES = {
     "QRecipeError": "errors",
     "Recipe": "recipe",
     "RecipeErrors": "errors",
-    "Request": "commands.init",
     "Sensitivity": "commands.sensitivity",
     "Started": "commands.init",
     "Student": "student",
@@ -121,7 +120,6 @@ __all__ = [
     "QRecipeError",
     "Recipe",
     "RecipeErrors",
-    "Request",
     "Sensitivity",
     "Started",
     "Student",

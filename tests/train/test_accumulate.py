@@ -25,7 +25,7 @@ from qrecipe.train.records import Records
 from qrecipe.train.trainer import Trainer
 from tests.specimens import ALIGN, Specimen
 from tests.tiny_training import TinyLoader, TinyTrainable
-from tests.train.test_module import OUTPUT, pair
+from tests.train.distilled_pairs import OUTPUT, pair
 
 SPEC = TrainSpec(stages=(StageSpec("all", 2),), optimizer=OptimizerSpec(lr=1e-3), clip_norm=None)
 EVERY = [{"at": OUTPUT, "weight": 2.0, "match": {"kind": "all"}}]

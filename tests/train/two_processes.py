@@ -34,8 +34,8 @@ from qrecipe.train.records import Records
 from qrecipe.train.trainer import Trainer
 from tests.specimens import SPECIMENS
 from tests.tiny_training import TinyLoader, TinyTrainable
+from tests.train.distilled_pairs import OUTPUT, pair
 from tests.train.test_accumulate import in_evaluation
-from tests.train.test_module import OUTPUT, pair
 
 SPEC = TrainSpec(
     stages=(StageSpec("all", 2),), batch_size=2, optimizer=OptimizerSpec(lr=1e-3), clip_norm=0.5, ema=EmaSpec(0.9, 3)
