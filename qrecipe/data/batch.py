@@ -24,6 +24,7 @@ class Batch:
     image_ids: COCO's image ids.
     sizes: (B, 2) int64, height and width in pixels of the original images.
     whole: the optimizer step that it is a part of; None where it is all of it.
+    idle: it stands in where a batch has fewer images than there are processes, and counts for nothing.
     """
 
     pixel_values: Tensor
@@ -32,6 +33,7 @@ class Batch:
     image_ids: list[int]
     sizes: Tensor
     whole: Whole | None = None
+    idle: bool = False
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on ``device``."""

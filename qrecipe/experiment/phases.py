@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
+from ..launched import is_first
 from ..planning import describe
+from ..processes import from_first, gathered, take_over
 from ..reconstruct import BlockReport, ReconstructSettings, reconstruct
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights, save_checkpoint
 from ..run.layout import BEST, LAST, PICTURE
@@ -62,7 +65,8 @@ def run_phases(experiment: Experiment, phases: Sequence[Phase] | None = None) ->
         else:
             result = phase.work(experiment)
             if phase.recorded:
-                result = run.finish_phase(phase.name, result)
+                result = from_first(partial(run.finish_phase, phase.name, result))
+            gathered(None)  # what the first process has written is there for all
         listener(PhaseEnded(phase.name, result))
 
 
@@ -93,6 +97,7 @@ def _calibrate(experiment: Experiment) -> Any:
     student, spec = experiment.student, experiment.recipe.quantize.calibration
     batches = experiment.batches(student, spec.batch_size, train=False)
     report = calibrate(student, list(islice(batches, spec.batches)))
+    take_over(list(student.state_dict().values()))
     experiment.listener(Calibrated(report))
     save(student, experiment.folder("calibrated"))
     return report.to_dict()
@@ -116,6 +121,7 @@ def _reconstruct(experiment: Experiment) -> Any:
     if has_checkpoint(folder):
         done = [BlockReport(**report) for report in load_weights(folder, student).extra["blocks"]]
     reports = list(done)
+    gathered(None)  # nothing is written before all have read
 
     def keep(report: BlockReport, number: int, total: int) -> None:
         reports.append(report)
@@ -126,6 +132,7 @@ def _reconstruct(experiment: Experiment) -> Any:
     batches = experiment.batches(student, spec.batch_size, train=False)
     settings = ReconstructSettings(spec.iterations, 1 - spec.drop, experiment.recipe.seed)
     reconstruct(student, list(islice(batches, spec.batches)), settings, real=real, done=done, on_block=keep)
+    take_over(list(student.state_dict().values()))
     save(student, experiment.folder("reconstructed"))
     return {"blocks": [report.to_dict() for report in reports]}
 
@@ -230,7 +237,7 @@ def _test(experiment: Experiment) -> Any:
     for row, model in models.items():
         evaluation, results = experiment.score(model, split, row)
         found[row] = evaluation.to_dict()
-    if experiment.draw is not None:
+    if experiment.draw is not None and is_first():
         path = experiment.draw(experiment.workspace.data[split], results, experiment.run.path / PICTURE)
         experiment.listener(PictureDrawn(path))
     return found

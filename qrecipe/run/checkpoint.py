@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import TrainError
+from ..launched import is_first
 from .environment import package_versions
 from .files import json_bytes, parsed, sync_folder, write_synced, writing
 from .seal import SEAL, sealed, unsealed
@@ -55,7 +56,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, moved: Path | None = None) -> None:
-    """Write a checkpoint, in place of the one that is there.
+    """Write a checkpoint, in place of the one that is there. Of several processes the first writes.
 
     moved: where that one is put, in place of what is there; None drops it.
 
@@ -63,6 +64,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, moved: Path | None = N
         TrainError: the state_dict holds something that is no tensor.
         RunError: the file system refuses it, a full disk for one. The old checkpoint is intact.
     """
+    if not is_first():
+        return
     new, old = _new(folder), _old(folder)
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from ..errors import TrainError
+from ..launched import is_first
 from .checkpoint import load_checkpoint
 from .files import writing
 
@@ -31,7 +32,7 @@ def earlier(last: Path) -> list[Path]:
 
 def drop_earlier(last: Path, keep: int) -> None:
     """Leave so many before ``last``. Raises: RunError: the file system refuses it."""
-    for folder in earlier(last)[keep:]:
+    for folder in earlier(last)[keep:] if is_first() else ():
         with writing(folder):
             shutil.rmtree(folder)
 

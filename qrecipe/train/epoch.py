@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from ..data.batch import Batch
 from ..errors import TrainError
-from ..processes import Whole
+from ..processes import Whole, count, gathered, share_gradients
 from ..termination import held
 from .protocols import Trainable
 
@@ -43,9 +43,10 @@ def _mean(before: float, value: float, count: int) -> float:
     return before + (value - before) / count
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """torch's seed for an epoch: well apart for any two (seed, epoch)."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:8]) >> 1
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """torch's seed for an epoch and a process: well apart for any two (seed, epoch, rank)."""
+    text = f"{seed}/{epoch}/{rank}" if rank else f"{seed}/{epoch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
 def train_epoch(
@@ -86,14 +87,27 @@ def train_epoch(
 
 
 def in_steps(batches: Iterable[Batch], accumulate: int) -> Iterator[list[Batch]]:
-    """The batches of each step. One that is a part of a step knows of the others."""
+    """The batches of each step, of this process. One that is a part of a step knows of the others, all processes'."""
     left = iter(batches)
     while parts := list(islice(left, accumulate)):
-        objects = tuple(len(label.get("class_labels", ())) for batch in parts for label in batch.labels)
-        images = sum(len(batch) for batch in parts)
-        shares = [len(batch) * len(parts) / images for batch in parts]
-        wholes = [Whole(objects, len(parts), share) if len(parts) > 1 else None for share in shares]
+        wholes = _wholes(gathered([_objects(batch) for batch in parts]))
         yield [replace(batch, whole=whole) for batch, whole in zip(parts, wholes, strict=True)]
+
+
+def _objects(batch: Batch) -> list[int]:
+    """How many each image has."""
+    if batch.idle:
+        return []
+    return [len(label.get("class_labels", ())) for label in batch.labels] or [0] * len(batch)
+
+
+def _wholes(objects: Sequence[Sequence[Sequence[int]]]) -> list[Whole | None]:
+    """Of each part of a step, from the numbers of objects by process, part and image."""
+    parts = [[number for own in objects for number in own[index]] for index in range(len(objects[0]))]
+    if len(objects) * len(parts) == 1:
+        return [None]
+    every = tuple(number for part in parts for number in part)
+    return [Whole(every, len(objects) * len(parts), len(part) * len(parts) / len(every)) for part in parts]
 
 
 def _step(
@@ -108,21 +122,29 @@ def _step(
     """Take one step: the loss, its parts, and the gradient's norm before clipping."""
     parameters = [parameter for _, parameter in named]
     optimizer.zero_grad(set_to_none=True)
-    losses = [_backward(trainable, batch, len(batches), accelerator, _where(at, [batch])) for batch in batches]
+    losses = [_backward(trainable, batch, len(batches), accelerator, _where(at, batch.image_ids)) for batch in batches]
+    share_gradients(parameters)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients).to(accelerator.device)
     # One transfer per step for all figures.
     figures = iter(torch.stack([_figure(norm), *(_figure(v) for found in losses for v in found.values())]).tolist())
     grad_norm = next(figures)
     values = [{name: next(figures) for name in found} for found in losses]
-    for batch, found in zip(batches, values, strict=True):
-        _check_finite(found, _where(at, [batch]))
+    own = [(batch.image_ids, found) for batch, found in zip(batches, values, strict=True) if not batch.idle]
+    every = [entry for entries in gathered(own) for entry in entries]
+    for image_ids, found in every:
+        _check_finite(found, _where(at, image_ids))
     if not math.isfinite(grad_norm):
-        raise TrainError(_gradient_report(named, grad_norm), where=_where(at, batches), remedy=_REMEDY)
+        raise TrainError(
+            _gradient_report(named, grad_norm),
+            where=_where(at, [image for ids, _ in every for image in ids]),
+            remedy=_REMEDY,
+        )
     if clip_norm is not None:  # after the check: a norm that is not finite would spread to every gradient
         torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
     optimizer.step()
-    parts = {name: sum(own.get(name, 0.0) for own in values) / len(batches) for found in values for name in found}
+    whole, names = len(batches) * count(), dict.fromkeys(name for _, found in every for name in found)
+    parts = {name: sum(found.get(name, 0.0) for _, found in every) / whole for name in names}
     return parts.pop(_LOSS), parts, grad_norm
 
 
@@ -139,12 +161,14 @@ def _backward(
         raise TrainError(inner, where=where, remedy=_REMEDY) from error
     if not loss.requires_grad:
         raise TrainError("no gradient reaches anything that is to be learned", where=where, remedy=UNREACHED)
+    if batch.idle:
+        loss = loss * 0.0
     accelerator.backward(loss if parts == 1 else loss / parts)
     return {_LOSS: loss, **named}
 
 
-def _where(at: str, batches: Sequence[Batch]) -> str:
-    return f"{at}, images {', '.join(str(image) for batch in batches for image in batch.image_ids)}"
+def _where(at: str, image_ids: Iterable[int]) -> str:
+    return f"{at}, images {', '.join(map(str, image_ids))}"
 
 
 def _check_finite(found: dict[str, float], where: str) -> None:

@@ -97,7 +97,7 @@ class TrainingModule(nn.Module):
         for target, pairs in zip(self.targets, self.pairs, strict=True):
             if target.match not in matches:
                 match = match_queries(target.match, prediction.boxes, teacher_boxes, truth)
-                matches[target.match] = match, global_divisor(match.keep.sum())
+                matches[target.match] = match, global_divisor(match.keep.sum() * (not batch.idle))
             match, kept = matches[target.match]
             for mine, his in pairs:
                 # Denoising queries stand before those that predict; the teacher, in evaluation, has none.

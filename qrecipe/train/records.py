@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..launched import is_first
 from ..run.layout import METRICS
 from ..run.lines import JsonLines
 from .optimizer import ParameterGroup
@@ -30,7 +31,7 @@ class Records:
 
     @property
     def metrics(self) -> JsonLines:
-        return self.lines or JsonLines(self.folder / METRICS)
+        return self.lines or JsonLines(self.folder / METRICS, follows=not is_first())
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import RunError, TrainError
+from ..processes import count, gathered, rank
 from ..recipe.definition import TrainSpec
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, take_weights
 from ..run.folder import differences
@@ -54,28 +55,43 @@ def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, 
 @dataclass(frozen=True)
 class Begun:
     """An epoch that was ended between two of its steps. averages: of the steps that were taken, which took
-    ``seconds``. random: states of torch's generators, the CPU's first."""
+    ``seconds``. random: by process, states of torch's generators, the CPU's first."""
 
     averages: Averages
     seconds: float
-    random: tuple[Tensor, ...]
+    random: tuple[tuple[Tensor, ...], ...]
 
     @classmethod
     def now(cls, averages: Averages, seconds: float) -> Begun:
-        return cls(averages, seconds, (torch.get_rng_state(), *torch.cuda.get_rng_state_all()))
+        """Every process must call it."""
+        own = (torch.get_rng_state(), *torch.cuda.get_rng_state_all())
+        return cls(averages, seconds, tuple(gathered(own)))
 
     def restore_random(self) -> None:
-        """Go on drawing where it was ended; generators of devices that are not here any more are left out."""
-        torch.set_rng_state(self.random[0])
-        for device, state in enumerate(self.random[1 : 1 + torch.cuda.device_count()]):
+        """Go on drawing where it was ended; generators of devices that are not here any more are left out.
+
+        As another number of processes they draw as at an epoch's beginning.
+        """
+        if len(self.random) != count():
+            return
+        own = self.random[rank()]
+        torch.set_rng_state(own[0])
+        for device, state in enumerate(own[1 : 1 + torch.cuda.device_count()]):
             torch.cuda.set_rng_state(state, device)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"averages": asdict(self.averages), "seconds": self.seconds, "random": list(self.random)}
+        return {
+            "averages": asdict(self.averages),
+            "seconds": self.seconds,
+            "random": [list(own) for own in self.random],
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Begun:
-        return cls(Averages(**data["averages"]), data["seconds"], tuple(data["random"]))
+        random = data["random"]
+        if isinstance(random[0], Tensor):  # as it was written before there were several processes
+            random = [random]
+        return cls(Averages(**data["averages"]), data["seconds"], tuple(tuple(own) for own in random))
 
 
 def training_state(

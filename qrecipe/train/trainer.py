@@ -16,12 +16,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..errors import TrainError
+from ..processes import gathered, rank, take_over
 from ..recipe.definition import StageSpec, TrainSpec
 from ..run.checkpoint import Checkpoint, save_checkpoint
 from ..run.files import writing
 from ..run.kept import drop_earlier, of_epoch
 from ..run.layout import BEST, LAST
 from ..termination import Terminated, held
+from .agreement import agree_to_end, ending_together, take_over_statistics
 from .average import Average
 from .clock import Clock
 from .denormals import flushed_denormals
@@ -111,6 +113,7 @@ class Trainer(Generic[Model]):
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         notes = odd_lines(self.records, self.history, finished)
+        take_over([*self.trainable.student.state_dict().values(), *(value for _, value in self.named)])
         started = TrainingStarted(self.records.phase, epochs, finished, self.steps, self.groups, notes)
         self._listener(started)
         self.clock = Clock(epochs - finished, finished, self.steps)
@@ -118,7 +121,9 @@ class Trainer(Generic[Model]):
             for epoch in range(finished + 1, epochs + 1):
                 if self.is_over(epoch - 1):
                     break
-                self.epoch(epoch, self.begun if epoch == finished + 1 else None)
+                with ending_together():
+                    self.epoch(epoch, self.begun if epoch == finished + 1 else None)
+        gathered(None)  # what the first process has written is there for all
         best = self.best
         return FitResult(
             best_epoch=best["epoch"] if best else None,
@@ -173,6 +178,7 @@ class Trainer(Generic[Model]):
         try:
             self.learn(number, stage, averages, begun)
             trained = time.perf_counter()
+            take_over_statistics(self.trainable.student, self.average)
             scores = self.evaluate(number)
         except Terminated as signal:
             if averages.steps and not signal.at_once:
@@ -204,7 +210,7 @@ class Trainer(Generic[Model]):
         """Take the steps of one epoch that ``averages`` lacks."""
         self.trainable.set_stage(stage.quantize)
         self.trainable.train()
-        torch.manual_seed(epoch_seed(self.seed, number))
+        torch.manual_seed(epoch_seed(self.seed, number, rank()))
         if begun is not None:
             begun.restore_random()
         self.loader.set_epoch(number, averages.steps * self.spec.accumulate)
@@ -219,6 +225,7 @@ class Trainer(Generic[Model]):
             lr, left = self.optimizer.param_groups[0]["lr"], self.clock.seconds_left(number, step)
             at = partial(StepTaken, phase, stage.name, number, epochs, step, self.steps)
             self._listener(at(loss, parts, lr, left))
+            agree_to_end()
 
         train_epoch(
             self.trainable,
@@ -269,6 +276,7 @@ class Trainer(Generic[Model]):
         with held():
             step = (number - 1) * self.steps + begun.averages.steps
             self.keep_last(self.state(number - 1, step, begun), None)
+            gathered(None)  # a launcher ends the first process as soon as another one is through
 
     def state(self, epoch: int, step: int, begun: Begun | None = None) -> Checkpoint:
         """All that going on needs. epoch: finished ones. step: finished ones, of all epochs."""
