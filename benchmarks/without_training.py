@@ -26,7 +26,7 @@ from qrecipe.reconstruct import ReconstructSettings, reconstruct
 from qrecipe.report.amounts import share, three_places
 from qrecipe.report.lines import lines_of
 from qrecipe.run.ledger import Ledger
-from qrecipe.student import calibrate, make_student, real_valued
+from qrecipe.student import Student, calibrate, make_student, real_valued
 from qrecipe.train.denormals import flushed_denormals
 
 WIDTHS = ("8-8-8", "6-6-8", "4-8-8", "4-4-8")
@@ -63,24 +63,38 @@ class Table:
         return found["AP"], found["seconds"]
 
     def _measure(self, recipe: Recipe) -> float | None:
+        return score(student_detector(self.student(recipe)), self.workspace, self.split)[0].AP
+
+    def student(self, recipe: Recipe) -> Student:
+        """Calibrated, and reconstructed where the recipe says so."""
         original = self.workspace.original
         student = make_student(original, recipe)
         if student.quantizers:
-            spec = recipe.quantize.calibration
-            calibrate(student, self._batches(spec.batch_size, spec.batches))
+            calibrate(student, self.calibration(recipe))
             learned = recipe.quantize.reconstruct
             if learned is not None:
                 reference = make_student(original, recipe)
                 reference.load_state_dict(student.state_dict())
                 settings = ReconstructSettings(learned.iterations, 1 - learned.drop, recipe.seed)
                 reconstruct(student, self._batches(learned.batch_size, learned.batches), settings, real=reference)
-        return score(student_detector(student), self.workspace, self.split)[0].AP
+        return student
+
+    def calibration(self, recipe: Recipe | None = None) -> list[Any]:
+        """The batches that set the ranges."""
+        spec = (recipe or self.workspace.recipe).quantize.calibration
+        return self._batches(spec.batch_size, spec.batches)
 
     def _batches(self, size: int, count: int) -> list[Any]:
         original = self.workspace.original
         assert original.label_map is not None
         loader = self.workspace.batches("train", original.label_map, original.input, train=False, batch_size=size)
         return list(islice(loader, count))
+
+
+def bits(width: str) -> tuple[str, ...]:
+    """A recipe's keys for weights, activations and attention, as in 4-4-8."""
+    kinds = ("weight", "activation", "attention")
+    return tuple(f"quantize.{kind}.bits={count}" for kind, count in zip(kinds, width.split("-"), strict=True))
 
 
 def remark(event: Event) -> None:
@@ -95,11 +109,9 @@ def main(table: Table, methods: list[str], widths: list[str], extents: list[str]
     print("|---|---|" + "---|" * len(methods), flush=True)
     for extent in extents:
         for width in widths:
-            kinds = ("weight", "activation", "attention")
-            bits = tuple(f"quantize.{kind}.bits={count}" for kind, count in zip(kinds, width.split("-"), strict=True))
             cells = []
             for method in methods:
-                found, seconds = table.score(*EXTENTS[extent], *bits, *METHODS[method])
+                found, seconds = table.score(*EXTENTS[extent], *bits(width), *METHODS[method])
                 cells.append(f"{three_places(found)} ({share(found, real)}, {seconds:.0f} s)")
             print(f"| {extent} | {width} | {' | '.join(cells)} |", flush=True)
 

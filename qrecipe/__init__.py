@@ -18,7 +18,7 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.bench("runs/mine")                         its size and latency in runtimes
     qrecipe.sensitivity("recipe.yaml")                 what each part loses when it alone is quantized
     qrecipe.search("recipe.yaml", "size=0.15")         bits for every layer within a budget
-    qrecipe.init(qrecipe.Request("detr", "coco"))      a commented recipe for a model and data
+    qrecipe.init("detr", "coco")                       a commented recipe for a model and data
 
 A student in a loop of one's own:
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .commands.diff import diff
     from .commands.evaluate import Evaluated, evaluate
     from .commands.export import export
-    from .commands.init import Request, Started, init
+    from .commands.init import Started, init
     from .commands.inspect import Inspection, inspect
     from .commands.plan import plan
     from .commands.predict import Predictions, predict
@@ -80,7 +80,6 @@ HOMES = {
     "Recipe": "recipe",
     "RecipeErrors": "errors",
     "Reported": "commands.report",
-    "Request": "commands.init",
     "Sensitivity": "commands.sensitivity",
     "Started": "commands.init",
     "Student": "student",
@@ -126,7 +125,6 @@ __all__ = [
     "Recipe",
     "RecipeErrors",
     "Reported",
-    "Request",
     "Sensitivity",
     "Started",
     "Student",

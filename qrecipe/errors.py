@@ -106,6 +106,13 @@ class RunError(QRecipeError):
     stage = "run"
 
 
+class ProcessError(QRecipeError):
+    """Another process of the same run has ended."""
+
+    stage = "processes"
+    passing: ClassVar[bool] = True
+
+
 class ExportError(QRecipeError):
     """A student that cannot be exported, or an exported file that cannot be used."""
 

@@ -38,6 +38,7 @@ class _Ears:
 
     holding = 0
     waiting: int | None = None
+    patient = False
 
 
 @contextmanager
@@ -82,6 +83,16 @@ def held() -> Iterator[None]:
                 raise Terminated(number)
 
 
+def heard() -> int | None:
+    """The signal that waits for the end of ``held``."""
+    return _Ears.waiting
+
+
+def hear_once(patient: bool = True) -> None:
+    """From now on what is held is not broken into by a second signal either: a launcher passes on a terminal's."""
+    _Ears.patient = patient
+
+
 def leave_to_parent(worker: int = 0) -> None:
     """For worker processes: the parent decides when they end, so a signal to the whole group does not take them away.
 
@@ -94,7 +105,7 @@ def leave_to_parent(worker: int = 0) -> None:
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
-    if _Ears.holding and _Ears.waiting is None:
+    if _Ears.holding and (_Ears.waiting is None or _Ears.patient):
         _Ears.waiting = number
         return
     _Ears.waiting = None

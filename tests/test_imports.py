@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -16,10 +13,15 @@ import pytest
 import qrecipe
 
 ROOT = Path(qrecipe.__file__).parent
+
+
 FILES = sorted(ROOT.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+
 
 GROUND = {
     "errors",
+    "launched",
     "named_code",
     "placement",
     "plain_text",
@@ -29,11 +31,13 @@ GROUND = {
     "user_line",
     "vocabulary",
 }
-"""Modules at the top that import nothing of ours: everybody may import them."""
+"""Modules at the top that import nothing of ours but errors: everybody may import them."""
+
 
 # What each room or module at the top may import beside itself and the ground. An import that points back is a cycle.
 ALLOWED: dict[str, set[str]] = {
     **{name: set[str]() for name in GROUND},
+    "processes": {"errors"},
     "recipe": set(),
     "graph": set(),
     "capture": {"graph"},
@@ -107,6 +111,7 @@ ALLOWED: dict[str, set[str]] = {
     # Looked up on first use; only a type checker sees these.
     "__init__": {"latency", "recipe", "data", "planning", "student", "train", "deploy", "commands"},
 }
+
 
 # Third-party packages and the only places that may import them, as paths below the package.
 CONFINED: dict[str, tuple[str, ...]] = {
@@ -239,7 +244,7 @@ def test_our_own_imports_are_relative() -> None:
 
 
 def test_tests_import_no_private_names() -> None:
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
+    for file in TESTS:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qrecipe"):
                 assert not [
@@ -253,42 +258,17 @@ def test_third_party_packages_keep_to_their_places(package: str) -> None:
     assert not {name for name in found if not name.startswith(CONFINED[package] or ("nowhere",))}
 
 
-def test_importing_the_package_is_light() -> None:
-    heavy = "torch", "transformers", "numpy", "yaml", "rich", "accelerate", "scipy"
-    code = f"import sys, qrecipe; print([name for name in {heavy!r} if name in sys.modules], qrecipe.__version__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["[]", qrecipe.__version__]
-    assert done.stderr == ""
-
-
-def test_every_public_name_is_there() -> None:
-    assert list(qrecipe.HOMES) == qrecipe.__all__ == sorted(qrecipe.__all__)
-    assert set(dir(qrecipe)) == {*qrecipe.__all__, "__doc__", "__version__"}
-    for name in qrecipe.__all__:
-        assert getattr(qrecipe, name).__module__.startswith("qrecipe.")
-        assert inspect.getdoc(getattr(qrecipe, name))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = qrecipe.nothing
-
-
 def test_no_room_has_the_name_of_something_public() -> None:
     taken = set(qrecipe.__all__) & {own(file) for file in FILES}
     assert not taken, "importing the room would put its module in the place of the function: name the room otherwise"
 
 
-def test_the_page_of_help_names_every_function() -> None:
-    assert qrecipe.__doc__
-    for name in qrecipe.__all__:
-        value = getattr(qrecipe, name)
-        if inspect.isfunction(value) and name not in ("describe", "real_valued", "recipe_from_mapping"):
-            assert f"qrecipe.{name}(" in qrecipe.__doc__
-
-
 def test_files_are_small_and_have_names_that_say_something() -> None:
     assert len(FILES) > 80
-    for file in FILES:
-        assert file.stem not in ("utils", "util", "helpers", "common", "misc"), name_of(file)
-    long = {name_of(file): count for file in FILES if (count := len(file.read_text().splitlines())) > LINES_OF_A_FILE}
+    assert len(TESTS) > 80
+    files = FILES + TESTS
+    assert not [file for file in files if file.stem in ("utils", "util", "helpers", "common", "misc")]
+    long = {file: count for file in files if (count := len(file.read_text().splitlines())) > LINES_OF_A_FILE}
     assert not long, "split them"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..termination import Terminated
 from ..user_line import Line
 from .diagnosis import FailureKind, Finding, diagnose
 from .export import Way, export
@@ -57,7 +58,7 @@ def attempt(
             program = export(call, example, way, watch)
             refuse(program.graph_module, watch.root)
             return Export(program, watch.left_off), failed
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             raise
         except BaseException as error:  # whatever the model's own code raises, SystemExit too
             failed.append(Attempt(root.training, way, error, diagnose(error, watch)))

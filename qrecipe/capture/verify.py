@@ -17,6 +17,7 @@ from ..graph.graph_model import GraphModel
 from ..graph.inputs import image_shape
 from ..graph.module_copy import module_copy
 from ..graph.program import MODES, GraphMode
+from ..termination import Terminated
 from .custom_backward import custom_function_line
 from .diagnosis import Finding
 from .failure import CaptureFailure
@@ -169,7 +170,7 @@ def _compare(
     # One after the other, each with its backward pass: the activations of both at once fill a small machine.
     try:
         theirs = _tensors(_seeded(lambda: call(eager, dict(inputs))))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except BaseException:  # the model itself refuses this size, in whatever way: nothing to compare
         _level(eager, graph)

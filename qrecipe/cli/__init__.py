@@ -14,10 +14,13 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 from .. import __version__
-from ..errors import QRecipeError, RecipeErrors
+from ..errors import ProcessError, QRecipeError, RecipeErrors
+from ..launched import is_first, processes
 from ..termination import Terminated, listening
 from . import (
     apply,
@@ -73,16 +76,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     closed = sys.stdout is None
-    with watched_streams():
+    with watched_streams(), _heard_if_first():
         try:
             if closed:
                 raise OutputError("standard output is closed", remedy="send it somewhere: > FILE, or > /dev/null")
             return _answer(argv)
         except RecipeErrors as errors:
-            complain(errors.problems)
+            _complain(errors.problems)
             return 2
         except QRecipeError as error:
-            complain([error])
+            _complain([error])
             if isinstance(error, OutputError):
                 forget_output()
             return 2
@@ -92,11 +95,38 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 141
             if error.errno is None or error.filename is None:  # what a library means by it, it does not say
                 raise
-            complain([f"{os.fsdecode(error.filename)}: the system refuses it: {error.strerror}"])
+            _complain([f"{os.fsdecode(error.filename)}: the system refuses it: {error.strerror}"])
             return 2
         except Terminated as signal:
-            complain([signal])
+            _complain([signal])
             return signal.code
+
+
+@contextmanager
+def _heard_if_first() -> Iterator[None]:
+    """Of several processes that a launcher started, the first one is heard."""
+    if is_first():
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+def _complain(problems: Sequence[object]) -> None:
+    """On standard error; of several processes the first one says it, also what ended another."""
+    first = is_first()
+    if first:
+        complain(problems)
+    if processes() == 1 or "torch" not in sys.modules:
+        return
+    from ..processes import leave_word, say_so, wait_for_first
+
+    if first:
+        say_so()
+    elif any(isinstance(problem, Terminated) for problem in problems):
+        wait_for_first()
+    elif not any(isinstance(problem, ProcessError) for problem in problems):
+        leave_word("\n".join(map(str, problems)))
 
 
 def _answer(argv: Sequence[str] | None) -> int:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ..errors import RunError
-from ..recipe.given import read_recipe
+from ..recipe.given import read_recipe, smoke_test
 from .answer import answering
 from .command import Command
 from .console import say, show
-from .options import add_recipe_options
+from .options import add_recipe_options, count
 
 if TYPE_CHECKING:
     from .. import Applied
@@ -29,13 +29,18 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept-changes", action="store_true", help=text)
     text = "know images by their content, not by size and time of their files (reads all of them)"
     parser.add_argument("--hash-images", action="store_true", help=text)
+    text = "a smoke test of the first N images of each split: --set data.limit=N"
+    parser.add_argument("--limit", type=count, metavar="N", help=text)
+    text = "a smoke test of at most N epochs of each stage: --set train.limit=N"
+    parser.add_argument("--epochs", type=count, metavar="N", help=text)
     add_recipe_options(parser)
 
 
 def _find(arguments: argparse.Namespace, listener: Listener) -> Applied:
     if arguments.accept_changes and not arguments.resume:
         raise RunError("a run that begins has no changes to accept", where="--accept-changes", remedy="add --resume")
-    recipe = read_recipe(arguments.recipe, arguments.set, arguments.random_weights)
+    overrides = [*arguments.set, *smoke_test(arguments.limit, arguments.epochs)]
+    recipe = read_recipe(arguments.recipe, overrides, arguments.random_weights)
     from ..commands.apply import apply
 
     return apply(

@@ -53,11 +53,11 @@ def _bits(text: str) -> tuple[int, int, int]:
 
 
 def _find(arguments: argparse.Namespace, listener: Listener) -> Started:
-    from ..commands.init import Request, init
+    from ..commands.init import init
 
     splits = {name: text for name in SPLITS if (text := getattr(arguments, name)) is not None}
     typed = {name: getattr(arguments, name) for name in ("model", "data", "teacher", "output", "bits", "size")}
-    return init(Request(splits=splits, **typed), listener)
+    return init(**typed, splits=splits, listener=listener)
 
 
 def _tell(found: Started, arguments: argparse.Namespace, console: Console) -> None:

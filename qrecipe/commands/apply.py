@@ -11,7 +11,7 @@ from typing import Any
 from ..experiment.events import Listener, nobody
 from ..experiment.run_recipe import run_recipe
 from ..recipe.definition import Recipe
-from ..recipe.given import read_recipe
+from ..recipe.given import read_recipe, smoke_test
 from ..report.pictures import save_detections
 from ..run.layout import RUNS
 from ..run.summary import Summary
@@ -36,6 +36,8 @@ def apply(
     resume: bool = False,
     accept_changes: bool = False,
     hash_images: bool = False,
+    limit: int | None = None,
+    epochs: int | None = None,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
     listener: Listener = nobody,
@@ -50,13 +52,15 @@ def apply(
         resume: go on with a run that was cut off.
         accept_changes: go on although annotations, images or weights are not those that the run was started with.
         hash_images: know images by their content, not by size and time of their files.
+        limit, epochs: for a smoke test, which is marked as one: the first so many images of each split
+            (``data.limit``), and at most so many epochs of each stage (``train.limit``).
         overrides: such as ``train.epochs=1``. random_weights: leave the recipe's weights out.
 
     Raises:
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
     """
-    read = read_recipe(recipe, overrides, random_weights)
+    read = read_recipe(recipe, (*overrides, *smoke_test(limit, epochs)), random_weights)
     folder = Path(output or read.output or RUNS / read.name).resolve()
     draw = partial(save_detections, grey_range=read.model.input.grey_range)
     summary = run_recipe(

@@ -6,8 +6,9 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import ModelError, RecipeErrors, RunError
@@ -26,19 +27,6 @@ from .starter.model import StarterModel, placed, starter_model
 from .starter.text import captured_values, data_values, filled, input_text, model_text, said, scalar
 
 OTHER = "choose another --output"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was typed. data None: every split is in ``splits`` (``IMAGES:ANNOTATIONS`` by name)."""
-
-    model: str
-    data: str | None
-    splits: Mapping[str, str] = field(default_factory=dict)
-    teacher: str | None = None
-    output: Path | None = None
-    bits: tuple[int, int, int] = (4, 4, 8)
-    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,45 +51,52 @@ class Started:
         }
 
 
-def init(request: Request, listener: Listener = nobody) -> Started:
+def init(
+    model: str,
+    data: str | None = None,
+    output: Path | str | None = None,
+    *,
+    splits: Mapping[str, str] = MappingProxyType({}),
+    teacher: str | None = None,
+    bits: tuple[int, int, int] = (4, 4, 8),
+    size: tuple[int, int] | None = None,
+    listener: Listener = nobody,
+) -> Started:
     """Write a recipe, and where the model does not know the data's categories yet, one that teaches it first.
 
     Nothing is written unless the recipes are valid and bind, no file is ever overwritten, and none is half there.
+
+    Args:
+        model, data, teacher: what the options of ``qrecipe init`` take. splits: ``IMAGES:ANNOTATIONS`` by name, over
+            those of the data, or all of them. bits: of weights, activations, attention.
+        output: the recipe; by default it is named after model and data, here. size: (height, width) of the input.
 
     Raises:
         RunError: a file is there already, or its folder is not.
         QRecipeError: whatever the model or the data has wrong with it.
     """
-    model, data = starter_model(request.model), _data(request)
-    teacher = None if request.teacher is None else starter_model(request.teacher, "--teacher")
-    file = request.output or Path(f"{model.name}_{data.name}.yaml")
+    chosen, found = starter_model(model), starter_data(data, splits)
+    other = None if teacher is None else starter_model(teacher, "--teacher")
+    file = Path(f"{chosen.name}_{found.name}.yaml") if output is None else Path(output)
     tuning = file.with_name(f"{file.stem}_teacher{file.suffix}")
     require_free(file, OTHER)
-    workspace = _workspace(request, model, data, listener)
-    built = _built(workspace, model)
-    fresh = _fresh(model, data, built)
+    workspace = _workspace(chosen, found, size, listener)
+    built = _built(workspace, chosen)
+    fresh = _fresh(chosen, found, built)
     if fresh:
         require_free(tuning, OTHER)
-    origin = _origin(built, request, listener)
-    base = file.absolute().parent
-    tuned = f"--set {shlex.quote(_weights(model, RUNS / tuning.stem / MODELS['trained'] / WEIGHTS))}"
+    tuned = f"--set {shlex.quote(_weights(chosen, RUNS / tuning.stem / MODELS['trained'] / WEIGHTS))}"
     values = {
         "file": said(file.name),
         "tuning": said(tuning.name),
         "extends": scalar(file.name),
-        "title": said(f"{request.model} on {data.name}"),
         "fresh": said(fresh),
         "tuned": said(tuned),
-        "model": model_text(placed(model.section, base)),
-        "teacher": model_text(placed(teacher.section, base)) if teacher else "",
-        "source": "the teacher above" if teacher else "the model itself, real-valued",
-        "input": input_text(built.input, built.family.default_input),
-        "origin": origin,
-        **captured_values(workspace),
-        **dict(zip(("weight", "activation", "attention"), request.bits, strict=True)),
-        "bits": "-".join(map(str, request.bits)),
-        "eight": min(request.bits) >= 8,
-        **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
+        "origin": _origin(built, size, listener),
+        **dict(zip(("weight", "activation", "attention"), bits, strict=True)),
+        "bits": "-".join(map(str, bits)),
+        "eight": min(bits) >= 8,
+        **_found(workspace, chosen, other, found, file.absolute().parent),
     }
     names = {file: "student.txt"} | ({tuning: "tuning.txt"} if fresh else {})
     texts = {one: filled(template, values) for one, template in names.items()}
@@ -112,17 +107,25 @@ def init(request: Request, listener: Listener = nobody) -> Started:
     return Started(file, tuning if fresh else None, fresh, plan, tuple(commands))
 
 
-def _data(request: Request) -> StarterData:
-    if request.data == "synthetic":
-        if request.splits:
-            raise RunError("synthetic data brings its own splits", where=f"--{next(iter(request.splits))}")
-        return StarterData("synthetic", None)
-    return starter_data(None if request.data is None else Path(request.data).expanduser(), request.splits)
+def _found(
+    workspace: Workspace, model: StarterModel, teacher: StarterModel | None, data: StarterData, base: Path
+) -> dict[str, Any]:
+    """What the template says of the model, the teacher and the data, for a recipe in the folder ``base``."""
+    built = workspace.built
+    return {
+        "title": said(f"{model.typed} on {data.name}"),
+        "model": model_text(placed(model.section, base)),
+        "teacher": model_text(placed(teacher.section, base)) if teacher else "",
+        "source": "the teacher above" if teacher else "the model itself, real-valued",
+        "input": input_text(built.input, built.family.default_input),
+        **captured_values(workspace),
+        **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
+    }
 
 
-def _workspace(request: Request, model: StarterModel, data: StarterData, listener: Listener) -> Workspace:
+def _workspace(model: StarterModel, data: StarterData, size: tuple[int, int] | None, listener: Listener) -> Workspace:
     """The model and the data with a recipe that quantizes nothing."""
-    section = placed(model.section, None) | ({"input": {"size": list(request.size)}} if request.size else {})
+    section = placed(model.section, None) | ({"input": {"size": list(size)}} if size else {})
     draft = recipe_from_mapping({"version": 1, "model": section, "data": data.section(None)}, "draft")
     return Workspace(draft, tuple(data.splits or SPLITS), listener)
 
@@ -142,10 +145,10 @@ def _built(workspace: Workspace, model: StarterModel) -> Built:
         raise ModelError(problem.what, where=f"--model {model.typed}", remedy=remedy) from problem
 
 
-def _origin(built: Built, request: Request, listener: Listener) -> str:
+def _origin(built: Built, size: tuple[int, int] | None, listener: Listener) -> str:
     """Where the input's size and values are from, as the recipe tells it; a size that is a guess is told at once."""
     values = "values stay in 0..1" if built.input.mean is None else "values are normalised with mean and std"
-    if request.size is not None:
+    if size is not None:
         return f"the size that you named; {values}"
     if built.processor is not None:
         return f"as {built.processor.name} beside the weights says; {values}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from ..processes import Whole
 
 Labels = dict[str, Tensor]
 """DETR's targets of one image: ``class_labels`` int64 (n,), ``boxes`` float32 (n, 4) cxcywh in 0..1 of the transformed
@@ -21,6 +23,8 @@ class Batch:
     labels: one dict per image, see :data:`Labels`.
     image_ids: COCO's image ids.
     sizes: (B, 2) int64, height and width in pixels of the original images.
+    whole: the optimizer step that it is a part of; None where it is all of it.
+    idle: it stands in where a batch has fewer images than there are processes, and counts for nothing.
     """
 
     pixel_values: Tensor
@@ -28,17 +32,19 @@ class Batch:
     labels: list[Labels]
     image_ids: list[int]
     sizes: Tensor
+    whole: Whole | None = None
+    idle: bool = False
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on ``device``."""
-        return Batch(
+        return replace(
+            self,
             pixel_values=self.pixel_values.to(device, non_blocking=non_blocking),
             pixel_mask=None if self.pixel_mask is None else self.pixel_mask.to(device, non_blocking=non_blocking),
             labels=[
                 {name: value.to(device, non_blocking=non_blocking) for name, value in image.items()}
                 for image in self.labels
             ],
-            image_ids=list(self.image_ids),
             sizes=self.sizes.to(device, non_blocking=non_blocking),
         )
 

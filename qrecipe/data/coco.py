@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..recipe.definition import SplitSpec
-from .document import Annotation, Category, ImageEntry, read_document
+from .document import Annotation, Category, Document, ImageEntry, read_document
 from .fields import shown
 from .images import NOT_RGB, Header, read_header
 from .notices import depth_lines, turned_line
@@ -88,8 +88,10 @@ class CocoIndex:
         return [*nothing, *self.report.lines(), *depth_lines(files, grey_range)]
 
 
-def read_coco(split: SplitSpec) -> CocoIndex:
+def read_coco(split: SplitSpec, limit: int | None = None) -> CocoIndex:
     """Read a split and check it: every image's header is opened, no pixels are decoded.
+
+    limit: the first so many images of the json alone, as if it had no others.
 
     As DETR does, boxes are clipped to the image, those of no area are then dropped, and crowd boxes are no targets.
     Images without boxes stay.
@@ -97,7 +99,7 @@ def read_coco(split: SplitSpec) -> CocoIndex:
     Raises: DataError with all problems at once, the first ten of each kind by id.
     """
     problems = Problems()
-    document = read_document(split.annotations, problems)
+    document = _first(read_document(split.annotations, problems), limit)
     headers = _headers(document.images, split.images, problems)
     problems.raise_any(split.annotations)
     images = tuple(
@@ -117,6 +119,15 @@ def read_coco(split: SplitSpec) -> CocoIndex:
         truth=truth_of(document),
         headers=tuple(headers),
     )
+
+
+def _first(document: Document, limit: int | None) -> Document:
+    if limit is None:
+        return document
+    images = document.images[:limit]
+    known = {image.id for image in images}
+    annotations = tuple(one for one in document.annotations if one.image_id in known)
+    return replace(document, images=images, annotations=annotations)
 
 
 def _headers(entries: tuple[ImageEntry, ...], folder: Path, problems: Problems) -> list[Header]:

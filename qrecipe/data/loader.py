@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,13 +22,18 @@ class EpochBatches(Sampler[list[int]]):
     """Batches of item numbers: a permutation by (seed, epoch) for training, in order for evaluation.
 
     The last batch may be smaller. ``set_epoch`` reaches the dataset too, so that order and transforms agree.
+
+    part: (rank, processes) that share the images: in training every batch, a stretch of it each; in evaluation the
+        batches, in turn.
     """
 
-    def __init__(self, dataset: CocoDataset, batch_size: int, shuffle: bool) -> None:
+    def __init__(self, dataset: CocoDataset, batch_size: int, shuffle: bool, part: tuple[int, int] = (0, 1)) -> None:
+        self.part = part
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.first = 0
+        self._ordered: tuple[int, list[int]] = (-1, [])
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
         """Choose the epoch, and the number of the batch that it begins with."""
@@ -44,13 +50,37 @@ class EpochBatches(Sampler[list[int]]):
         return [int(number) for number in rng.permutation(count)]
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self.order()
-        for start in range(self.first * self.batch_size, len(order), self.batch_size):
-            yield order[start : start + self.batch_size]
+        for number in self.numbers():
+            own = self._own(number)
+            yield own or self._whole(number)[:1]
+
+    def numbers(self) -> Iterator[int]:
+        """Of the batches that this process has a part of, from 0."""
+        rank, processes = self.part
+        last = -(-len(self.dataset) // self.batch_size)
+        return iter(range(self.first, last) if self.shuffle else range(self.first + rank, last, processes))
+
+    def is_idle(self, number: int) -> bool:
+        """Whether a batch has no image for this process, which is then given one that counts for nothing."""
+        return not self._own(number)
+
+    def _whole(self, number: int) -> list[int]:
+        start = number * self.batch_size
+        if self._ordered[0] != self.dataset.epoch:
+            self._ordered = self.dataset.epoch, self.order()
+        return self._ordered[1][start : start + self.batch_size]
+
+    def _own(self, number: int) -> list[int]:
+        whole, (rank, processes) = self._whole(number), self.part
+        if not self.shuffle:
+            return whole
+        return whole[len(whole) * rank // processes : len(whole) * (rank + 1) // processes]
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
-        return -(-len(self.dataset) // self.batch_size)
+        """Batches of a whole epoch that this process has a part of."""
+        rank, processes = self.part
+        every = -(-len(self.dataset) // self.batch_size)
+        return every if self.shuffle else len(range(rank, every, processes))
 
 
 class Carried(Dataset[Item | DataError]):
@@ -103,16 +133,14 @@ class BatchLoader(DataLoader[Item | DataError]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch declares its own class of iterators
         batches = super().__iter__()
-        while True:
+        for number in self.batches.numbers():
             try:
                 batch = next(batches)
-            except StopIteration:
-                return
             except RuntimeError as error:
                 raise _killed(error) from error
             if isinstance(batch, DataError):
                 raise batch
-            yield batch
+            yield replace(batch, idle=True) if self.batches.is_idle(number) else batch
 
 
 def _killed(error: RuntimeError) -> Exception:
@@ -127,9 +155,17 @@ def _killed(error: RuntimeError) -> Exception:
     )
 
 
-def build_loader(dataset: CocoDataset, batch_size: int, *, shuffle: bool = False, workers: int = 0) -> BatchLoader:
+def build_loader(
+    dataset: CocoDataset,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    workers: int = 0,
+    part: tuple[int, int] = (0, 1),
+) -> BatchLoader:
     """Batches of a dataset, padded with a mask where the dataset's input asks for one.
 
     shuffle: True for training: a permutation by the dataset's seed and epoch, whatever ``workers`` is.
+    part: (rank, processes) that share the images, as :class:`EpochBatches` has it.
     """
-    return BatchLoader(dataset, EpochBatches(dataset, batch_size, shuffle), bool(dataset.inputs.mask), workers)
+    return BatchLoader(dataset, EpochBatches(dataset, batch_size, shuffle, part), bool(dataset.inputs.mask), workers)

@@ -22,7 +22,7 @@ def resolve_splits(data: DataSpec, names: Sequence[str] = SPLITS, cache: Path | 
     for name in names:
         if name in given:
             try:
-                found[name] = read_coco(given[name])
+                found[name] = read_coco(given[name], data.limit)
             except DataError as error:
                 problems.append(error)
     if len(problems) == 1:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ModelError, PlanError
-from ..processes import global_divisor
+from ..processes import Whole, global_divisor
 from ..recipe.definition import LossSpec
 from .boxes import cxcywh_to_xyxy, pairwise_giou
 from .matcher import Assignment, Targets, class_weight, hungarian_match
@@ -22,7 +22,7 @@ class Criterion:
     """Classification, L1 and GIoU losses of the matched queries, for every layer matched on its own.
 
     Classification is a cross-entropy over classes and no-object (``softmax``: the last column is no-object, weighted
-    ``spec.no_object``; a weighted mean over the process's own queries, as in DETR), or a focal loss (``sigmoid``).
+    ``spec.no_object``; a weighted mean over the batch's queries, as in DETR), or a focal loss (``sigmoid``).
     Focal, L1 and GIoU are sums over the number of objects in the batches of all processes, at least 1.
 
     Args:
@@ -50,12 +50,13 @@ class Criterion:
         self.class_weight = class_weight(scores, spec)
 
     def __call__(
-        self, prediction: Prediction, labels: Sequence[Mapping[str, Tensor]]
+        self, prediction: Prediction, labels: Sequence[Mapping[str, Tensor]], whole: Whole | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted total, and its parts: detached scalars that sum to it.
 
         Args:
             labels: per image ``class_labels`` (n,) int64 and ``boxes`` (n, 4) cxcywh in 0..1; n may be 0.
+            whole: the step of which this batch is a part; sums are divided by what is in all of it.
 
         Returns:
             total: scalar with a graph to all logits and boxes. parts: ``class``, ``l1``, ``giou`` of the last layer,
@@ -67,18 +68,25 @@ class Criterion:
         """
         logits, boxes = _at_least_float32(prediction.logits), _at_least_float32(prediction.boxes)
         targets = Targets.of(labels, like=boxes)
-        divisor = global_divisor(torch.tensor(sum(targets.counts), device=boxes.device))
-        named = self._layer(logits, boxes, targets, divisor)
+        divisor: Tensor | float
+        if whole is None:
+            divisor = global_divisor(torch.tensor(sum(targets.counts), device=boxes.device))
+        else:
+            divisor = whole.boxes
+        weight = None if whole is None else whole.queries(logits.shape[1], self.spec.no_object)
+        named = self._layer(logits, boxes, targets, divisor, weight)
         if self.spec.auxiliary and prediction.auxiliary:
             earlier: list[Tensor] = []
             for layer_logits, layer_boxes in prediction.auxiliary:
-                layer = self._layer(_at_least_float32(layer_logits), _at_least_float32(layer_boxes), targets, divisor)
-                earlier += layer.values()
+                own = _at_least_float32(layer_logits), _at_least_float32(layer_boxes)
+                earlier += self._layer(*own, targets, divisor, weight).values()
             named["auxiliary"] = torch.stack(earlier).sum()
         total = torch.stack(list(named.values())).sum()
         return total, {name: value.detach() for name, value in named.items()}
 
-    def _layer(self, logits: Tensor, boxes: Tensor, targets: Targets, divisor: Tensor) -> dict[str, Tensor]:
+    def _layer(
+        self, logits: Tensor, boxes: Tensor, targets: Targets, divisor: Tensor | float, weight: float | None
+    ) -> dict[str, Tensor]:
         columns = self.classes + (1 if self.scores == "softmax" else 0)
         if logits.shape[-1] != columns:
             raise ModelError(
@@ -92,12 +100,14 @@ class Criterion:
         found = boxes[pairs.image, pairs.query]
         overlap = pairwise_giou(cxcywh_to_xyxy(found)[:, None], cxcywh_to_xyxy(wanted)[:, None])
         return {
-            "class": self.class_weight * self._classification(logits, targets, pairs, divisor),
+            "class": self.class_weight * self._classification(logits, targets, pairs, divisor, weight),
             "l1": spec.l1 * (found - wanted).abs().sum() / divisor,
             "giou": spec.giou * (1 - overlap).sum() / divisor,
         }
 
-    def _classification(self, logits: Tensor, targets: Targets, pairs: Assignment, divisor: Tensor) -> Tensor:
+    def _classification(
+        self, logits: Tensor, targets: Targets, pairs: Assignment, divisor: Tensor | float, summed: float | None
+    ) -> Tensor:
         classes = targets.classes[pairs.image, pairs.object]
         if self.scores == "sigmoid":
             positive = torch.zeros_like(logits, dtype=torch.bool)
@@ -109,7 +119,8 @@ class Criterion:
         weight[-1] = self.spec.no_object
         loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight, reduction="sum")
         # All weights are zero where no_object is 0 and the batch has no objects: then 0, not 0 / 0.
-        return loss / weight[target].sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        own = weight[target].sum() if summed is None else weight.new_tensor(summed)
+        return loss / own.clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> Tensor:

@@ -78,7 +78,7 @@ def score(detector: Detector, workspace: Workspace, split: str) -> tuple[Evaluat
     Raises:
         EvaluateError: outputs are not finite. DataError: the data cannot be used.
     """
-    loader = workspace.batches(split, detector.label_map, detector.input, train=False)
+    loader = workspace.batches(split, detector.label_map, detector.input, train=False, shared=True)
     return evaluate_model(
         lambda batch: detector.predict(batch.pixel_values, batch.pixel_mask),
         loader,

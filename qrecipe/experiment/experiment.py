@@ -106,6 +106,7 @@ class Experiment:
         return evaluation, results
 
     def batches(self, student: Student, batch_size: int, *, train: bool) -> BatchLoader:
-        """Batches of the training split, as training or as evaluation sees them."""
+        """Batches of the training split: as training sees them, shared by all processes, or as evaluation does."""
         assert student.label_map is not None
-        return self.workspace.batches("train", student.label_map, student.input, train=train, batch_size=batch_size)
+        batches, own = self.workspace.batches, (student.label_map, student.input)
+        return batches("train", *own, train=train, batch_size=batch_size, shared=train)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
+from ..launched import is_first
 from ..planning import describe
+from ..processes import from_first, gathered, take_over
 from ..reconstruct import BlockReport, ReconstructSettings, reconstruct
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights, save_checkpoint
 from ..run.layout import BEST, LAST, PICTURE
 from ..student import Student, calibrate, save
 from ..student.store import description
+from ..train.average import take_average
 from ..train.module import TrainingModule
 from ..train.records import Records
 from ..train.trainer import Trainer
 from .detector import score, student_detector
 from .events import BestChosen, BlockReconstructed, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
 from .experiment import Experiment
-from .summarise import summarise, summary_split
+from .summarise import stopped_early, summarise, summary_split
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def run_phases(experiment: Experiment, phases: Sequence[Phase] | None = None) ->
         else:
             result = phase.work(experiment)
             if phase.recorded:
-                result = run.finish_phase(phase.name, result)
+                result = from_first(partial(run.finish_phase, phase.name, result))
+            gathered(None)  # what the first process has written is there for all
         listener(PhaseEnded(phase.name, result))
 
 
@@ -92,6 +97,7 @@ def _calibrate(experiment: Experiment) -> Any:
     student, spec = experiment.student, experiment.recipe.quantize.calibration
     batches = experiment.batches(student, spec.batch_size, train=False)
     report = calibrate(student, list(islice(batches, spec.batches)))
+    take_over(list(student.state_dict().values()))
     experiment.listener(Calibrated(report))
     save(student, experiment.folder("calibrated"))
     return report.to_dict()
@@ -115,6 +121,7 @@ def _reconstruct(experiment: Experiment) -> Any:
     if has_checkpoint(folder):
         done = [BlockReport(**report) for report in load_weights(folder, student).extra["blocks"]]
     reports = list(done)
+    gathered(None)  # nothing is written before all have read
 
     def keep(report: BlockReport, number: int, total: int) -> None:
         reports.append(report)
@@ -125,6 +132,7 @@ def _reconstruct(experiment: Experiment) -> Any:
     batches = experiment.batches(student, spec.batch_size, train=False)
     settings = ReconstructSettings(spec.iterations, 1 - spec.drop, experiment.recipe.seed)
     reconstruct(student, list(islice(batches, spec.batches)), settings, real=real, done=done, on_block=keep)
+    take_over(list(student.state_dict().values()))
     save(student, experiment.folder("reconstructed"))
     return {"blocks": [report.to_dict() for report in reports]}
 
@@ -153,7 +161,8 @@ def _keep_student(experiment: Experiment) -> None:
 
 def _train_control(experiment: Experiment) -> Any:
     control = experiment.make_control()
-    result = _trained(experiment, TrainingModule(control), "control")
+    took = experiment.run.phases().get("student", {}).get("epochs")  # of both, where patience ended the student's
+    result = _trained(experiment, TrainingModule(control), "control", took)
     _take_best(experiment, control, "control", result)
     save(control, experiment.folder("control"))
     return result
@@ -163,8 +172,10 @@ def _restore_control(experiment: Experiment, result: Any) -> None:
     _tell_best(experiment, "control", result)
 
 
-def _trained(experiment: Experiment, module: TrainingModule, phase: str) -> dict[str, Any]:
-    """Train ``module.student`` through all epochs; which of them is the best."""
+def _trained(
+    experiment: Experiment, module: TrainingModule, phase: str, stop_after: int | None = None
+) -> dict[str, Any]:
+    """Train ``module.student`` through all epochs, or so many of them; which is the best, and how many were taken."""
     recipe, run, student = experiment.recipe, experiment.run, module.student
     # Best is chosen among epochs of the last stage, and a checkpoint's ranges are all on until it is told.
     extra = {**description(student), "quantized_roles": recipe.train.stages[-1].quantize}
@@ -172,26 +183,30 @@ def _trained(experiment: Experiment, module: TrainingModule, phase: str) -> dict
         module,
         experiment.batches(student, recipe.train.batch_size, train=True),
         recipe.train,
-        Records(run.checkpoints(phase), phase, run.metrics, extra),
+        Records(run.checkpoints(phase), phase, run.metrics, extra, {"smoke_test": True} if recipe.limits else {}),
         seed=recipe.seed,
         evaluate=lambda student: score(student_detector(student), experiment.workspace, "val")[0],
         is_backbone=student.is_backbone,
         listener=experiment.listener,
+        stop_after=stop_after,
     )
     result = trainer.fit(experiment.resume)
-    return {"best_epoch": result.best_epoch, "best_ap": result.best_ap}
+    return {"best_epoch": result.best_epoch, "best_ap": result.best_ap, "epochs": result.epochs}
 
 
 def _take_best(experiment: Experiment, student: Student, phase: str, result: dict[str, Any]) -> None:
     """Give a student the best epoch's weights, or the last's where nothing could be compared."""
     name = LAST if result["best_epoch"] is None else BEST
-    load_weights(experiment.run.checkpoints(phase) / name, student)
+    take_average(student, load_weights(experiment.run.checkpoints(phase) / name, student))
     student.set_stage(experiment.recipe.train.stages[-1].quantize)
     _tell_best(experiment, phase, result)
 
 
 def _tell_best(experiment: Experiment, phase: str, result: dict[str, Any]) -> None:
-    epochs = experiment.recipe.train.epochs
+    planned = experiment.recipe.train.epochs
+    epochs = result.get("epochs", planned)
+    if epochs < planned:
+        experiment.listener(Noted(phase, stopped_early(epochs, experiment.recipe)))
     if result["best_epoch"] is not None:
         experiment.listener(BestChosen(phase, result["best_epoch"], epochs, result["best_ap"]))
     else:
@@ -222,7 +237,7 @@ def _test(experiment: Experiment) -> Any:
     for row, model in models.items():
         evaluation, results = experiment.score(model, split, row)
         found[row] = evaluation.to_dict()
-    if experiment.draw is not None:
+    if experiment.draw is not None and is_first():
         path = experiment.draw(experiment.workspace.data[split], results, experiment.run.path / PICTURE)
         experiment.listener(PictureDrawn(path))
     return found

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import QRecipeError, RunError
+from ..launched import is_first
+from ..processes import count, from_first
 from ..recipe.definition import SPLITS, Recipe
 from ..recipe.dump import dump
 from ..run.folder import RunFolder
@@ -15,6 +17,7 @@ from ..run.layout import is_finished
 from ..run.summary import Summary
 from ..termination import Terminated
 from ..train.denormals import flushed_denormals
+from ..train.device import joined
 from .events import Listener, Noted, RunEnded, RunStarted, nobody
 from .experiment import Draw, Experiment
 from .inputs import changes, inputs_of
@@ -48,26 +51,44 @@ def run_recipe(
         QRecipeError: whatever the recipe, the data or the model has wrong with it.
         Terminated: a signal was heard, where ``termination.listening`` is around; the training step is whole and kept.
     """
+    with joined():
+        own = listener if is_first() else nobody
+        return _run(recipe, folder, resume, accept_changes, hash_images, own, draw)
+
+
+def _run(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    accept_changes: bool,
+    hash_images: bool,
+    listener: Listener,
+    draw: Draw | None,
+) -> Summary:
+    """Every process goes through this; the first one writes and is listened to."""
     resolved, text = dict(recipe.resolved), dump(recipe.resolved)
-    if is_finished(folder):
+    if recipe.train.epochs and recipe.train.batch_size < count():
+        what = f"{count()} processes share a batch of {recipe.train.batch_size}"
+        raise recipe.error(("train", "batch_size"), what, "start as many processes as a batch has images, or fewer")
+    if from_first(lambda: is_finished(folder)):
         run = RunFolder.read(folder)
         run.check_recipe(resolved)
         summary = run.summary()
         listener(RunEnded(folder, summary, already=True))
         return summary
     if resume:
-        RunFolder.check_resumable(folder, resolved)
+        from_first(lambda: RunFolder.check_resumable(folder, resolved))
         recipe = with_input_of_run(recipe, folder)
     else:
-        RunFolder.check_free(folder)
+        from_first(lambda: RunFolder.check_free(folder))
     workspace = Workspace(recipe, _splits(recipe), listener)
-    opened = RunFolder.resume if resume else RunFolder.create
     with flushed_denormals():
-        inputs = inputs_of(workspace, hash_images)
-        known = resume and _check_inputs(RunFolder.read(folder), inputs, workspace, accept_changes)
+        _ = workspace.data  # by all
+        inputs = from_first(lambda: inputs_of(workspace, hash_images))
+        known = resume and from_first(lambda: _check_inputs(RunFolder.read(folder), inputs, workspace, accept_changes))
         workspace.check_training()  # what is wrong with data and model is said before a folder is made
-        with opened(folder, recipe=resolved, text=text) as run, _saying_how_to_go_on():
-            if not known:
+        with _opened(folder, resume, resolved, text) as run, _saying_how_to_go_on():
+            if not known and is_first():
                 run.write_inputs(inputs)
             listener(RunStarted(folder, resolved, resume))
             for note in _notes(run):
@@ -76,6 +97,14 @@ def run_recipe(
             summary = run.summary()
     listener(RunEnded(folder, summary))
     return summary
+
+
+def _opened(folder: Path, resume: bool, resolved: Mapping[str, Any], text: str) -> RunFolder:
+    """The folder, locked by the first process; the others follow it."""
+    made: list[RunFolder] = []
+    opened = RunFolder.resume if resume else RunFolder.create
+    from_first(lambda: made.append(opened(folder, recipe=resolved, text=text)))
+    return made[0] if made else RunFolder.follow(folder)
 
 
 def _check_inputs(run: RunFolder, inputs: Mapping[str, Any], workspace: Workspace, accept: bool) -> bool:
@@ -100,6 +129,12 @@ def _check_inputs(run: RunFolder, inputs: Mapping[str, Any], workspace: Workspac
 def _notes(run: RunFolder) -> Iterator[str]:
     """In what this start differs from the first."""
     starts = run.starts()
+    first, now = starts[0].get("processes", 1), starts[-1].get("processes", 1)
+    if first != now:
+        yield (
+            f"warning: it was started with {first} process{'es'[: 2 * (first != 1)]} and goes on with {now}: sums are "
+            "taken in another order, and random numbers (dropout, denoising) are others"
+        )
     first, now = starts[0].get("threads"), starts[-1].get("threads")
     if first != now:
         yield (

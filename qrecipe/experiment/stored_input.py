@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..recipe.definition import Recipe
 from ..run.checkpoint import has_checkpoint, load_checkpoint
+from ..run.kept import offering_earlier
 from ..run.layout import BEST, CHECKPOINTS, LAST, MODELS
 from ..student.store import read_input
 
@@ -32,7 +33,11 @@ def with_input_of(recipe: Recipe, folders: Sequence[Path]) -> Recipe:
     if weights is None or (weights.folder is None and weights.hub is None):
         return recipe
     for folder in folders:
-        if has_checkpoint(folder) and (values := load_checkpoint(folder).extra.get("input")):
+        if not has_checkpoint(folder):
+            continue
+        with offering_earlier(folder):
+            values = load_checkpoint(folder).extra.get("input")
+        if values:
             own = read_input(values)
             # Absent would mean what is stored beside the weights; this is the same as none.
             mean, std = own.mean or (0.0, 0.0, 0.0), own.std or (1.0, 1.0, 1.0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..planning import Cost, cost_of
+from ..recipe.definition import Recipe
 from ..run.summary import Summary, SummaryRow
 from .experiment import Experiment
 
@@ -25,7 +26,18 @@ def summarise(experiment: Experiment, scores: Mapping[str, Mapping[str, Any]]) -
     rows = tuple(_row(name, result, own if name in QUANTIZED else real) for name, result in scores.items())
     split = summary_split(experiment)
     notes = [] if split == "test" else ["the recipe names no test split: these scores are from val, which selected"]
-    return Summary(experiment.recipe.name, split, rows, (*notes, *plan.notes))
+    took = experiment.run.phases().get("student", {}).get("epochs", experiment.recipe.train.epochs)
+    if took < experiment.recipe.train.epochs:
+        notes.append(stopped_early(took, experiment.recipe))
+    limits = experiment.recipe.limits
+    if limits:
+        notes.insert(0, f"a smoke test, of {' and '.join(limits)}: these are not the recipe's figures")
+    return Summary(experiment.recipe.name, split, rows, (*notes, *plan.notes), smoke_test=bool(limits))
+
+
+def stopped_early(epochs: int, recipe: Recipe) -> str:
+    """What is to be said of a training that patience ended."""
+    return f"training ended after epoch {epochs} of {recipe.train.epochs} (train.patience: {recipe.train.patience})"
 
 
 def _row(name: str, result: Mapping[str, Any], cost: Cost) -> SummaryRow:

@@ -17,6 +17,7 @@ from ..data.splits import resolve_splits
 from ..errors import DataError, QRecipeError, RecipeErrors
 from ..models.families import published_classes
 from ..models.loading.build import Built, build_model
+from ..processes import count, first_ahead, rank
 from ..recipe.definition import SPLITS, InputSpec, KeyPath, ModelSpec, Recipe
 from ..student import Original, capture_original
 from .events import CaptureEnded, CaptureStarted, DataRead, Listener, ModelBuilt, Noted, nobody
@@ -39,7 +40,8 @@ class Workspace:
     @cached_property
     def data(self) -> dict[str, CocoIndex]:
         """The indices of the splits. Raises: DataError: none of them is there, or one cannot be used."""
-        indices = resolve_splits(self.recipe.data, tuple(self.splits))
+        with first_ahead():
+            indices = resolve_splits(self.recipe.data, tuple(self.splits))
         if not indices:
             given = SPLITS if self.recipe.data.format != "coco" else self._given()
             raise DataError(
@@ -107,7 +109,7 @@ class Workspace:
         categories = self.categories
         if self._made_up and spec.labels == "auto":  # names that were made up say nothing
             spec = dataclasses.replace(spec, labels="contiguous")
-        with torch.random.fork_rng(devices=[]):
+        with first_ahead(), torch.random.fork_rng(devices=[]):
             # What no weights fill is a function of the recipe's seed: a resumed run starts from the very same model.
             torch.manual_seed(self.recipe.seed)
             built = build_model(spec, categories, self.recipe.train.loss, error=located)
@@ -163,16 +165,26 @@ class Workspace:
             self._dataset("train", self.built.label_map, inputs, train=True)  # what else its making may find
 
     def batches(
-        self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool, batch_size: int | None = None
+        self,
+        split: str,
+        label_map: LabelMap,
+        image_input: InputSpec,
+        *,
+        train: bool,
+        batch_size: int | None = None,
+        shared: bool = False,
     ) -> BatchLoader:
         """Batches of a split: with training's transforms and order, or as evaluation sees them.
+
+        shared: by all processes, each of which gets its part; else each gets all.
 
         Raises:
             DataError: the data cannot be used.
         """
         dataset = self._dataset(split, label_map, image_input, train=train)
         size = batch_size or self.recipe.train.batch_size
-        return build_loader(dataset, size, shuffle=train, workers=self.recipe.data.workers)
+        part = (rank(), count()) if shared else (0, 1)
+        return build_loader(dataset, size, shuffle=train, workers=self.recipe.data.workers, part=part)
 
     def _dataset(self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool) -> CocoDataset:
         transforms = self.recipe.data.transforms if train else None

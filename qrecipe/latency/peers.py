@@ -17,16 +17,22 @@ from ..runtimes.runtime import Array
 INPUT = "pixel_values"
 
 
-def static_qdq(real: Path, folder: Path, images: Sequence[Array]) -> Path:
-    """ONNX Runtime's own static quantization: QDQ, weights int8 per channel, activations uint8, ranges by minmax.
+def static_qdq(real: Path, folder: Path, images: Sequence[Array], *, calibrator: str = "MinMax") -> Path:
+    """ONNX Runtime's own static quantization: QDQ, weights int8 per channel, activations uint8.
 
     Args:
-        real: the float ONNX file. images: batches for its input.
+        real: the float ONNX file. images: batches for its input. calibrator: its name for how ranges are found.
 
     Raises: ExportError: ``qrecipe[onnx]`` is not installed.
     """
     need("onnx", "onnxruntime")
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -48,12 +54,15 @@ def static_qdq(real: Path, folder: Path, images: Sequence[Array]) -> Path:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod[calibrator],
         )
     return made
 
 
-def nncf_int8(real: Path, folder: Path, images: Sequence[Array]) -> Path:
-    """NNCF's post-training quantization for transformers with its mixed preset, as an OpenVINO model.
+def nncf_int8(
+    real: Path, folder: Path, images: Sequence[Array], *, preset: str = "mixed", transformer: bool = True
+) -> Path:
+    """NNCF's post-training quantization, as an OpenVINO model. preset, transformer: as NNCF names them.
 
     Raises: ExportError: nncf or ``qrecipe[openvino]`` is not installed.
     """
@@ -68,8 +77,8 @@ def nncf_int8(real: Path, folder: Path, images: Sequence[Array]) -> Path:
         quantized = nncf.quantize(
             openvino.Core().read_model(str(real)),
             nncf.Dataset([{INPUT: image} for image in images]),
-            preset=nncf.QuantizationPreset.MIXED,
-            model_type=nncf.ModelType.TRANSFORMER,
+            preset=nncf.QuantizationPreset(preset),
+            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             subset_size=len(images),
         )
         openvino.save_model(quantized, str(made), compress_to_fp16=False)

@@ -36,7 +36,7 @@ def count_judged(structure: Structure, verdicts: Mapping[str, Verdict]) -> list[
 
 
 def decisions_of(recipe: Recipe, judged: Sequence[Judged]) -> tuple[Decision, ...]:
-    """The defaults by kind, additions and concatenations, the rules in their order, then what was chosen by site."""
+    """The defaults by kind, what they pass over, the rules in their order, then what was chosen by site."""
     quantize = recipe.quantize
     found = []
     for kind in OPERAND_KINDS:
@@ -139,7 +139,9 @@ def _sets_nothing(rule: Rule) -> str:
     kinds = [kind for kind in OPERAND_KINDS if rule.keep is not None or getattr(rule, kind) is not None]
     what = f"{_quoted(rule)} sets nothing: what it matches has no {' and no '.join(kinds)} operand"
     return (
-        what if names_operator(rule) else f"{what}, or only additions and concatenations, which op:add and op:cat name"
+        what
+        if names_operator(rule)
+        else f"{what}, or only what defaults pass over, which op:add, op:cat or op:silu names"
     )
 
 

@@ -16,7 +16,7 @@ from ..structure import Address, Structure
 from ..structure.roles import role_matches
 from ..vocabulary import OperandKind
 
-PASSIVE_REASON = "additions and concatenations stay real-valued unless a rule names op:add or op:cat"
+PASSIVE_REASON = "additions, concatenations and SiLU stay real-valued unless a rule names op:add, op:cat or op:silu"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Verdict:
     spec: its quantizer; None where it stays real-valued. reason: the rule or default that decided.
     matched: the rules that match its operation. sets: those that set something for this kind of operand.
     kept: those of which something is left after the later ones.
-    passive: whether the defaults pass it over, as an addition's or a concatenation's.
+    passive: whether the defaults pass it over, as an addition's, a concatenation's or a SiLU's.
     problem: a rule that quantizes it without saying enough, by the rule's index: what it lacks.
     """
 
@@ -43,7 +43,7 @@ def decide(quantize: QuantizeSpec, kind: OperandKind, passive: bool, matched: tu
     """The quantizer of operands of one kind, and why.
 
     Args:
-        passive: whether their operation is an addition or a concatenation.
+        passive: whether their operation is an addition, a concatenation or a SiLU.
         matched: the indices of the rules that match it, in order.
     """
     default: QuantizerSpec | None = getattr(quantize, kind)
@@ -102,7 +102,7 @@ def rule_reason(quantize: QuantizeSpec, index: int) -> str:
 
 
 def names_operator(rule: Rule) -> bool:
-    """Whether a rule may set additions and concatenations."""
+    """Whether a rule may set additions, concatenations and SiLU."""
     return any(pattern.startswith("op:") for pattern in rule.match)
 
 

@@ -45,6 +45,10 @@ class Step(ABC):
     def after(self) -> None:
         """Turn what the step has changed, a change of the coordinates, into one of the parameters."""
 
+    @abstractmethod
+    def average(self, averages: Sequence[Tensor], share: float) -> None:
+        """Move averages of the parameters, in their order, this share of the way to them, in the coordinates."""
+
 
 @final
 class PlainStep(Step):
@@ -59,6 +63,11 @@ class PlainStep(Step):
 
     def after(self) -> None:
         """Nothing is turned."""
+
+    @torch.no_grad()
+    def average(self, averages: Sequence[Tensor], share: float) -> None:
+        for average, parameter in zip(averages, self.parameters, strict=True):
+            average.lerp_(parameter.detach(), share)
 
 
 @final
@@ -92,6 +101,16 @@ class RelativeStep(Step):
         scale.copy_(old_scale + (scale - old_scale) * old_scale.abs())
         if offset is not None and old_offset is not None:
             offset.copy_((old_offset / old_scale + (offset - old_offset)) * scale)
+
+    @torch.no_grad()
+    def average(self, averages: Sequence[Tensor], share: float) -> None:
+        """A geometric mean of scales, and a mean of zero points. A scale of another sign is taken as it is."""
+        scale, old = self._scale.detach(), averages[0].clone()
+        ratio = scale / old
+        averages[0].copy_(torch.where(ratio > 0, old * ratio.abs() ** share, scale))
+        if self._offset is not None:
+            zero = torch.lerp(averages[1] / old, self._offset.detach() / scale, share)
+            averages[1].copy_(zero * averages[0])
 
 
 def step_in_coordinates(optimizer: Optimizer, steps: Sequence[Step]) -> None:

@@ -49,6 +49,9 @@ def _written_out(resolved: Mapping[str, Any]) -> dict[str, Any]:
     epochs = data["train"].pop("epochs", 0)
     if epochs:
         data["train"]["stages"] = [{"name": "train", "epochs": epochs}]
+    if limit := data["train"].get("limit"):
+        for stage in data["train"].get("stages", []):
+            stage["epochs"] = min(stage["epochs"], limit)
     return data
 
 

@@ -160,9 +160,22 @@ class LossSpec:
 
 
 @dataclass(frozen=True)
+class EmaSpec:
+    """Exponential moving average. warmup: optimizer steps in which the decay nears ``decay``, as RT-DETR has it."""
+
+    decay: float = 0.9999
+    warmup: int = 2000
+
+
+@dataclass(frozen=True)
 class TrainSpec:
+    """accumulate: batches of an optimizer step. patience: epochs without a better AP after which training ends; None is
+    all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit: most epochs of a stage, to which
+    ``stages`` is cut already."""
+
     stages: tuple[StageSpec, ...] = ()
     batch_size: int = 8
+    accumulate: int = 1
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     clip_norm: float | None = 0.1
@@ -170,6 +183,10 @@ class TrainSpec:
     control: bool = False
     evaluate_every: int = 1
     precision: Literal["no", "bf16"] = "no"
+    ema: EmaSpec | None = None
+    patience: int | None = None
+    keep: int = 2
+    limit: int | None = None
 
     @property
     def epochs(self) -> int:
@@ -210,6 +227,8 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class DataSpec:
+    """limit: images of each split, the first ones; None is all."""
+
     format: Literal["coco", "synthetic"] = "synthetic"
     train: SplitSpec | None = None
     val: SplitSpec | None = None
@@ -217,6 +236,7 @@ class DataSpec:
     synthetic: SyntheticSpec = field(default_factory=SyntheticSpec)
     transforms: TransformSpec = field(default_factory=TransformSpec)
     workers: int = 0
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -237,6 +257,14 @@ class Recipe:
     target: Target | None = None
     resolved: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What makes a run of it a smoke test, which says nothing of what the recipe is worth; nothing in most."""
+        epochs, images = self.train.limit, self.data.limit
+        stages = [] if epochs is None else [f"at most {epochs} epoch{'s'[: epochs != 1]} of a stage"]
+        first = [] if images is None else [f"the first {images} image{'s'[: images != 1]} of each split"]
+        return (*first, *stages)
 
     def where(self, path: KeyPath) -> Spot:
         """``file:line:column: dotted.path`` of the value at ``path``, or of its nearest parent in a file."""

@@ -29,6 +29,12 @@ def read_recipe(
     return without_weights(recipe) if random_weights else recipe
 
 
+def smoke_test(limit: int | None, epochs: int | None) -> list[str]:
+    """The overrides of a smoke test: the first so many images of each split, at most so many epochs of each stage."""
+    given = {"data.limit": limit, "train.limit": epochs}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
 def without_weights(recipe: Recipe) -> Recipe:
     """The recipe as if it named no weights, in its ``resolved`` too: what ``--random-weights`` asks for."""
     resolved = dict(recipe.resolved)

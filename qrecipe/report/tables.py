@@ -42,7 +42,8 @@ def summary_tables(summary: Summary) -> Iterator[Table | str]:
     shares = {of: [_share(summary, row, of) for row in rows] for of in ("teacher", "control")}
     shares = {of: values for of, values in shares.items() if set(values) != {ABSENT}}
     heads = (*SHOWN, "size", "operations", *(f"of {of}" for of in shares))
-    table = compact(f"{summary.recipe}: {summary.split} split", "model", figures=heads)
+    mark = " (SMOKE TEST)" if summary.smoke_test else ""
+    table = compact(f"{summary.recipe}: {summary.split} split{mark}", "model", figures=heads)
     for index, row in enumerate(rows):
         table.add_row(
             summary.title(row),

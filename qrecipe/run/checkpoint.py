@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import TrainError
+from ..launched import is_first
 from .environment import package_versions
 from .files import json_bytes, parsed, sync_folder, write_synced, writing
 from .seal import SEAL, sealed, unsealed
@@ -54,13 +55,17 @@ class Checkpoint:
     training: Mapping[str, Any] | None = None
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, in place of the one that is there.
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, moved: Path | None = None) -> None:
+    """Write a checkpoint, in place of the one that is there. Of several processes the first writes.
+
+    moved: where that one is put, in place of what is there; None drops it.
 
     Raises:
         TrainError: the state_dict holds something that is no tensor.
         RunError: the file system refuses it, a full disk for one. The old checkpoint is intact.
     """
+    if not is_first():
+        return
     new, old = _new(folder), _old(folder)
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +81,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             folder.replace(old)
         new.replace(folder)
         sync_folder(folder.parent)
+        if moved is not None and old.exists():
+            shutil.rmtree(moved, ignore_errors=True)
+            old.replace(moved)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -124,6 +132,16 @@ def load_weights(folder: Path, student: nn.Module) -> Checkpoint:
         TrainError: as :func:`load_checkpoint`, or the student is of another structure (the keys are listed).
     """
     checkpoint = load_checkpoint(folder)
+    take_weights(checkpoint, student, folder)
+    return checkpoint
+
+
+def take_weights(checkpoint: Checkpoint, student: nn.Module, folder: Path) -> None:
+    """Put a checkpoint's weights into ``student``. folder: where it was read.
+
+    Raises:
+        TrainError: the student is of another structure (the keys are listed).
+    """
     problems = fit_problems(student.state_dict(), checkpoint.weights)
     if problems:
         raise TrainError(
@@ -132,7 +150,6 @@ def load_weights(folder: Path, student: nn.Module) -> Checkpoint:
             remedy="load it with the recipe that made it",
         )
     student.load_state_dict(dict(checkpoint.weights), strict=True)
-    return checkpoint
 
 
 def _write(new: Path, checkpoint: Checkpoint, folder: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ..launched import processes
+
 PACKAGES = (
     "qrecipe",
     "torch",
@@ -40,6 +42,7 @@ def describe_environment() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "revision": revision_of(Path(__file__).resolve().parents[2]),
     }

@@ -51,12 +51,14 @@ _OWN = {LOCK, f".{RECIPE}.tmp"}  # all that a kill during `create` can leave bef
 
 
 class RunFolder:
-    """Use :meth:`create`, :meth:`resume` or :meth:`read`. The first two hold the folder's lock until :meth:`close`."""
+    """Use :meth:`create`, :meth:`resume`, :meth:`read` or :meth:`follow`. The first two hold the folder's lock until
+    :meth:`close`."""
 
-    def __init__(self, path: Path, lock: RunLock | None) -> None:
+    def __init__(self, path: Path, lock: RunLock | None, follows: bool = False) -> None:
         self.path = path
-        self.metrics = JsonLines(path / METRICS)
+        self.metrics = JsonLines(path / METRICS, follows)
         self._lock = lock
+        self._follows = follows
 
     @classmethod
     def create(cls, path: Path, *, recipe: Mapping[str, Any], text: str) -> RunFolder:
@@ -128,6 +130,11 @@ class RunFolder:
             raise RunError("this is no run folder: recipe.json is missing", where=str(path))
         return cls(path, None)
 
+    @classmethod
+    def follow(cls, path: Path) -> RunFolder:
+        """The run that the first of several processes writes: what the others write into it is nothing."""
+        return cls(path, None, follows=True)
+
     def close(self) -> None:
         """Give the lock back."""
         if self._lock is not None:
@@ -163,7 +170,8 @@ class RunFolder:
             )
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
-        write_json(self.path / PLAN, plan)
+        if not self._follows:
+            write_json(self.path / PLAN, plan)
 
     def inputs(self) -> dict[str, Any] | None:
         """The data and weights that the run was started with; None of a run of a version that did not keep them."""
@@ -187,7 +195,8 @@ class RunFolder:
     def finish_phase(self, name: str, result: Any) -> Any:
         """Record a finished phase; returns the result as JSON gives it back, as a resumed run would see it."""
         result = _plain(result)
-        write_sealed(self.path / PHASES, {**self.phases(), name: result})
+        if not self._follows:
+            write_sealed(self.path / PHASES, {**self.phases(), name: result})
         return result
 
     def phase(self, name: str, work: Callable[[], Any]) -> Any:
@@ -197,7 +206,8 @@ class RunFolder:
 
     def finish(self, summary: Summary) -> None:
         """Write the summary: the run is finished."""
-        write_sealed(self.path / SUMMARY, summary.to_dict())
+        if not self._follows:
+            write_sealed(self.path / SUMMARY, summary.to_dict())
 
     @property
     def is_finished(self) -> bool:

@@ -17,11 +17,15 @@ class JsonLines:
     A kill can tear the last line: without its newline it does not count. Reading leaves it out, appending removes it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, follows: bool = False) -> None:
+        """follows: another process writes the file, and this one only reads."""
         self.path = path
+        self._follows = follows
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Raises: RunError: the line cannot be written."""
+        if self._follows:
+            return
         line = json_bytes(record)
         with writing(self.path), self.path.open("ab") as file:
             whole = self._whole(self.path.read_bytes())
@@ -58,7 +62,7 @@ class JsonLines:
         """Drop the other lines from the file; returns those that stay."""
         records = self.read()
         kept = [record for record in records if wanted(record)]
-        if len(kept) != len(records):
+        if len(kept) != len(records) and not self._follows:
             write_atomically(self.path, b"".join(json_bytes(record) for record in kept))
         return kept
 

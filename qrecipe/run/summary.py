@@ -41,12 +41,15 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """recipe: its name. split: the split that the scores are from. notes: what the reader should be told."""
+    """recipe: its name. split: the split that the scores are from. notes: what the reader should be told.
+    smoke_test: of a few images or epochs, so that the scores say nothing.
+    """
 
     recipe: str
     split: str
     rows: tuple[SummaryRow, ...]
     notes: tuple[str, ...] = ()
+    smoke_test: bool = False
 
     def row(self, model: str) -> SummaryRow | None:
         """The row of a model, or None where the run did not make it."""
@@ -72,6 +75,7 @@ class Summary:
         """Raises: RunError: keys are missing or unknown."""
         try:
             rows = tuple(SummaryRow(**row) for row in data["rows"])
-            return cls(recipe=data["recipe"], split=data["split"], rows=rows, notes=tuple(data.get("notes", ())))
+            notes, smoke_test = tuple(data.get("notes", ())), bool(data.get("smoke_test", False))
+            return cls(data["recipe"], data["split"], rows, notes, smoke_test)
         except (KeyError, TypeError) as error:
             raise RunError(f"this is no summary of a run: {error}") from error

@@ -15,7 +15,7 @@ from torch import fx
 
 from ..graph.flow import within
 from ..graph.shapes import shape_of
-from .operands import OPERATORS, WEIGHTED, is_feature_join
+from .operands import OPERATORS, WEIGHTED, reads_features
 
 aten = torch.ops.aten
 
@@ -104,7 +104,7 @@ def _sequence(path: str, alone: set[str]) -> str:
 
 def _is_residual(node: fx.Node) -> bool:
     """Whether a sum or concatenation joins a value with something that was computed from it: a skip connection."""
-    if node.op != "call_function" or OPERATORS.get(node.target) not in ("add", "cat") or not is_feature_join(node):
+    if node.op != "call_function" or OPERATORS.get(node.target) not in ("add", "cat") or not reads_features(node):
         return False
     sources = list(node.all_input_nodes)
     return any(a is not b and a in _before(b, node) for a in sources for b in sources)

@@ -31,13 +31,16 @@ OPERATORS: dict[Any, str] = {
     aten.add_.Tensor: "add",
     aten.cat.default: "cat",
     aten.concat.default: "cat",
+    aten.silu.default: "silu",
+    aten.silu_.default: "silu",
 }
 SITES = "qrecipe_sites"
 """Key of a node's meta: slot to site name. It is how passes know a node's sites; they hand it on when they rewrite."""
 
 WEIGHTED = ("linear", "conv", "conv_transpose")
-PASSIVE = ("add", "cat")
-"""Operators without multiplications: sites, but real-valued unless a rule names the operator."""
+PASSIVE = ("add", "cat", "silu")
+"""Operators without weights or attention: sites, but real-valued unless a rule names the operator. A convolution
+in front of one gives integers only if they are read there; a ReLU becomes a part of the convolution, and is no site."""
 
 _JOINS = {aten.stack.default, aten.cat.default, aten.concat.default}
 
@@ -75,6 +78,8 @@ def slots_of(node: fx.Node, operator: str) -> list[tuple[Slot, str, OperandKind]
         items = node.args[0]
         assert isinstance(items, list | tuple)
         return [((0, index), f"input{index}", "activation") for index in range(len(items))]
+    if operator == "silu":
+        return [(0, "input", "activation")]
     return [(0, "left", "activation"), (1, "right", "activation")]
 
 
@@ -114,9 +119,12 @@ def is_sampled(value: fx.Node) -> bool:
     return False
 
 
-def is_feature_join(node: fx.Node) -> bool:
-    """An addition or concatenation of features: floating-point tensors of the same rank, at least three."""
-    sources = node.args[0] if OPERATORS[node.target] == "cat" else node.args[:2]
+def reads_features(node: fx.Node) -> bool:
+    """Whether a passive operation reads features: floating-point tensors of the same rank, at least three."""
+    operator = OPERATORS[node.target]
+    if operator == "silu":
+        return is_float(node.args[0]) and len(shape_of(node.args[0]) or ()) >= 3
+    sources = node.args[0] if operator == "cat" else node.args[:2]
     assert isinstance(sources, list | tuple)
     shapes = [shape_of(source) for source in sources]
     if not all(is_float(source) for source in sources):

@@ -17,9 +17,9 @@ from .operands import (
     PASSIVE,
     WEIGHTED,
     Operand,
-    is_feature_join,
     is_weighted_sum,
     operand_at,
+    reads_features,
     slots_of,
 )
 from .parameters import canonical_parameters, weight_name
@@ -94,7 +94,7 @@ def _grouped(program: Program, root: nn.Module) -> dict[str, list[fx.Node]]:
             continue  # a product with a vector, as in D-FINE's integral: box arithmetic, no layer
         if operator == "weighted_sum" and not is_weighted_sum(node):
             continue
-        if operator in PASSIVE and not is_feature_join(node):
+        if operator in PASSIVE and not reads_features(node):
             continue
         module = node.meta["module"]
         own = operator in WEIGHTED and module and not any(root.get_submodule(module).children())

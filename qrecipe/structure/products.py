@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..graph.shapes import Extent, shape_of
+from .operands import PASSIVE
 from .operations import Operation
 from .structure import ProductFacts
 
@@ -28,11 +29,11 @@ def products_of(operation: Operation) -> tuple[ProductFacts, ...]:
             ProductFacts((*scores, query[-1]), sites["query"], sites["key"]),
             ProductFacts((*scores, value[-1]), sites["probabilities"], sites["value"]),
         )
-    left, right = (operand.site for operand in operation.operands[:2])
+    if operation.operator in PASSIVE:
+        return ()
+    left, right = (operand.site for operand in operation.operands)
     if operation.operator == "matmul":
         slot = operation.operands[0].slot
         assert isinstance(slot, int)
         return (ProductFacts((*extents(node), extents(node.args[slot])[-1]), left, right),)
-    if operation.operator == "weighted_sum":
-        return (ProductFacts(extents(node), left, right),)
-    return ()
+    return (ProductFacts(extents(node), left, right),)  # a weighted sum

@@ -1,25 +1,37 @@
-"""Where training runs: device and mixed precision."""
+"""Where training runs: device, mixed precision, and how many processes share it."""
 
 from __future__ import annotations
 
-from accelerate import Accelerator
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed as dist
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
-from ..errors import TrainError
+from .. import launched
+from ..processes import gathered
+from ..termination import hear_once
 
 
 def make_accelerator(precision: str) -> Accelerator:
-    """Device and mixed precision, as ``accelerate`` finds them.
-
-    Raises:
-        TrainError: it was launched with several processes.
-    """
+    """Device and mixed precision, as ``accelerate`` finds them."""
     # accelerate keeps the first precision of a process and refuses another one. Its process group stays.
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=precision)
-    if accelerator.num_processes > 1:
-        raise TrainError(
-            f"{accelerator.num_processes} processes were launched, and training runs in one",
-            remedy="start qrecipe without a launcher",
-        )
-    return accelerator
+    return Accelerator(mixed_precision=precision)
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Inside, the processes that a launcher started are one run. Without a launcher nothing changes."""
+    if launched.processes() == 1 or dist.is_initialized():
+        yield
+        return
+    PartialState()  # the backend and the device of this process; gloo without an accelerator
+    hear_once()
+    try:
+        yield
+        gathered(None)
+        dist.destroy_process_group()  # after an error it could wait for a process that is gone
+    finally:
+        hear_once(False)

@@ -1,11 +1,12 @@
-"""One epoch: forward, backward, step, and stopping before a step that would ruin the weights."""
+"""One epoch: forward and backward of a step's batches, the step, and stopping before one that would ruin weights."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 
 from ..data.batch import Batch
 from ..errors import TrainError
+from ..processes import Whole, count, gathered, share_gradients
 from ..termination import held
 from .protocols import Trainable
 
@@ -41,9 +43,10 @@ def _mean(before: float, value: float, count: int) -> float:
     return before + (value - before) / count
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """torch's seed for an epoch: well apart for any two (seed, epoch)."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:8]) >> 1
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """torch's seed for an epoch and a process: well apart for any two (seed, epoch, rank)."""
+    text = f"{seed}/{epoch}/{rank}" if rank else f"{seed}/{epoch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
 def train_epoch(
@@ -54,6 +57,7 @@ def train_epoch(
     accelerator: Accelerator,
     *,
     epoch: int,
+    accumulate: int = 1,
     clip_norm: float | None,
     rate: Callable[[int], float],
     on_step: Callable[[int, float, dict[str, float]], None],
@@ -62,7 +66,8 @@ def train_epoch(
     """Train on each batch once. A signal to end waits until the step that is being taken is whole.
 
     Args:
-        named: the parameters that are trained. epoch: from 1, for messages.
+        named: the parameters that are trained. epoch: from 1, for messages. accumulate: batches of a step; the last
+            step of the epoch has those that are left.
         rate: what the learning rates are multiplied by, by the step in this epoch, from 0.
         on_step: called with the step from 1, the loss and its parts.
         averages: of the steps of this epoch that an earlier start took; these are added.
@@ -71,60 +76,114 @@ def train_epoch(
         TrainError: the loss or a gradient is not finite; it names the images. The step is not taken.
         Terminated: between two steps, of which ``averages`` has the first.
     """
-    for step, batch in enumerate(batches, start=averages.steps + 1):
+    for step, parts in enumerate(in_steps(batches, accumulate), start=averages.steps + 1):
         with held():
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * rate(step - 1)
-            where = f"epoch {epoch}, step {step}, images {', '.join(map(str, batch.image_ids))}"
-            value, parts, norm = _step(trainable, batch, optimizer, named, accelerator, clip_norm, where)
-            averages.add(value, parts, norm)
-            on_step(step, value, parts)
+            figures = _step(trainable, parts, optimizer, named, accelerator, clip_norm, f"epoch {epoch}, step {step}")
+            averages.add(*figures)
+            on_step(step, figures[0], figures[1])
     optimizer.zero_grad(set_to_none=True)
+
+
+def in_steps(batches: Iterable[Batch], accumulate: int) -> Iterator[list[Batch]]:
+    """The batches of each step, of this process. One that is a part of a step knows of the others, all processes'."""
+    left = iter(batches)
+    while parts := list(islice(left, accumulate)):
+        wholes = _wholes(gathered([_objects(batch) for batch in parts]))
+        yield [replace(batch, whole=whole) for batch, whole in zip(parts, wholes, strict=True)]
+
+
+def _objects(batch: Batch) -> list[int]:
+    """How many each image has."""
+    if batch.idle:
+        return []
+    return [len(label.get("class_labels", ())) for label in batch.labels] or [0] * len(batch)
+
+
+def _wholes(objects: Sequence[Sequence[Sequence[int]]]) -> list[Whole | None]:
+    """Of each part of a step, from the numbers of objects by process, part and image."""
+    parts = [[number for own in objects for number in own[index]] for index in range(len(objects[0]))]
+    if len(objects) * len(parts) == 1:
+        return [None]
+    every = tuple(number for part in parts for number in part)
+    return [Whole(every, len(objects) * len(parts), len(part) * len(parts) / len(every)) for part in parts]
 
 
 def _step(
     trainable: Trainable[nn.Module],
-    batch: Batch,
+    batches: Sequence[Batch],
     optimizer: Optimizer,
     named: Sequence[tuple[str, nn.Parameter]],
     accelerator: Accelerator,
     clip_norm: float | None,
-    where: str,
+    at: str,
 ) -> tuple[float, dict[str, float], float]:
     """Take one step: the loss, its parts, and the gradient's norm before clipping."""
     parameters = [parameter for _, parameter in named]
+    optimizer.zero_grad(set_to_none=True)
+    losses = [_backward(trainable, batch, len(batches), accelerator, _where(at, batch.image_ids)) for batch in batches]
+    share_gradients(parameters)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients).to(accelerator.device)
+    # One transfer per step for all figures.
+    figures = iter(torch.stack([_figure(norm), *(_figure(v) for found in losses for v in found.values())]).tolist())
+    grad_norm = next(figures)
+    values = [{name: next(figures) for name in found} for found in losses]
+    own = [(batch.image_ids, found) for batch, found in zip(batches, values, strict=True) if not batch.idle]
+    every = [entry for entries in gathered(own) for entry in entries]
+    for image_ids, found in every:
+        _check_finite(found, _where(at, image_ids))
+    if not math.isfinite(grad_norm):
+        raise TrainError(
+            _gradient_report(named, grad_norm),
+            where=_where(at, [image for ids, _ in every for image in ids]),
+            remedy=_REMEDY,
+        )
+    if clip_norm is not None:  # after the check: a norm that is not finite would spread to every gradient
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+    optimizer.step()
+    whole, names = len(batches) * count(), dict.fromkeys(name for _, found in every for name in found)
+    parts = {name: sum(found.get(name, 0.0) for _, found in every) / whole for name in names}
+    return parts.pop(_LOSS), parts, grad_norm
+
+
+def _backward(
+    trainable: Trainable[nn.Module], batch: Batch, parts: int, accelerator: Accelerator, where: str
+) -> dict[str, Tensor]:
+    """Add the gradients of a step's part; its loss, and the parts of that."""
     batch = batch.to(accelerator.device)
     try:
         with accelerator.autocast():
-            loss, parts = trainable(batch)
+            loss, named = trainable(batch)
     except TrainError as error:
         inner = f"{error.where}: {error.what}" if error.where else error.what
         raise TrainError(inner, where=where, remedy=_REMEDY) from error
     if not loss.requires_grad:
         raise TrainError("no gradient reaches anything that is to be learned", where=where, remedy=UNREACHED)
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(loss)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients).to(accelerator.device)
-    # One transfer per step for all figures.
-    figures: list[float] = torch.stack([_figure(value) for value in (loss, norm, *parts.values())]).tolist()
-    value, grad_norm = figures[:2]
-    named_parts = dict(zip(parts, figures[2:], strict=True))
+    if batch.idle:
+        loss = loss * 0.0
+    accelerator.backward(loss if parts == 1 else loss / parts)
+    return {_LOSS: loss, **named}
+
+
+def _where(at: str, image_ids: Iterable[int]) -> str:
+    return f"{at}, images {', '.join(map(str, image_ids))}"
+
+
+def _check_finite(found: dict[str, float], where: str) -> None:
+    value = found[_LOSS]
     if not math.isfinite(value):
-        bad = [f"{name} ({part})" for name, part in named_parts.items() if not math.isfinite(part)]
+        bad = [f"{name} ({part})" for name, part in found.items() if name != _LOSS and not math.isfinite(part)]
         raise TrainError(
             f"the loss is not finite ({value})" + (f"; its bad parts: {', '.join(bad)}" if bad else ""),
             where=where,
             remedy=_REMEDY,
         )
-    if not math.isfinite(grad_norm):
-        raise TrainError(_gradient_report(named, grad_norm), where=where, remedy=_REMEDY)
-    if clip_norm is not None:  # after the check: a norm that is not finite would spread to every gradient
-        torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
-    optimizer.step()
-    return value, named_parts, grad_norm
 
 
+_LOSS = ""
+"""The key of a loss among its parts."""
 UNREACHED = "does forward run under torch.no_grad, or detach what it returns? train.epochs: 0 calibrates alone"
 _REMEDY = "no step was taken; look at these images and their boxes, or lower the learning rate"
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..data.batch import Batch
 from ..detection.prediction import Prediction
-from ..distill import Match, check_widths, distill_loss, global_mean, match_queries, query_features
+from ..distill import Match, check_widths, distill_loss, global_divisor, match_queries, query_features
 from ..errors import PlanError, PlanErrors, TrainError
 from ..placement import fitted_labels
 from ..planning import PlannedTap
@@ -67,7 +67,10 @@ class TrainingModule(nn.Module):
         outputs, extras, taps = student.run(inputs, mode="train", taps=self.teacher is not None)
         prediction = student.family.read(outputs, extras)
         try:
-            loss, parts = student.family.loss(outputs, extras, batch.labels)
+            if batch.whole is None:
+                loss, parts = student.family.loss(outputs, extras, batch.labels)
+            else:
+                loss, parts = student.family.part_of_loss(outputs, extras, batch.labels, batch.whole)
         except (ValueError, TrainError) as error:  # what transformers' losses and our own matching raise on NaN
             broken = _not_finite(prediction, batch)
             if not broken:
@@ -88,17 +91,20 @@ class TrainingModule(nn.Module):
             outputs, extras, theirs = teacher.run(inputs, mode="eval", taps=True)
             teacher_boxes = teacher.family.read(outputs, extras).boxes
         truth = [label["boxes"] for label in fitted_labels(batch.labels, teacher_boxes)]
-        matches: dict[Any, Match] = {}  # made once, with the final boxes, for all layers
+        matches: dict[Any, tuple[Match, Tensor]] = {}  # made once, with the final boxes, for all layers
+        share = 1.0 if batch.whole is None else batch.whole.share
         total = prediction.boxes.new_zeros(())
         for target, pairs in zip(self.targets, self.pairs, strict=True):
             if target.match not in matches:
-                matches[target.match] = match_queries(target.match, prediction.boxes, teacher_boxes, truth)
+                match = match_queries(target.match, prediction.boxes, teacher_boxes, truth)
+                matches[target.match] = match, global_divisor(match.keep.sum() * (not batch.idle))
+            match, kept = matches[target.match]
             for mine, his in pairs:
                 # Denoising queries stand before those that predict; the teacher, in evaluation, has none.
                 own = query_features(taps[mine.name], mine.layout)[:, -prediction.boxes.shape[1] :]
                 features = query_features(theirs[his.name], his.layout)
-                value, count = distill_loss(own, features, matches[target.match], target.loss)
-                total = total + target.weight / len(pairs) * global_mean(value, count)
+                value, _ = distill_loss(own, features, match, target.loss)
+                total = total + target.weight * share / len(pairs) * value / kept
         return total
 
 

@@ -13,12 +13,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import RunError, TrainError
+from ..processes import count, gathered, rank
 from ..recipe.definition import TrainSpec
-from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights
+from ..run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, take_weights
 from ..run.folder import differences
+from ..run.kept import earlier, offering_earlier
+from .average import Average
 from .epoch import Averages
 from .optimizer import ParameterGroup
 from .protocols import Trainable
+
+_LATER = ("accumulate", "ema", "patience", "keep", "limit")
+"""Keys that ``train`` has got since checkpoints were first written."""
 
 
 def trained_parameters(trainable: Trainable[nn.Module]) -> list[tuple[str, nn.Parameter]]:
@@ -37,7 +43,11 @@ def _outside(trainable: Trainable[nn.Module]) -> list[tuple[str, nn.Parameter]]:
 
 def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, Any]:
     """What must not change between the parts of one training, as plain data."""
-    settings = {"train": asdict(spec), "seed": seed, "steps_per_epoch": steps_per_epoch}
+    usual, train = asdict(TrainSpec()), asdict(spec)
+    for name in _LATER:
+        if train[name] == usual[name]:  # as of a checkpoint of before there was this key
+            del train[name]
+    settings = {"train": train, "seed": seed, "steps_per_epoch": steps_per_epoch}
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain
 
@@ -45,28 +55,43 @@ def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, 
 @dataclass(frozen=True)
 class Begun:
     """An epoch that was ended between two of its steps. averages: of the steps that were taken, which took
-    ``seconds``. random: states of torch's generators, the CPU's first."""
+    ``seconds``. random: by process, states of torch's generators, the CPU's first."""
 
     averages: Averages
     seconds: float
-    random: tuple[Tensor, ...]
+    random: tuple[tuple[Tensor, ...], ...]
 
     @classmethod
     def now(cls, averages: Averages, seconds: float) -> Begun:
-        return cls(averages, seconds, (torch.get_rng_state(), *torch.cuda.get_rng_state_all()))
+        """Every process must call it."""
+        own = (torch.get_rng_state(), *torch.cuda.get_rng_state_all())
+        return cls(averages, seconds, tuple(gathered(own)))
 
     def restore_random(self) -> None:
-        """Go on drawing where it was ended; generators of devices that are not here any more are left out."""
-        torch.set_rng_state(self.random[0])
-        for device, state in enumerate(self.random[1 : 1 + torch.cuda.device_count()]):
+        """Go on drawing where it was ended; generators of devices that are not here any more are left out.
+
+        As another number of processes they draw as at an epoch's beginning.
+        """
+        if len(self.random) != count():
+            return
+        own = self.random[rank()]
+        torch.set_rng_state(own[0])
+        for device, state in enumerate(own[1 : 1 + torch.cuda.device_count()]):
             torch.cuda.set_rng_state(state, device)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"averages": asdict(self.averages), "seconds": self.seconds, "random": list(self.random)}
+        return {
+            "averages": asdict(self.averages),
+            "seconds": self.seconds,
+            "random": [list(own) for own in self.random],
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Begun:
-        return cls(Averages(**data["averages"]), data["seconds"], tuple(data["random"]))
+        random = data["random"]
+        if isinstance(random[0], Tensor):  # as it was written before there were several processes
+            random = [random]
+        return cls(Averages(**data["averages"]), data["seconds"], tuple(tuple(own) for own in random))
 
 
 def training_state(
@@ -74,13 +99,16 @@ def training_state(
     optimizer: Optimizer,
     groups: Sequence[ParameterGroup],
     step: int,
+    average: Average | None = None,
     begun: Begun | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint keeps beside the student: the optimizer, and trained parameters outside the student.
 
     The schedule is a function of ``step``; nothing else of it needs to be kept. begun: of an epoch that is not whole.
+    average: of the student's weights, where one is kept.
     """
     return {
+        "average": None if average is None else dict(average.values),
         "begun": None if begun is None else begun.to_dict(),
         "optimizer": optimizer.state_dict(),
         "scheduler": {"step": step},
@@ -105,15 +133,19 @@ def resume_from(
     optimizer: Optimizer,
     groups: Sequence[ParameterGroup],
     settings: Mapping[str, Any],
+    average: Average | None = None,
 ) -> Checkpoint | None:
     """Put the checkpoint's state into student, optimizer and the rest; None where there is no checkpoint yet.
 
     Raises:
-        TrainError: it is damaged, of another model, or of a training with other settings.
+        TrainError: it is damaged, of another model, or of a training with other settings. Where an earlier one is
+            whole, the error names it.
     """
-    if not has_checkpoint(last):
+    if not has_checkpoint(last) and not earlier(last):
         return None
-    checkpoint = load_weights(last, trainable.student)
+    with offering_earlier(last):
+        checkpoint = load_checkpoint(last)
+    take_weights(checkpoint, trainable.student, last)
     changed = differences(checkpoint.extra.get("fit"), dict(settings))
     if changed:
         raise TrainError(
@@ -129,6 +161,8 @@ def resume_from(
     if training["groups"] != names or set(training["outside"]) != {name for name, _ in outside}:
         raise TrainError("the checkpoint's optimizer is of other parameters", where=str(last))
     optimizer.load_state_dict(training["optimizer"])
+    if average is not None:
+        average.restore(training["average"])
     for name, parameter in outside:
         _fill(parameter, training["outside"][name], name, last)
     return checkpoint

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar, final
@@ -16,18 +16,23 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..errors import TrainError
+from ..processes import gathered, rank, take_over
 from ..recipe.definition import StageSpec, TrainSpec
 from ..run.checkpoint import Checkpoint, save_checkpoint
 from ..run.files import writing
+from ..run.kept import drop_earlier, of_epoch
 from ..run.layout import BEST, LAST
 from ..termination import Terminated, held
+from .agreement import agree_to_end, ending_together, take_over_statistics
+from .average import Average
+from .clock import Clock
 from .denormals import flushed_denormals
 from .device import make_accelerator
 from .epoch import Averages, epoch_seed, train_epoch
 from .events import EpochEnded, StepTaken, TrainingListener, TrainingStarted, nobody
 from .optimizer import ParameterGroup, build_optimizer
 from .protocols import Loader, Scores, Trainable
-from .records import FitResult, Records
+from .records import FitResult, Records, epoch_of, odd_lines
 from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters, training_state
 from .schedule import lr_multiplier, stage_of
 
@@ -45,6 +50,7 @@ class Trainer(Generic[Model]):
         evaluate: scores a module on the validation split, every ``spec.evaluate_every`` epochs and after the last.
         is_backbone: by a parameter's name in the student.
         listener: is told of the start, each step and each epoch; what it raises ends the training.
+        stop_after: end after this epoch, though the schedule is that of all epochs; None: where ``spec.patience`` ends.
     """
 
     accelerator: Accelerator
@@ -52,7 +58,8 @@ class Trainer(Generic[Model]):
     optimizer: Optimizer
     groups: tuple[ParameterGroup, ...]
     settings: dict[str, Any]
-    clock: _Clock
+    clock: Clock
+    average: Average | None
     begun: Begun | None
 
     def __init__(
@@ -66,17 +73,21 @@ class Trainer(Generic[Model]):
         evaluate: Callable[[Model], Scores] | None = None,
         is_backbone: Callable[[str], bool] = lambda name: False,
         listener: TrainingListener = nobody,
+        stop_after: int | None = None,
     ) -> None:
         self.trainable, self.loader, self.spec, self.records = trainable, loader, spec, records
-        self.seed, self.steps = seed, len(loader)
+        self.seed, self.steps = seed, math.ceil(len(loader) / spec.accumulate)
         self.history: list[Mapping[str, Any]] = []
         self.best: Mapping[str, Any] | None = None
+        self.whole: int | None = None  # the epoch at whose end ``last`` was written
+        self._stop_after = stop_after
         self._evaluate, self._is_backbone, self._listener = evaluate, is_backbone, listener
 
-    @property
-    def evaluated(self) -> Model:
-        """The module that is scored, and kept as the best."""
-        return self.trainable.student
+    @contextmanager
+    def scored(self) -> Iterator[Model]:
+        """The student with the weights that are scored and kept as the best: their average, where there is one."""
+        with self.average.applied() if self.average is not None else nullcontext():
+            yield self.trainable.student
 
     def fit(self, resume: bool = False) -> FitResult:
         """Train. Afterwards the student has the last epoch's weights.
@@ -93,7 +104,7 @@ class Trainer(Generic[Model]):
         self.prepare()
         folder, epochs = self.records.folder, self.spec.epochs
         if epochs == 0:
-            return FitResult(None, None, (), self.groups, None)
+            return FitResult(None, None, (), self.groups, None, 0)
         if self.steps == 0:
             raise TrainError("the training split has no image")
         if not resume:
@@ -101,12 +112,18 @@ class Trainer(Generic[Model]):
         finished = self.resume()
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        started = TrainingStarted(self.records.phase, epochs, finished, self.steps, self.groups, self.notes(finished))
+        notes = odd_lines(self.records, self.history, finished)
+        take_over([*self.trainable.student.state_dict().values(), *(value for _, value in self.named)])
+        started = TrainingStarted(self.records.phase, epochs, finished, self.steps, self.groups, notes)
         self._listener(started)
-        self.clock = _Clock(epochs - finished, finished, self.steps)
+        self.clock = Clock(epochs - finished, finished, self.steps)
         with flushed_denormals() if self.accelerator.device.type == "cpu" else nullcontext():
             for epoch in range(finished + 1, epochs + 1):
-                self.epoch(epoch, self.begun if epoch == finished + 1 else None)
+                if self.is_over(epoch - 1):
+                    break
+                with ending_together():
+                    self.epoch(epoch, self.begun if epoch == finished + 1 else None)
+        gathered(None)  # what the first process has written is there for all
         best = self.best
         return FitResult(
             best_epoch=best["epoch"] if best else None,
@@ -114,7 +131,15 @@ class Trainer(Generic[Model]):
             history=tuple(self.history),
             groups=self.groups,
             checkpoint=folder / (BEST if best else LAST),
+            epochs=self.whole or 0,
         )
+
+    def is_over(self, finished: int) -> bool:
+        """Whether training ends before all epochs are taken."""
+        if self._stop_after is not None:
+            return finished >= self._stop_after
+        patience = self.spec.patience
+        return patience is not None and self.best is not None and finished - self.best["epoch"] >= patience
 
     def prepare(self) -> None:
         """Device, optimizer, and what must not change between the parts of this training."""
@@ -123,29 +148,22 @@ class Trainer(Generic[Model]):
         self.named = trained_parameters(self.trainable)
         modules = self.trainable.student.modules()
         self.optimizer, self.groups = build_optimizer(self.named, self.spec.optimizer, self._is_backbone, modules)
+        self.average = None if self.spec.ema is None else Average(self.trainable.student, self.spec.ema)
         self.settings = fit_settings(self.spec, self.seed, self.steps)
 
     def resume(self) -> int:
         """Take over what ``last`` holds, if it is there; returns the number of finished epochs."""
-        found = resume_from(self.records.folder / LAST, self.trainable, self.optimizer, self.groups, self.settings)
+        last = self.records.folder / LAST
+        found = resume_from(last, self.trainable, self.optimizer, self.groups, self.settings, self.average)
         start = found or Checkpoint({})
         phase = self.records.phase
-        lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or _epoch_of(line) <= start.epoch)
+        lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or epoch_of(line) <= start.epoch)
         self.history = [line for line in lines if line.get("phase") == phase]
         self.best = dict(start.best) if start.best else None
         begun = (start.training or {}).get("begun")
         self.begun = None if begun is None else Begun.from_dict(begun)
+        self.whole = start.epoch if found and not begun else None
         return start.epoch
-
-    def notes(self, finished: int) -> tuple[str, ...]:
-        """What the reader of the metrics should know: epochs that are trained and have no line, or several."""
-        own = [_epoch_of(line) for line in self.history]
-        odd = [str(epoch) for epoch in range(1, finished + 1) if own.count(epoch) != 1]
-        if not odd:
-            return ()
-        where = self.records.metrics.path
-        some = ", ".join(odd[:10]) + (f" and {len(odd) - 10} more" if len(odd) > 10 else "")
-        return (f"{where} has lost or doubled the line of epoch {some}; the weights are those of epoch {finished}",)
 
     def epoch(self, number: int, begun: Begun | None = None) -> None:
         """Train, evaluate and keep one epoch, counted from 1; ``begun``: the part of it that is done.
@@ -160,6 +178,7 @@ class Trainer(Generic[Model]):
         try:
             self.learn(number, stage, averages, begun)
             trained = time.perf_counter()
+            take_over_statistics(self.trainable.student, self.average)
             scores = self.evaluate(number)
         except Terminated as signal:
             if averages.steps and not signal.at_once:
@@ -181,6 +200,7 @@ class Trainer(Generic[Model]):
             "seconds_evaluation": round(time.perf_counter() - trained, 3),
             "val": scores,
             "best": is_best,
+            **self.records.marks,
         }
         with held():
             self.keep(record)
@@ -190,19 +210,22 @@ class Trainer(Generic[Model]):
         """Take the steps of one epoch that ``averages`` lacks."""
         self.trainable.set_stage(stage.quantize)
         self.trainable.train()
-        torch.manual_seed(epoch_seed(self.seed, number))
+        torch.manual_seed(epoch_seed(self.seed, number, rank()))
         if begun is not None:
             begun.restore_random()
-        self.loader.set_epoch(number, averages.steps)
+        self.loader.set_epoch(number, averages.steps * self.spec.accumulate)
         phase, epochs, before = self.records.phase, self.spec.epochs, (number - 1) * self.steps
 
         def rate(step: int) -> float:
             return lr_multiplier(self.spec.schedule, before + step, self.steps, epochs * self.steps)
 
         def told(step: int, loss: float, parts: Mapping[str, float]) -> None:
+            if self.average is not None:
+                self.average.update(before + step)
             lr, left = self.optimizer.param_groups[0]["lr"], self.clock.seconds_left(number, step)
             at = partial(StepTaken, phase, stage.name, number, epochs, step, self.steps)
             self._listener(at(loss, parts, lr, left))
+            agree_to_end()
 
         train_epoch(
             self.trainable,
@@ -211,6 +234,7 @@ class Trainer(Generic[Model]):
             self.named,
             self.accelerator,
             epoch=number,
+            accumulate=self.spec.accumulate,
             clip_norm=self.spec.clip_norm,
             rate=rate,
             on_step=told,
@@ -223,8 +247,8 @@ class Trainer(Generic[Model]):
         if self._evaluate is None or not due:
             return None
         self.trainable.train(False)
-        with torch.no_grad():
-            return self._evaluate(self.evaluated).to_dict()
+        with torch.no_grad(), self.scored() as student:
+            return self._evaluate(student).to_dict()
 
     def keep(self, record: Mapping[str, Any]) -> None:
         """Write an epoch's record and checkpoints.
@@ -235,15 +259,24 @@ class Trainer(Generic[Model]):
         self.records.metrics.append(record)
         state = self.state(record["epoch"], record["step"])
         if record["best"]:
-            save_checkpoint(folder / BEST, replace(state, weights=self.evaluated.state_dict(), training=None))
-        save_checkpoint(folder / LAST, state)
+            with self.scored() as student:
+                save_checkpoint(folder / BEST, replace(state, weights=student.state_dict(), training=None))
+        self.keep_last(state, record["epoch"])
         self.history.append(record)
+
+    def keep_last(self, state: Checkpoint, whole: int | None) -> None:
+        """Write ``last``; what it was at the end of an epoch stays, as long as it is one of those that are kept."""
+        last = self.records.folder / LAST
+        save_checkpoint(last, state, None if self.whole is None else of_epoch(last, self.whole))
+        self.whole = whole
+        drop_earlier(last, self.spec.keep - 1)
 
     def keep_begun(self, number: int, begun: Begun) -> None:
         """Write ``last`` within an epoch, counted from 1: its weights, the rest of training's state, no record."""
         with held():
             step = (number - 1) * self.steps + begun.averages.steps
-            save_checkpoint(self.records.folder / LAST, self.state(number - 1, step, begun))
+            self.keep_last(self.state(number - 1, step, begun), None)
+            gathered(None)  # a launcher ends the first process as soon as another one is through
 
     def state(self, epoch: int, step: int, begun: Begun | None = None) -> Checkpoint:
         """All that going on needs. epoch: finished ones. step: finished ones, of all epochs."""
@@ -253,7 +286,7 @@ class Trainer(Generic[Model]):
             step=step,
             best=self.best,
             extra={**self.records.extra, "fit": self.settings},
-            training=training_state(self.trainable, self.optimizer, self.groups, step, begun),
+            training=training_state(self.trainable, self.optimizer, self.groups, step, self.average, begun),
         )
 
     def _is_candidate(self, stage: StageSpec) -> bool:
@@ -263,21 +296,3 @@ class Trainer(Generic[Model]):
     def _is_better(self, ap: float | None) -> bool:
         """Of equals the first is kept. None: there was nothing to find."""
         return ap is not None and not math.isnan(ap) and (self.best is None or ap > self.best["AP"])
-
-
-def _epoch_of(line: Mapping[str, Any]) -> float:
-    """A line's epoch; infinite where it has lost it, so that it is dropped."""
-    epoch = line.get("epoch")
-    return epoch if isinstance(epoch, int) else math.inf
-
-
-class _Clock:
-    """Time left, from the time that the steps so far took, evaluations included."""
-
-    def __init__(self, epochs: int, finished: int, steps: int) -> None:
-        self.epochs, self.finished, self.steps = epochs, finished, steps
-        self._began = time.perf_counter()
-
-    def seconds_left(self, epoch: int, step: int) -> float:
-        done = (epoch - 1 - self.finished) * self.steps + step
-        return (time.perf_counter() - self._began) / done * (self.epochs * self.steps - done)

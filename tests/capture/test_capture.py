@@ -15,6 +15,7 @@ from qrecipe.capture import capture
 from qrecipe.errors import CaptureError
 from qrecipe.graph.graph_model import GraphModel
 from qrecipe.graph.program import MODES
+from qrecipe.termination import Terminated
 from tests.specimens import Specimen
 from tests.toys import call, captured_toy, picture, running
 
@@ -227,3 +228,17 @@ def test_two_graphs_are_told_apart_in_tracebacks_and_forgotten_with_them(plain: 
     del other
     gc.collect()
     assert not added & linecache.cache.keys()
+
+
+class HearsASignal(nn.Module):
+    """A signal comes while it runs."""
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        raise Terminated(15)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_signal_is_no_failure_of_the_model(training: bool) -> None:
+    """Else a run that is asked to end would go on with a graph of another mode."""
+    with pytest.raises(Terminated):
+        capture(HearsASignal().train(training), call, picture())

@@ -33,7 +33,7 @@ def test_every_command_has_its_function() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("bake",), ("validate",), ("apply", "a.yaml", "--epochs", "3"), ("evaluate", "x", "--split", "dev")]
+    "words", [(), ("bake",), ("validate",), ("apply", "a.yaml", "--steps", "3"), ("evaluate", "x", "--split", "dev")]
 )
 def test_words_that_are_none(words: tuple[str, ...]) -> None:
     answer = tiny.qrecipe(*words)

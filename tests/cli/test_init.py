@@ -7,54 +7,15 @@ import json
 import os
 import re
 import shlex
-import shutil
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from qrecipe.commands.starter import data as starter
-from qrecipe.commands.starter.data import starter_data
-from qrecipe.commands.starter.model import FORMS, starter_model
-from qrecipe.errors import DataError, ModelError
 from qrecipe.recipe import load_recipe
 from tests import tiny_commands as tiny
+from tests.starter_files import NAMES, coco, data_set, factory
 from tests.tiny_detectors import tiny_detr
-
-NAMES = ("red", "green", "blue")
-FACTORY = """
-from torch import nn
-from qrecipe.models.demo import DemoDetector
-
-def build(num_classes=80, pretrained=True):
-    return DemoDetector(num_classes, width=16, queries=5, decoder_layers=1, heads=2)
-
-def fixed():
-    return DemoDetector(7, width=16, queries=5, decoder_layers=1, heads=2)
-
-def needy(num_labels, width, *rest, **options): ...
-
-def broken():
-    raise KeyError("weights")
-
-def wrong():
-    return 3
-
-class Plain(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(2))
-        self.scores, self.boxes = nn.Linear(8, classes), nn.Linear(8, 4)
-
-    def forward(self, pixel_values):
-        tokens = self.body(pixel_values).flatten(2).transpose(1, 2)
-        return {"logits": self.scores(tokens), "pred_boxes": self.boxes(tokens).sigmoid()}
-
-def plain(num_labels: int):
-    return Plain(num_labels)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -62,37 +23,6 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(starter, "SYNTHETIC", {"train": 8, "val": 4, "test": 4, "size": 64, "seed": 0})
-
-
-def coco(file: Path, images: Path, count: int = 4, names: Sequence[str] = NAMES, first: int = 1) -> None:
-    """A json, and its images in a folder: grey, each with a box."""
-    images.mkdir(parents=True, exist_ok=True)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    ids = range(first, first + count)
-    for number in ids:
-        Image.new("RGB", (64, 48), (number, 90, 90)).save(images / f"{number}.png")
-    document = {
-        "images": [{"id": number, "file_name": f"{number}.png", "width": 64, "height": 48} for number in ids],
-        "annotations": [
-            {"id": number, "image_id": number, "category_id": 1, "bbox": [8, 8, 20, 20], "area": 400, "iscrowd": 0}
-            for number in ids
-        ],
-        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(names)],
-    }
-    file.write_text(json.dumps(document))
-
-
-def data_set(folder: Path, splits: Sequence[str] = ("train", "val", "test"), names: Sequence[str] = NAMES) -> Path:
-    """``instances_SPLIT.json`` beside ``images/``."""
-    for index, split in enumerate(splits):
-        coco(folder / f"instances_{split}.json", folder / "images", names=names, first=1 + 10 * index)
-    return folder
-
-
-def factory(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "build.py").write_text(FACTORY)
-    return folder / "build.py"
 
 
 def files() -> list[str]:
@@ -206,124 +136,6 @@ class TestWritten:
         assert recipe.teacher is not None
         assert recipe.teacher.labels_argument == "num_classes"
         assert load_recipe("mine_data_teacher.yaml").teacher is None
-
-
-class TestData:
-    def test_roboflow(self, tmp_path: Path) -> None:
-        for index, split in enumerate(("train", "valid", "test")):
-            coco(tmp_path / "export" / split / "_annotations.coco.json", tmp_path / "export" / split, first=10 * index)
-        found = starter_data(tmp_path / "export", {})
-        assert found.name == "export"
-        assert found.splits is not None
-        assert {name: split.images.name for name, split in found.splits.items()} == {
-            "train": "train", "val": "valid", "test": "test",
-        }  # fmt: skip
-
-    def test_coco_itself(self, tmp_path: Path) -> None:
-        """The same file names in two folders; jsons about something else; images of no split."""
-        for split in ("train2017", "val2017"):
-            coco(tmp_path / f"annotations/instances_{split}.json", tmp_path / split)
-            (tmp_path / f"annotations/captions_{split}.json").write_text("{}")
-            (tmp_path / f"annotations/person_keypoints_{split}.json").write_text("{}")
-        found = starter_data(tmp_path, {}).splits
-        assert found is not None
-        assert {name: split.images.name for name, split in found.items()} == {"train": "train2017", "val": "val2017"}
-        assert found["val"].annotations.name == "instances_val2017.json"
-
-    def test_train_is_taken_and_trainval_is_not(self, tmp_path: Path) -> None:
-        data_set(tmp_path, ("train", "trainval", "train_val", "val"))
-        found = starter_data(tmp_path, {}).splits
-        assert found is not None
-        assert found["train"].annotations.name == "instances_train.json"
-
-    def test_named_splits_alone_and_over_what_is_found(self, tmp_path: Path) -> None:
-        data_set(tmp_path / "a:b", ("train", "val"))
-        coco(tmp_path / "a:b/more.json", tmp_path / "a:b/images")
-        named = dict.fromkeys(("train", "val"), f"{tmp_path}/a:b/images:{tmp_path}/a:b/more.json")
-        alone, over = starter_data(None, named), starter_data(tmp_path / "a:b", {"val": named["val"]})
-        assert alone.splits is not None
-        assert over.splits is not None
-        assert alone.name == over.name == "a_b"
-        assert alone.splits["train"].annotations.name == over.splits["val"].annotations.name == "more.json"
-        assert over.splits["train"].annotations.name == "instances_train.json"
-
-    def test_several_may_be_meant(self, tmp_path: Path) -> None:
-        data_set(tmp_path, ("train", "val", "train_small"))
-        with pytest.raises(
-            DataError, match=r"may be the train split: instances_train.json, instances_train_small.json"
-        ):
-            starter_data(tmp_path, {})
-
-    @pytest.mark.parametrize(
-        ("splits", "words"),
-        [
-            (
-                ("train",),
-                ("no val split was found (train: ", "--val IMAGES:ANNOTATIONS; the best epoch is chosen on val"),
-            ),
-            (("val",), ("no train split was found (val: ",)),
-            (("all", "rest"), ("no train and no val split", "of no split by their names", "instances_all.json")),
-            ((), ("no COCO json at all",)),
-        ],
-    )
-    def test_not_all_of_them(self, tmp_path: Path, splits: tuple[str, ...], words: tuple[str, ...]) -> None:
-        data_set(tmp_path, splits)
-        with pytest.raises(DataError) as raised:
-            starter_data(tmp_path, {})
-        assert all(word in str(raised.value) for word in words), raised.value
-
-    def test_images_that_are_nowhere_or_in_two_places(self, tmp_path: Path) -> None:
-        data_set(tmp_path, ("train", "val"))
-        shutil.copytree(tmp_path / "images", tmp_path / "copies")
-        with pytest.raises(DataError, match=r"several folders hold its images: \S+copies, \S+images"):
-            starter_data(tmp_path, {})
-        shutil.rmtree(tmp_path / "images")
-        shutil.rmtree(tmp_path / "copies")
-        with pytest.raises(DataError, match=r"no folder here holds its image 1\.png.*--train IMAGES:"):
-            starter_data(tmp_path, {})
-
-    @pytest.mark.parametrize("text", ["images", "images:gone.json", "gone:instances_val.json"])
-    def test_a_named_split_that_is_not_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-        monkeypatch.chdir(data_set(tmp_path / "data"))
-        with pytest.raises(DataError, match=r"no colon|no file gone\.json|no folder gone"):
-            starter_data(None, {"val": text})
-
-
-class TestModels:
-    def test_a_module_s_function(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        factory(Path("things/mine"))
-        monkeypatch.syspath_prepend(str(Path.cwd()))
-        found = starter_model("things.mine.build:build")
-        for name in ("things", "things.mine", "things.mine.build"):
-            monkeypatch.delitem(sys.modules, name)
-        assert found.section == {"factory": "things.mine.build:build", "labels_argument": "num_classes"}
-        assert (found.name, found.labels) == ("mine", 80)
-
-    def test_an_architecture_is_random(self) -> None:
-        assert starter_model("detr").random
-        assert starter_model("detr").section == {"architecture": "detr"}
-
-    @pytest.mark.parametrize(
-        ("typed", "words"),
-        [
-            ("dmo", ('did you mean "demo"?', "path/to/file.py:function")),
-            ("gone/", (FORMS,)),
-            ("mine/build.py", ("the function is missing", "mine/build.py:FUNCTION")),
-            ("mine/gone.py:build", ("no file ",)),
-            ("mine/build.py:bild", ('no function "bild"', "build, fixed")),
-            ("mine/build.py:needy", ("the factory needs width, which",)),
-            ("weights.safetensors", ("weights alone do not say what to build",)),
-            ("mine", ("no config.json in ",)),
-            ("nobody/nothing@v1", ("is not in the cache", "there is no folder nobody/nothing here either", "@" )),
-            ("nothing.here:build", ("raised ModuleNotFoundError",)),
-        ],
-    )  # fmt: skip
-    def test_what_is_none(self, typed: str, words: tuple[str, ...]) -> None:
-        factory(Path("mine"))
-        with pytest.raises(ModelError) as raised:
-            starter_model(typed)
-        assert str(raised.value).startswith(f"--model {typed}: ")
-        assert all(word in str(raised.value) for word in words), raised.value
 
 
 class TestMistakes:

@@ -44,11 +44,11 @@ def at_checkpoint(number: int, before: bool) -> Callable[[pytest.MonkeyPatch], N
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         save, seen = trainer.save_checkpoint, []
 
-        def cut(folder: Path, checkpoint: Any) -> None:
+        def cut(folder: Path, checkpoint: Any, moved: Path | None = None) -> None:
             seen.append(folder)
             if len(seen) == number and before:
                 raise Killed
-            save(folder, checkpoint)
+            save(folder, checkpoint, moved)
             if len(seen) == number:
                 raise Killed
 

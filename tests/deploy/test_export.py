@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from qrecipe.data.batch import Batch
+from qrecipe.student import Student, calibrate, compile
 from tests import tiny_commands as tiny
 from tests.deploy.exported import Files
+from tests.specimens import W4A4, a_recipe
 from tests.tiny_commands import Finished
+from tests.tiny_detectors import stir
+from tests.toys import ToyDetector
 
 onnx = pytest.importorskip("onnx", reason="qrecipe[onnx] is not installed")
 pytest.importorskip("onnxruntime", reason="qrecipe[onnx] is not installed")
@@ -196,11 +201,22 @@ def test_names_of_what_stays_open(files: Files) -> None:
     assert [shape(value)[0] for value in graph.output] == ["batch", "batch"]
 
 
+def small_student() -> Student:
+    """Of few layers, calibrated, in float32."""
+    torch.manual_seed(0)
+    student = compile(stir(ToyDetector(layers=1)).eval(), a_recipe(W4A4), torch.rand(2, 3, 64, 64))
+    label = {"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}
+    calibrate(student, [Batch(torch.rand(2, 3, 64, 64), None, [label, label], [0, 1], torch.tensor([[64, 64]] * 2))])
+    return student.eval()
+
+
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.full)], ids=["few layers", "the run's"])
 @torch.no_grad()
-def test_a_program_of_torch_export(files: Files, tmp_path: Path) -> None:
+def test_a_program_of_torch_export(whole: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Loaded again by torch alone, it gives the student's outputs, at another batch and size too."""
     path = tmp_path / "student.pt2"
-    made = files.student.export(path, to="pt2")
+    student = request.getfixturevalue("files").student if whole else small_student()
+    made = student.export(path, to="pt2")
     assert (made.to_dict()["path"], made.parity) == (str(path), None)
     extra = {"qrecipe": ""}
     program = torch.export.load(path, extra_files=extra).module()
@@ -208,7 +224,7 @@ def test_a_program_of_torch_export(files: Files, tmp_path: Path) -> None:
     targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert not [name for name in targets if "qrecipe" in name]
     pixels = torch.rand(3, 3, 96, 64, generator=torch.Generator().manual_seed(0))
-    expected = files.student.predict(pixels)
+    expected = student.predict(pixels)
     logits, boxes = program(pixels)
     assert torch.allclose(logits, expected.logits, atol=1e-4)
     assert torch.allclose(boxes, expected.boxes, atol=1e-4)

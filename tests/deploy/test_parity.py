@@ -66,9 +66,13 @@ def test_a_file_is_compared_with_its_student(files: Files) -> None:
 
 
 def test_the_first_layer_that_departs_is_named(finished: Finished, files: Files, damaged: Path) -> None:
-    """Behind the damaged layer; and as an error of the export, for it is there without the runtime's rewrites too."""
-    fine = compared(finished, files, files.paths["integer"], samples=3)
-    assert (fine.images, fine.passed) == (3, True)
+    """Behind the damaged layer; and as an error of the export, for it is there without the runtime's rewrites too.
+
+    Of a whole file five images are compared: a top-k may well choose otherwise in each of two or three, which reads as
+    an error.
+    """
+    fine = compared(finished, files, files.paths["integer"], samples=5)
+    assert (fine.images, fine.passed) == (5, True)
     found = compared(finished, files, damaged, samples=3)
     assert not found.passed
     assert found.departure.plain

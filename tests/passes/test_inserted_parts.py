@@ -196,3 +196,12 @@ def test_the_order_of_the_passes() -> None:
         "insert_corrections",
         "expose_taps",
     ]
+
+
+def test_what_silu_reads_is_quantized_where_a_rule_names_it(deimv2: Specimen) -> None:
+    captured, plan = edited(deimv2, a_recipe({**W4A4, "rules": [{"match": "op:silu", "activation": {"bits": 8}}]}))
+    for program in captured.programs.values():
+        activations = [node for node in program.graph.nodes if node.target is torch.ops.aten.silu.default]
+        assert len(activations) > 10
+        assert {str(node.args[0].target).partition(".")[0] for node in activations} == {"fake_quantizers"}
+    assert plan.quantizers

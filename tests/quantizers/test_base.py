@@ -1,59 +1,19 @@
-"""The module at a site: modes, calibration, N, gradients, bad optimizer steps, saving and copying."""
+"""The module at a site: modes, calibration, N, gradients, bad optimizer steps."""
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from qrecipe.errors import CalibrationError, RecipeError
-from qrecipe.quantizers import INITIALISERS, QUANTIZERS, QuantizedOperand, Quantizer, build, quantizer_class
-from qrecipe.quantizers.affine import AffineQuantizer
+from qrecipe.quantizers import INITIALISERS, QUANTIZERS, QuantizedOperand, Quantizer, quantizer_class
 from qrecipe.recipe.definition import QuantizerSpec
 from qrecipe.recipe.names import Offset
-
-
-def activation(
-    quantizer: str = "lsq+", bits: int = 4, offset: Offset = "integer", heads: int = 0, init: str | None = None
-) -> AffineQuantizer:
-    spec = QuantizerSpec(bits, quantizer, "head" if heads else "tensor", offset, init)
-    axis, shape = (1, (None, heads, None, None)) if heads else (None, (None, None, None))
-    return affine(spec, QuantizedOperand("decoder.attention:query", shape, axis, max(heads, 1), False, batched=True))
-
-
-def weight(quantizer: str = "lsq", bits: int = 4, channels: int = 6) -> AffineQuantizer:
-    operand = QuantizedOperand("fc1:weight", (channels, 3, 5, 5), 0, channels, is_weight=True, batched=False)
-    return affine(QuantizerSpec(bits, quantizer, "channel"), operand)
-
-
-def affine(spec: QuantizerSpec, operand: QuantizedOperand) -> AffineQuantizer:
-    quantizer = build(spec, operand)
-    assert isinstance(quantizer, AffineQuantizer)
-    return quantizer
-
-
-def calibrate(quantizer: AffineQuantizer, *batches: Tensor) -> AffineQuantizer:
-    quantizer.set_mode("observe")
-    for batch in batches:
-        assert quantizer(batch) is batch
-    quantizer.finish_calibration()
-    quantizer.set_mode("on")
-    return quantizer
-
-
-def ready(name: str, bits: int, offset: Offset, x: Tensor) -> Quantizer:
-    """Any kind of quantizer of an activation, calibrated on x."""
-    operand = QuantizedOperand("site", (None,) * x.dim(), None, 1, is_weight=False, batched=True)
-    quantizer = build(QuantizerSpec(bits, name, "tensor", offset), operand)
-    quantizer.observe(x)
-    quantizer.finish_calibration()
-    quantizer.set_mode("on")
-    return quantizer
+from tests.quantizers.tiny_quantizers import activation, affine, calibrate, ready, weight
 
 
 def test_every_row_of_the_table_builds_and_runs() -> None:
@@ -226,56 +186,6 @@ def test_a_constant_and_a_zero_tensor_survive() -> None:
                 assert torch.isfinite(result).all()
                 if constant == 0.0:
                     assert torch.equal(result, x)
-
-
-def test_state_dict_round_trip() -> None:
-    x = torch.randn(2, 4, 9, 8)
-    quantizer = calibrate(activation(heads=4), x)
-    state = quantizer.state_dict()
-    assert set(state) == {"scale", "offset", "count", "calibrated"}
-    other = activation(heads=4)
-    other.load_state_dict(state, strict=True)
-    other.set_mode("on")
-    x.requires_grad_()
-    for one in (quantizer, other):
-        one(x).square().sum().backward()
-    assert torch.equal(other(x), quantizer(x))
-    assert other.scale.grad is not None
-    assert quantizer.scale.grad is not None
-    assert torch.equal(other.scale.grad, quantizer.scale.grad)
-
-
-def test_an_uncalibrated_state_stays_uncalibrated() -> None:
-    quantizer = calibrate(activation(), torch.randn(2, 9))
-    quantizer.load_state_dict(activation().state_dict())
-    with pytest.raises(CalibrationError):
-        quantizer(torch.randn(2, 9))
-
-
-def test_deep_copies_are_apart() -> None:
-    x = torch.randn(2, 40)
-    quantizer = calibrate(activation(), x)
-    before = quantizer(x)
-    twin = copy.deepcopy(quantizer)
-    with torch.no_grad():
-        twin.scale.mul_(2)
-    assert torch.equal(quantizer(x), before)
-    assert not torch.equal(twin(x), before)
-    watching = activation()
-    watching.set_mode("observe")
-    watching(x)
-    twin = copy.deepcopy(watching)
-    twin(x * 100)
-    twin.finish_calibration()
-    watching.finish_calibration()
-    assert twin.scale > 10 * watching.scale
-
-
-def test_calibrating_again_starts_afresh() -> None:
-    quantizer = calibrate(activation("minmax"), torch.randn(2, 40) * 100)
-    wide = quantizer.scale.item()
-    calibrate(quantizer, torch.randn(2, 40))
-    assert quantizer.scale.item() < wide / 10
 
 
 def test_training_moves_the_scale_towards_less_error() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 import pytest
@@ -13,26 +12,11 @@ from torch import Tensor, nn
 from qrecipe.data.batch import Batch
 from qrecipe.detection.boxes import cxcywh_to_xyxy, pairwise_giou
 from qrecipe.errors import PlanError, TrainError
-from qrecipe.student import Student, calibrate, compile, make_student, real_valued
+from qrecipe.student import Student, make_student
 from qrecipe.train.module import TrainingModule
-from qrecipe.train.rehearsal import rehearse
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, prepared
 from tests.toys import ToyDetector, captured_toy
-
-OUTPUT = "decoder.cross_attention.output"
-
-
-def pair(specimen: Specimen, targets: Any = TARGETS, apart: float = 0.1, **parts: Any) -> TrainingModule:
-    """A calibrated student, and as the teacher its own real-valued model, moved a little (``apart``)."""
-    recipe = a_recipe(**{"quantize": W4A4, "targets": targets, **parts})
-    student = specimen.student(recipe)
-    calibrate(student, [specimen.batch()])
-    teacher = specimen.student(real_valued(recipe, targets=True))
-    generator = torch.Generator().manual_seed(8)
-    with torch.no_grad():
-        for parameter in teacher.parameters():
-            parameter.add_(apart * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
-    return TrainingModule(student, teacher)
+from tests.train.distilled_pairs import OUTPUT, pair
 
 
 def slow_distance(
@@ -286,99 +270,3 @@ def test_values_per_head_are_distilled(demo: Specimen, at: str) -> None:
     torch.testing.assert_close(parts["distill"], torch.stack(expected).mean().detach())
     slopes = [parameter.grad for parameter in module.student.parameters() if parameter.grad is not None]
     assert all(bool(slope.isfinite().all()) for slope in slopes)
-
-
-def everything(module: TrainingModule) -> dict[str, Any]:
-    return {
-        **{name: value.clone() for name, value in module.named_parameters()},
-        **{name: value.clone() for name, value in module.named_buffers()},
-        "modes": torch.tensor([one.mode == "on" for one in module.student.quantizers.values()]),
-        "training": torch.tensor([part.training for part in module.modules()]),
-        "random numbers": torch.get_rng_state(),
-    }
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_rehearsal_leaves_everything_as_it_was(
-    specimen: Specimen, fails: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = pair(specimen).eval()
-    module.set_stage(["backbone"])
-    before = everything(module)
-    if fails:
-        monkeypatch.setattr("qrecipe.train.module.distill_loss", lambda *_: (torch.tensor(torch.nan), torch.tensor(1)))
-        with pytest.raises(TrainError, match="not finite"):
-            rehearse(module)
-    else:
-        assert rehearse(module).loss.isfinite()
-    for name, value in everything(module).items():
-        assert torch.equal(value, before[name]), name
-    assert module.student.quantized_roles == ("backbone",)
-    assert all(parameter.grad is None for parameter in module.parameters())
-
-
-def test_a_rehearsal_finds_what_would_fail(specimen: Specimen) -> None:
-    module = pair(specimen)
-    with torch.no_grad():
-        for parameter in module.student.parameters():
-            parameter.fill_(torch.nan)
-    with pytest.raises(TrainError, match="not finite"):
-        rehearse(module)
-
-
-class Odd(ToyDetector):
-    """Frozen, with an integer first among its parameters and a constant that cannot be written into."""
-
-    def __init__(self) -> None:
-        count = nn.Parameter(torch.arange(3), requires_grad=False)
-        super().__init__()
-        self._parameters = {"count": count, **self._parameters}
-        self.register_buffer("mean", torch.tensor(0.5).expand(1, 3, 1, 1), persistent=False)
-        self.requires_grad_(False)
-
-    def forward(self, pixel_values: Tensor) -> Any:
-        return super().forward(pixel_values - self.get_buffer("mean"))
-
-
-def test_a_rehearsal_of_a_frozen_model() -> None:
-    student = compile(Odd(), a_recipe(W4A4), torch.rand(2, 3, 64, 96))
-    module = TrainingModule(student)
-    rehearsal = rehearse(module, batch_size=1)
-    assert rehearsal.loss.isfinite()
-    assert not rehearsal.loss.requires_grad
-    assert (rehearsal.parameters, rehearsal.quantizers) == ((), ())  # quantizers are learned
-
-
-class Partly(ToyDetector):
-    """Its backbone runs without gradients, and one of its heads leads to an output that nobody reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spare = nn.Linear(8, 2)
-
-    def forward(self, pixel_values: Tensor) -> Any:
-        with torch.no_grad():
-            tokens = self.backbone(pixel_values).flatten(2).mT
-        states = self.layers[0](self.queries.expand(len(tokens), -1, -1), tokens)
-        spare = self.spare(states)
-        states = self.layers[1](states, tokens)
-        return {"logits": self.class_head(states), "pred_boxes": self.box_head(states).sigmoid(), "spare": spare}
-
-
-def test_a_rehearsal_names_what_no_gradient_reaches() -> None:
-    torch.manual_seed(0)
-    student = compile(Partly(), a_recipe(W4A4), torch.rand(2, 3, 64, 96))
-    rehearsal = rehearse(TrainingModule(student))
-    unreached = {name for name, _ in student.named_parameters() if name.startswith(("backbone.", "spare."))}
-    assert set(rehearsal.parameters) == unreached
-    own = {f"{part}.{operand}" for part in ("backbone.0", "backbone.3", "spare") for operand in ("input", "weight")}
-    shared = {site.quantizer for name, site in student.plan.sites.items() if name not in own}
-    expected = {student.plan.sites[name].quantizer for name in own} - shared
-    assert set(rehearsal.quantizers) == expected
-    assert {student.plan.sites[name].quantizer for name in ("backbone.0.weight", "spare.weight")} <= expected
-    roles, first, second = rehearsal.notes()
-    assert roles.startswith("no gradient reaches any weight of backbone")
-    assert first.startswith("no gradient reaches 8 parameters (backbone.0.weight, backbone.0.bias, ")
-    assert "spare.bias): they stay as they are" in first
-    assert re.match(r"no gradient reaches \d quantizers \(.*\): they stay as calibrated", second)
-    assert student.family.notes == ("of its outputs in training spare are not read: no loss is taken of them",)

@@ -11,7 +11,7 @@ from typing import Any, final
 
 from ...data.document import read_entries
 from ...data.json_file import unreadable
-from ...errors import DataError
+from ...errors import DataError, RunError
 from ...plain_text import short
 from ...recipe.definition import SPLITS, SplitSpec
 from .model import placed, plain_name
@@ -44,12 +44,18 @@ class StarterData:
         return {"format": "coco", **placed({name: vars(split) for name, split in self.splits.items()}, base, "$$")}
 
 
-def starter_data(folder: Path | None, named: Mapping[str, str]) -> StarterData:
-    """Find the splits of a folder; those in ``named`` (``IMAGES:ANNOTATIONS`` by split) are taken as they are.
+def starter_data(typed: Path | str | None, named: Mapping[str, str]) -> StarterData:
+    """The synthetic set, or the splits of a folder; those in ``named`` are ``IMAGES:ANNOTATIONS``, taken as they are.
 
     Raises:
+        RunError: synthetic data and named splits.
         DataError: no train or no val split, or several that might be meant; says what was found.
     """
+    if typed == "synthetic":
+        if named:
+            raise RunError("synthetic data brings its own splits", where=f"--{next(iter(named))}")
+        return StarterData("synthetic", None)
+    folder = None if typed is None else Path(typed).expanduser()
     splits = {name: _named(name, text) for name, text in named.items()}
     if folder is None and not splits:
         raise DataError("is missing", where="--data", remedy=f"name the data set's folder, or synthetic, or {OPTIONS}")

@@ -16,7 +16,7 @@ from ...models.loading.factories import factory_parameters
 from ...models.loading.stored import stored_architecture
 from ...models.loading.weight_files import PICKLES
 from ...models.model_place import ModelPlace
-from ...recipe.definition import KeyPath, WeightsSource
+from ...recipe.definition import WeightsSource
 from ...suggestions import hint
 
 LABELS_ARGUMENTS = ("num_labels", "num_classes", "n_labels", "n_classes", "nb_classes", "number_of_classes", "classes")
@@ -59,11 +59,7 @@ def starter_model(typed: str, option: str = "--model") -> StarterModel:
         ModelError: it is none of them, or what it names is not there.
     """
     where = f"{option} {typed}"
-
-    def located(path: KeyPath, what: str, remedy: str | None = None) -> ModelError:
-        return ModelError(what, where=where, remedy=remedy)
-
-    place = ModelPlace(located)
+    place = ModelPlace(lambda path, what, remedy=None: ModelError(what, where=where, remedy=remedy))
     if typed == "demo":
         return StarterModel(typed, "demo", {"architecture": "demo", "weights": {"builtin": "demo"}})
     if typed in architectures():

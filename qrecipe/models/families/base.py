@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ...detection.prediction import Prediction
+from ...processes import Whole
 from ...recipe.definition import InputSpec, LossSpec
+from .alone import alone
 
 Labels = Sequence[Mapping[str, Tensor]]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -83,6 +85,27 @@ class Family(ABC):
         parts: ``class``, ``l1``, ``giou`` of the last layer, ``corners`` where it has a loss for them, ``denoising`` of
         a branch for it, and ``auxiliary``: everything of the earlier layers.
         """
+
+    def part_of_loss(
+        self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels, whole: Whole
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """``loss`` of a batch that is a part of a step: their mean over the parts is the loss of all of it at once.
+
+        So it is where losses are sums over objects or queries, divided by the number of objects. Those of D-FINE and
+        DEIMv2 hold means over what was predicted besides, which are of the batch alone.
+        """
+        with alone():
+            total, parts = self.loss(outputs, extras, labels)
+        factor = self._box_factor(labels, whole)
+        return total * factor, {name: value * factor for name, value in parts.items()}
+
+    def _box_factor(self, labels: Labels, whole: Whole) -> float:
+        own = self._divisor(sum(len(label["class_labels"]) for label in labels))
+        return own / self._divisor(sum(whole.objects)) * whole.parts
+
+    def _divisor(self, objects: int) -> float:
+        """What ``loss`` divides by, but for a factor, where a batch has so many objects."""
+        return max(objects, 1)
 
     @abstractmethod
     def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:

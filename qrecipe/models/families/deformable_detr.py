@@ -60,7 +60,7 @@ class DeformableDetrFamily(SetFamily):
     def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         """Equal to the eager model's, and for a two-stage model that of its proposals besides, as ``auxiliary``."""
         prediction = self.read(outputs, extras)
-        total, last = self.set_loss(prediction, labels)
+        total, last, _ = self.set_loss(prediction, labels)
         if "proposal_logits" in extras:
             proposals = Prediction(extras["proposal_logits"], extras["proposal_boxes"])
             objects = [{**label, "class_labels": torch.zeros_like(label["class_labels"])} for label in labels]

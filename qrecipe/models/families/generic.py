@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...detection.criterion import Criterion
 from ...detection.prediction import Prediction
+from ...processes import Whole
 from ...recipe.definition import InputSpec, LossSpec
 from .base import Family, Labels, full_mask
 from .module_outputs import repeated_calls
@@ -113,6 +114,11 @@ class GenericFamily(Family):
 
     def loss(self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         return self._criterion(self.read(outputs, extras), labels)
+
+    def part_of_loss(
+        self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels, whole: Whole
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._criterion(self.read(outputs, extras), labels, whole)
 
     def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:
         """A layer whose outputs alone differ in number, and are the classes, with or without a no-object column."""

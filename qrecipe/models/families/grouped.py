@@ -127,6 +127,10 @@ class GroupedFamily(Family):
         }
         return total, named_parts(total, last, True)
 
+    def _divisor(self, objects: int) -> float:
+        """Every group is matched with all objects; without any, transformers divides by 1."""
+        return max(objects * int(self._config.group_detr), 1)
+
     def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:
         return HEADS.match(key) is not None
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...errors import ModelError
 from ...graph.module_copy import module_copy
 from ...placement import placement_of
+from ...termination import Terminated
 from ...user_line import deepest_line, steps_of
 from .module_outputs import same_random_numbers
 from .nested import ADAPTER, asks_for_nested
@@ -115,7 +116,7 @@ def _blank(model: nn.Module, batch: int, size: tuple[int, int]) -> Tensor:
 def _run(model: nn.Module, forward: Forward, given: Sequence[str], blank: Tensor, when: str) -> Any:
     try:
         return forward(model, blank)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # whatever one's own code may raise, SystemExit too
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from ...detection.prediction import Prediction
 from ...placement import fitted_labels
+from ...processes import Whole
 from ...recipe.definition import InputSpec, LossSpec
+from .alone import alone
 from .base import IMAGENET_MEAN, IMAGENET_STD, Family, Labels, full_mask, named_parts, own_field
 
 
@@ -67,11 +69,29 @@ class SetFamily(Family):
         In float32 whatever the model computes in: transformers' losses are.
         """
         prediction = self.read(outputs, extras)
-        total, last = self.set_loss(prediction, labels)
+        total, last, _ = self.set_loss(prediction, labels)
         return total, named_parts(total, last, bool(prediction.auxiliary))
 
-    def set_loss(self, prediction: Prediction, labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum over all layers of a prediction, and the weighted ``class``, ``l1`` and ``giou`` of its last."""
+    def part_of_loss(
+        self, outputs: Any, extras: Mapping[str, Tensor], labels: Labels, whole: Whole
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A cross-entropy is a mean over queries, weighted by whether they have an object."""
+        if self.scores == "sigmoid":
+            return super().part_of_loss(outputs, extras, labels, whole)
+        prediction = self.read(outputs, extras)
+        with alone():
+            total, last, classes = self.set_loss(prediction, labels)
+        boxes = self._box_factor(labels, whole)
+        count, no_object = prediction.logits.shape[1], float(self._config.eos_coefficient)
+        own = Whole(tuple(len(label["class_labels"]) for label in labels), 1, 1.0).queries(count, no_object)
+        queries = own / (whole.queries(count, no_object) or 1)
+        total = (total - classes) * boxes + classes * queries
+        last = {name: value * (queries if name == "class" else boxes) for name, value in last.items()}
+        return total, named_parts(total, last, bool(prediction.auxiliary))
+
+    def set_loss(self, prediction: Prediction, labels: Labels) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The sum over all layers of a prediction; the weighted ``class``, ``l1`` and ``giou`` of its last; and the sum
+        of all layers' losses of the classes."""
         from transformers.loss.loss_utils import LOSS_MAPPING
 
         layers = [*prediction.auxiliary, (prediction.logits, prediction.boxes)]
@@ -87,7 +107,8 @@ class SetFamily(Family):
             "l1": named["loss_bbox"] * config.bbox_loss_coefficient,
             "giou": named["loss_giou"] * config.giou_loss_coefficient,
         }
-        return total, last
+        classes = torch.stack([value for name, value in named.items() if name.startswith("loss_ce")]).sum()
+        return total, last, classes
 
     def is_head(self, key: str, built: Sequence[int], stored: Sequence[int]) -> bool:
         return self.heads.match(key) is not None

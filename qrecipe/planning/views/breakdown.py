@@ -20,8 +20,8 @@ ELSEWHERE = "(norms, embeddings)"
 class Part:
     """One row: a role or a module, with its own share of the whole plan's cost.
 
-    count: how many modules alike it stands for. sites, quantized: operands of operations that multiply, and additions'
-    and concatenations' where they are quantized. bits: by kind of operand, the bits found, 32 for real-valued.
+    count: how many modules alike it stands for. sites, quantized: operands of operations that multiply, and of what
+    defaults pass over where it is quantized. bits: by kind of operand, the bits found, 32 for real-valued.
     """
 
     name: str

@@ -14,6 +14,7 @@ from qrecipe import compile
 from qrecipe.errors import ModelError
 from qrecipe.models.families import build_family
 from qrecipe.recipe.definition import LossSpec
+from qrecipe.termination import Terminated
 from tests.specimens import a_recipe
 
 
@@ -111,9 +112,10 @@ def test_whatever_ends_a_forward_is_one_message(error: BaseException, training: 
     assert {name: part.training for name, part in model.named_modules()} == modes
 
 
-def test_an_interrupt_is_none_of_the_models_errors() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        build_family(Exits(KeyboardInterrupt(), False), LossSpec())
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Terminated(15)], ids=lambda one: type(one).__name__)
+def test_an_interrupt_is_none_of_the_models_errors(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        build_family(Exits(error, False), LossSpec())
 
 
 def test_modes_of_parts_are_left_as_they_were() -> None:
