@@ -13,6 +13,7 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.apply("recipe.yaml", "runs/mine")          calibrate, train, evaluate, into a run folder
     qrecipe.evaluate("runs/mine", "test")              COCO AP of a run, a saved student, or a recipe's own model
     qrecipe.predict("runs/mine", ["photo.jpg"])        detections
+    qrecipe.write_report(["runs/mine"])                its page for a browser, made again; several runs on one page
     qrecipe.export("runs/mine", "student.onnx")        its student for other runtimes
     qrecipe.bench("runs/mine")                         its size and latency in runtimes
     qrecipe.sensitivity("recipe.yaml")                 what each part loses when it alone is quantized
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .commands.inspect import Inspection, inspect
     from .commands.plan import plan
     from .commands.predict import Predictions, predict
+    from .commands.report import Reported, write_report
     from .commands.search import Found, search
     from .commands.sensitivity import Sensitivity, sensitivity
     from .commands.validate import Validation, validate
@@ -77,6 +79,7 @@ HOMES = {
     "QRecipeError": "errors",
     "Recipe": "recipe",
     "RecipeErrors": "errors",
+    "Reported": "commands.report",
     "Sensitivity": "commands.sensitivity",
     "Started": "commands.init",
     "Student": "student",
@@ -103,6 +106,7 @@ HOMES = {
     "search": "commands.search",
     "sensitivity": "commands.sensitivity",
     "validate": "commands.validate",
+    "write_report": "commands.report",
 }
 """Where each public name is. No room has one of these names: importing it would put its module in their place."""
 
@@ -120,6 +124,7 @@ __all__ = [
     "QRecipeError",
     "Recipe",
     "RecipeErrors",
+    "Reported",
     "Sensitivity",
     "Started",
     "Student",
@@ -146,6 +151,7 @@ __all__ = [
     "search",
     "sensitivity",
     "validate",
+    "write_report",
 ]
 
 

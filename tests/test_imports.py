@@ -126,6 +126,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     ),
     "transformers": ("models/",),
     "rich": ("cli/", "report/"),
+    "jinja2": ("report/page/",),
     "accelerate": ("train/",),
     "sympy": ("graph/shapes.py",),
     "safetensors": ("models/loading/weight_files.py", "run/checkpoint.py"),

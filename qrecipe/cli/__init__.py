@@ -22,7 +22,22 @@ from .. import __version__
 from ..errors import ProcessError, QRecipeError, RecipeErrors
 from ..launched import is_first, processes
 from ..termination import Terminated, listening
-from . import apply, bench, diff, evaluate, export, init, inspect, plan, predict, schema, search, sensitivity, validate
+from . import (
+    apply,
+    bench,
+    diff,
+    evaluate,
+    export,
+    init,
+    inspect,
+    plan,
+    predict,
+    report,
+    schema,
+    search,
+    sensitivity,
+    validate,
+)
 from .command import Command
 from .console import TerminalConsole, complain
 from .streams import OutputError, forget_output, watched_streams
@@ -38,6 +53,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict.COMMAND,
     "export": export.COMMAND,
     "bench": bench.COMMAND,
+    "report": report.COMMAND,
     "sensitivity": sensitivity.COMMAND,
     "search": search.COMMAND,
     "schema": schema.COMMAND,

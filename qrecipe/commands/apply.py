@@ -15,6 +15,7 @@ from ..recipe.given import read_recipe, smoke_test
 from ..report.pictures import save_detections
 from ..run.layout import RUNS
 from ..run.summary import Summary
+from .report import with_page
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def apply(
     random_weights: bool = False,
     listener: Listener = nobody,
 ) -> Applied:
-    """Run a recipe: calibrate, train, evaluate, and keep everything in a run folder.
+    """Run a recipe: calibrate, train, evaluate, and keep everything in a run folder, with a page of it.
 
     A finished run of the same recipe is not repeated: its summary is returned as it is, and nothing is written.
 
@@ -68,7 +69,7 @@ def apply(
         resume=resume,
         accept_changes=accept_changes,
         hash_images=hash_images,
-        listener=listener,
+        listener=with_page(listener),
         draw=draw,
     )
     return Applied(folder, summary)

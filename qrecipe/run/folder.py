@@ -9,6 +9,7 @@ metrics.jsonl              one line per epoch
 checkpoints/PHASE/         ``last`` and ``best``
 calibrated/, student/, control/   the models that it keeps
 detections.png             the last model's detections on the split that the summary is of
+report.html                the same and what is seen so far, as a page; written anew after every epoch
 summary.json               written last: a run that has it is finished
 
 ``recipe.json``, ``inputs.json``, ``phases.json`` and ``summary.json`` carry a seal, and are refused where they are

@@ -1,0 +1,39 @@
+"""``qrecipe report``: a run as one page for a browser."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from .answer import answering
+from .command import Command
+from .console import say
+
+if TYPE_CHECKING:
+    from .. import Reported
+    from ..experiment.events import Listener
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run folder, finished or not")
+    text = "a new file (default: report.html in the run's folder; of several runs, report.html here)"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--json", action="store_true", help="where it is, as JSON")
+
+
+def _find(arguments: argparse.Namespace, listener: Listener) -> Reported:
+    from ..commands.report import write_report
+
+    return write_report(arguments.runs, arguments.output, listener=listener)
+
+
+def _tell(found: Reported, arguments: argparse.Namespace, console: Console) -> None:
+    from ..report.amounts import size
+
+    say(console, f"report: {found.path} ({size(found.size)})")
+
+
+COMMAND = Command("a run, or several, as one page for a browser", _options, answering(_find, _tell))

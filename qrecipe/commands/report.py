@@ -1,0 +1,77 @@
+"""``qrecipe report``: a run as one page for a browser, and how ``apply`` keeps it up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import QRecipeError, RunError
+from ..experiment.events import EpochEnded, Event, Listener, Noted, RunEnded, RunStarted, nobody
+from ..report.page.contents import contents_of
+from ..report.page.render import can_render, write_page
+from ..run.files import require_free
+from ..run.layout import REPORT
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The page that was written, and how many bytes it has."""
+
+    path: Path
+    size: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"path": str(self.path), "size": self.size}
+
+
+def write_report(
+    runs: Sequence[Path | str], output: Path | str | None = None, *, listener: Listener = nobody
+) -> Reported:
+    """Make the page of a run again, or one page of several runs.
+
+    Args:
+        runs: run folders, finished or not.
+        output: a new file; by default ``report.html`` in the run's folder, which is replaced, and of several runs a
+            new ``report.html`` here.
+
+    Raises:
+        RunError: a folder holds no run, the file is there already, or jinja2 is missing.
+    """
+    folders = [Path(run) for run in runs]
+    if not folders:
+        raise RunError("there is no run to report", remedy="name run folders")
+    own = output is None and len(folders) == 1
+    path = folders[0] / REPORT if own else Path(output or REPORT)
+    found = [contents_of(folder) for folder in folders]
+    if not own:
+        require_free(path, "choose another --output")
+    write_page(path, found)
+    return Reported(path, path.stat().st_size)
+
+
+def with_page(listener: Listener) -> Listener:
+    """The same listener, and a page in the run's folder that is made anew after every epoch and at the end.
+
+    A page that cannot be written is told, and ends no run.
+    """
+    folder: Path | None = None
+
+    def listen(event: Event) -> None:
+        nonlocal folder
+        listener(event)
+        if isinstance(event, RunStarted):
+            folder = event.folder
+        ended = isinstance(event, RunEnded)
+        if folder is None or not (ended or isinstance(event, EpochEnded)) or not (ended or can_render()):
+            return
+        try:
+            write_page(folder / REPORT, [contents_of(folder)])
+        except QRecipeError as problem:
+            listener(Noted("report", f"not written: {problem}"))
+        else:
+            if ended:
+                listener(Noted("report", str(folder / REPORT)))
+
+    return listen

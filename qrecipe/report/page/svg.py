@@ -1,0 +1,125 @@
+"""Charts for a page, as SVG that takes its colours from the page: lines over epochs, dots, histograms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from ...plain_text import printable
+
+WIDTH, HEIGHT = 400, 230
+"""Of the drawing, in its own units: narrow, so that its text can be read on a telephone."""
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 34
+CURVES = 6
+"""Colours of series that the page's style has: ``.c0`` to ``.c5``."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series. points: (x, y). colour: a number below ``CURVES``. dashed: a level to compare with."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: int
+    dashed: bool = False
+
+
+def line_chart(title: str, across: str, lines: Sequence[Line], from_zero: bool = False) -> str:
+    """Lines with a dot for each point; the names stand in a legend of the page. "" where there is nothing to draw.
+
+    Args:
+        title: what a screen reader says. across: what x is.
+    """
+    points = [point for line in lines for point in line.points if all(map(math.isfinite, point))]
+    if not points:
+        return ""
+    ys = [y for _, y in points] + ([0.0] if from_zero else [])
+    plane = Plane((min(x for x, _ in points), max(x for x, _ in points)), (min(ys), max(ys)))
+    parts = plane.grid(across)
+    for line in lines:
+        own = [(plane.x(x), plane.y(y)) for x, y in line.points if math.isfinite(y)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in own)
+        dashed = ' stroke-dasharray="5 4"' if line.dashed else ""
+        parts.append(f'<polyline class="line c{line.colour}" points="{path}"{dashed}/>')
+        if not line.dashed and len(own) <= 60:
+            parts += [
+                f'<circle class="dot c{line.colour}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3">'
+                f"<title>{label(f'{line.name}: {across} {x:g}: {y:.4g}')}</title></circle>"
+                for at, (x, y) in zip(own, line.points, strict=False)
+            ]
+    return picture(title, parts)
+
+
+def histogram(title: str, across: str, edges: Sequence[float], series: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """Outlines of histograms over the same bins, each as shares of its own sum. edges: one more than a series has."""
+    if not series:
+        return ""
+    shares = [[value / max(sum(values), 1e-12) for value in values] for _, values in series]
+    plane = Plane((edges[0], edges[-1]), (0.0, max(map(max, shares))))
+    parts = plane.grid(across)
+    for number, values in enumerate(shares):
+        steps = [
+            (plane.x(edge), plane.y(value)) for at, value in enumerate(values) for edge in (edges[at], edges[at + 1])
+        ]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in steps)
+        parts.append(f'<polyline class="line c{number % CURVES}" points="{path}"/>')
+    return picture(title, parts)
+
+
+def picture(title: str, parts: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
+    """An SVG element with a name that screen readers say."""
+    body = "\n".join(parts)
+    return f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{label(title)}">\n{body}\n</svg>'
+
+
+def label(text: str) -> str:
+    """Text of the user's, safe inside a tag and between tags."""
+    return escape(printable(text), quote=True)
+
+
+class Plane:
+    """Two straight scales in the drawing, with a little room around what is drawn."""
+
+    def __init__(self, across: tuple[float, float], up: tuple[float, float]) -> None:
+        self.across, self.up = _widened(across, 0.0), _widened(up, 0.06)
+
+    def x(self, value: float) -> float:
+        low, high = self.across
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        low, high = self.up
+        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    def grid(self, across: str) -> list[str]:
+        """Lines at round numbers, the numbers, and what x is."""
+        parts = []
+        for value in ticks(*self.up):
+            y = self.y(value)
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        for value in ticks(*self.across):
+            x = self.x(value)
+            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{value:g}</text>')
+        parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{label(across)}</text>')
+        return parts
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers from ``low`` to ``high``, ``most`` or fewer, 1, 2 or 5 times a power of ten apart."""
+    span = high - low
+    power = 10 ** math.floor(math.log10(span / most))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if span / (power * factor) <= most - 1)
+    first = math.ceil(low / step - 1e-9)
+    count = math.floor(high / step + 1e-9) - first + 1
+    return [round((first + number) * step, 12) for number in range(count)]
+
+
+def _widened(bounds: tuple[float, float], share: float) -> tuple[float, float]:
+    low, high = bounds
+    if high - low <= abs(high) * 1e-9:
+        room = max(abs(high) * 0.1, 0.5 if high == int(high) else 1e-6)
+        return low - room, high + room
+    return low - share * (high - low), high + share * (high - low)
