@@ -208,7 +208,7 @@ def _talking() -> Iterator[None]:
     except RuntimeError as error:
         word = _word()
         if word is not None:
-            raise ProcessError(word) from error
+            raise ProcessError(word, remedy="mend that") from error
         what = f"another of the run's {count()} processes is gone: killed, perhaps where memory ran out"
         raise ProcessError(what, remedy="see the launcher's own messages") from error
 

@@ -153,7 +153,8 @@ def _saying_how_to_go_on() -> Iterator[None]:
         raise
     except QRecipeError as error:
         if error.passing:
-            error.remedy = f"{error.remedy}; then continue the run with --resume"
+            how = "continue the run with --resume"
+            error.remedy = f"{error.remedy}; then {how}" if error.remedy else how
         raise
 
 

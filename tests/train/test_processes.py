@@ -87,7 +87,7 @@ def test_an_error_of_one_is_told_to_the_first(
     both: tuple[Path, list[dict[str, Any]], dict[str, Any]],
 ) -> None:
     _, told, _ = both
-    assert told[0]["error"] == "process 1 of 2: image 7 is broken"
+    assert told[0]["error"] == "process 1 of 2: image 7 is broken (mend that)"
 
 
 def test_every_image_is_in_one_process(tmp_path: Path) -> None:
