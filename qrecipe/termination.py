@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -34,8 +35,12 @@ class Terminated(BaseException):
 
 
 class _Ears:
-    """What is known of signals in this process: how many ``held`` are around, and which signal waits for their end."""
+    """What is known of signals in this process: how many ``held`` are around, and which signal waits for their end.
 
+    process: that listens; one that it forks has its handlers until it sets its own.
+    """
+
+    process = 0
     holding = 0
     waiting: int | None = None
     patient = False
@@ -50,6 +55,7 @@ def listening() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _Ears.process = os.getpid()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -105,6 +111,10 @@ def leave_to_parent(worker: int = 0) -> None:
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
+    if os.getpid() != _Ears.process:  # a worker that was forked a moment ago
+        leave_to_parent()
+        os.kill(os.getpid(), number)
+        return
     if _Ears.holding and (_Ears.waiting is None or _Ears.patient):
         _Ears.waiting = number
         return
