@@ -47,6 +47,5 @@ def test_it_leaves_an_interrupt_to_its_parent() -> None:
 
 def test_the_process_itself_hears() -> None:
     with listening(), pytest.raises(Terminated) as caught:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
+        signal.raise_signal(signal.SIGTERM)
     assert caught.value.code == 128 + signal.SIGTERM
