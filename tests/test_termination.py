@@ -14,13 +14,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWa
 
 
 def forked() -> int:
-    """A child that has this process's handlers, and exits with 1 where one of them raises."""
+    """A child that has this process's handlers, and exits with 1 where one of them raises.
+
+    It is running: Python forgets signals that reach a child before that.
+    """
+    running, says = os.pipe()
     child = os.fork()
     if child == 0:
         try:
+            os.write(says, b"!")
             time.sleep(60)
         finally:
             os._exit(1)
+    os.read(running, 1)
+    os.close(running)
+    os.close(says)
     return child
 
 
