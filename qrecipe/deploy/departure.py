@@ -86,22 +86,22 @@ def find_departure(
     found = runtime.open(opened.path, extra=list(known.values())).run(arrays)
     plain = find_runtime().open(opened.path, extra=list(known.values()), rewrites=False).run(arrays)
     first, share, site, last = None, 0.0, None, np.zeros(len(pixels), dtype=bool)
-    wrong = _mostly_others(prediction, plain)
+    wrong = mostly_others(prediction, plain)
     for own, name in known.items():
         if name not in found:  # OpenVINO gives some values no name of their own
             continue
-        part, others = _apart(expected[own], found[name], len(pixels))
+        part, others = images_apart(expected[own], found[name], len(pixels))
         if part and first is None:
             first, share = own, part
         if others.any() and site is None:
             site = own
         last |= others
-        wrong |= own not in behind and bool(_apart(expected[own], plain[name], len(pixels))[1].any())
+        wrong |= own not in behind and bool(images_apart(expected[own], plain[name], len(pixels))[1].any())
     images = float(last.mean())
     return Departure(first, share, site, images, site in behind, wrong, saturating(model, plain), has_vnni())
 
 
-def _mostly_others(expected: Prediction, found: Mapping[str, Array]) -> bool:
+def mostly_others(expected: Prediction, found: Mapping[str, Array]) -> bool:
     """Whether most queries are none of the student's, by their boxes: more than a near tie in a top-k changes."""
     differences = Differences()
     logits, boxes = (torch.from_numpy(np.array(found[name])) for name in ("logits", "boxes"))
@@ -152,7 +152,7 @@ def _watched(student: Student, lowered: Lowered) -> Iterator[dict[str, Array]]:
             hook.remove()
 
 
-def _apart(expected: Array, found: Array, images: int) -> tuple[float, NDArray[np.bool_]]:
+def images_apart(expected: Array, found: Array, images: int) -> tuple[float, NDArray[np.bool_]]:
     """The share of values that differ, and for each image whether its values are others.
 
     Images come first, alone or with heads in one dimension; a value without them is every image's.
@@ -162,6 +162,6 @@ def _apart(expected: Array, found: Array, images: int) -> tuple[float, NDArray[n
     if expected.size != found.size:
         return 1.0, np.ones(images, dtype=bool)
     own = expected.astype(np.float64).reshape(images, -1)
-    apart = own - found.astype(np.float64).reshape(images, -1)
-    error = np.sqrt((apart**2).mean(1))
-    return float((apart != 0).mean()), error > OTHER * np.maximum(own.std(1), 0.5)
+    off = own - found.astype(np.float64).reshape(images, -1)
+    error = np.sqrt((off**2).mean(1))
+    return float((off != 0).mean()), error > OTHER * np.maximum(own.std(1), 0.5)

@@ -124,28 +124,28 @@ def test_sums_that_leave_16_bits() -> None:
 
 
 def test_values_with_heads_beside_the_images_are_compared_by_image() -> None:
-    from qrecipe.deploy.departure import _apart
+    from qrecipe.deploy.departure import images_apart
 
     generator = np.random.default_rng(0)
     own = generator.integers(0, 255, (2 * 8, 5, 4))
     other = own.copy()
     other[8:] = generator.integers(0, 255, (8, 5, 4))
-    share, others = _apart(own, other, 2)
+    share, others = images_apart(own, other, 2)
     assert others.tolist() == [False, True]
     assert share == pytest.approx((own != other).mean())
     shared = generator.integers(0, 255, (3, 4))
-    assert _apart(shared, shared, 2)[1].tolist() == [False, False]
+    assert images_apart(shared, shared, 2)[1].tolist() == [False, False]
 
 
 def test_most_queries_must_be_others_for_an_error() -> None:
-    from qrecipe.deploy.departure import _mostly_others
+    from qrecipe.deploy.departure import mostly_others
 
     logits, boxes = np.zeros((2, 4, 3), dtype=np.float32), np.full((2, 4, 4), 0.2, dtype=np.float32)
     expected = Prediction(torch.from_numpy(logits), torch.from_numpy(boxes.copy()))
     boxes[:, :2] = 0.7
-    assert not _mostly_others(expected, {"logits": logits, "boxes": boxes})
+    assert not mostly_others(expected, {"logits": logits, "boxes": boxes})
     boxes[0, 2] = 0.7
-    assert _mostly_others(expected, {"logits": logits, "boxes": boxes})
+    assert mostly_others(expected, {"logits": logits, "boxes": boxes})
 
 
 def test_what_a_departure_says() -> None:
