@@ -24,7 +24,7 @@ from qrecipe.recipe.definition import InputSpec
 from qrecipe.recipe.given import without_weights
 from qrecipe.student import Original
 from tests.specimens import ALIGN, TARGETS, W4A4, a_recipe
-from tests.tiny_detectors import (
+from tests.tiny_configurations import (
     D_FINE,
     DAB_DETR,
     DEFORMABLE_DETR,

@@ -17,7 +17,8 @@ from qrecipe.experiment.detector import built_detector
 from qrecipe.models.loading.build import build_model
 from qrecipe.recipe.definition import ModelSpec, WeightsSource
 from tests.surroundings import hub_cache
-from tests.tiny_detectors import RT_DETR, stir, tiny_rt_detr
+from tests.tiny_configurations import RT_DETR
+from tests.tiny_detectors import stir, tiny_rt_detr
 
 NAMES = ["circle", "square", "triangle"]
 IMAGENET = {"do_normalize": True, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}

@@ -9,7 +9,8 @@ import torch
 
 from qrecipe.models.open_windows import STAND_INS, open_windows
 from qrecipe.models.open_windows import SWIN as MODULE
-from tests.tiny_detectors import SWIN, some_images, stir, tiny_detr
+from tests.tiny_configurations import SWIN
+from tests.tiny_detectors import some_images, stir, tiny_detr
 
 
 def backbone(**changes: object) -> Any:

@@ -16,10 +16,8 @@ from qrecipe.models.families import resnets
 from qrecipe.models.loading.build import build_model
 from qrecipe.models.resnets import RESNETS, own_names
 from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
+from tests.tiny_configurations import DAB_DETR, DEFORMABLE_DETR, DETR
 from tests.tiny_detectors import (
-    DAB_DETR,
-    DEFORMABLE_DETR,
-    DETR,
     some_images,
     stir,
     tiny_conditional_detr,

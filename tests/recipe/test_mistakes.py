@@ -30,7 +30,11 @@ CASES = {
     "alias that holds itself": ("train: &a {x: *a}\n", "3:8: an alias that holds itself", ""),
     "deep nesting": (f"seed: {'[' * 60}{']' * 60}\n", "3:", "nested more than 40 levels"),
     "unknown key": ("quantise: {}\n", "3:1: quantise: unknown key", 'did you mean "quantize"?'),
-    "unknown key, nothing near": ("train:\n  zzzz: 1\n", "4:3: train.zzzz: unknown key", "train has batch_size"),
+    "unknown key, nothing near": (
+        "train:\n  zzzz: 1\n",
+        "4:3: train.zzzz: unknown key",
+        "train has accumulate, batch_size",
+    ),
     "unknown key in a rule": (
         "quantize:\n  rules:\n    - {match: a, keep: float}\n    - match: b\n      wieght: float\n",
         "7:7: quantize.rules[1].wieght: unknown key",

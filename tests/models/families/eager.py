@@ -11,14 +11,7 @@ from torch import Tensor, nn
 
 from qrecipe.models.families import Family
 from qrecipe.recipe.definition import LossSpec
-from tests.tiny_detectors import (
-    tiny_d_fine,
-    tiny_deimv2,
-    tiny_lw_detr,
-    tiny_rf_detr,
-    tiny_rt_detr,
-    tiny_rt_detr_v2,
-)
+from tests.tiny_detectors import tiny_d_fine, tiny_deimv2, tiny_lw_detr, tiny_rf_detr, tiny_rt_detr, tiny_rt_detr_v2
 
 Build = Callable[..., nn.Module]
 REAL_TIME: dict[str, Build] = {

@@ -13,12 +13,7 @@ from qrecipe.models.families import build_family
 from qrecipe.models.families.denoising import BOXES, GROUPS, denoising_mask, meta_values, module_of, noised
 from qrecipe.recipe.definition import LossSpec
 from tests.models.families.eager import FINE, PLAIN, REAL_TIME, eager_loss, run, train
-from tests.tiny_detectors import (
-    some_images,
-    some_labels,
-    stir,
-    tiny_rt_detr,
-)
+from tests.tiny_detectors import some_images, some_labels, stir, tiny_rt_detr
 
 
 class TestDenoising:

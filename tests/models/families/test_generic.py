@@ -13,11 +13,7 @@ from qrecipe.errors import ModelError
 from qrecipe.models.families import Family, build_family
 from qrecipe.models.families.generic import GenericFamily
 from qrecipe.recipe.definition import LossSpec
-from tests.tiny_detectors import (
-    some_images,
-    some_labels,
-    tiny_detr,
-)
+from tests.tiny_detectors import some_images, some_labels, tiny_detr
 
 
 def run(family: Family, model: nn.Module, images: Tensor, mask: Tensor | None = None) -> tuple[Any, dict[str, Tensor]]:

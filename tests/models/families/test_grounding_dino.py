@@ -16,7 +16,8 @@ from qrecipe.models.loading.build import build_model
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import LossSpec, ModelSpec, WeightsSource
 from qrecipe.student import capture_original, load, make_student, save
-from tests.tiny_detectors import GROUNDING_DINO, PROMPT, RESNET, some_images, some_labels, stir, tiny_grounding_dino
+from tests.tiny_configurations import GROUNDING_DINO, PROMPT, RESNET
+from tests.tiny_detectors import some_images, some_labels, stir, tiny_grounding_dino
 
 SMALLER = {**GROUNDING_DINO, "num_feature_levels": 2, "backbone_config": {**RESNET, "out_features": ["stage4"]}}
 PETS = [(1, "dog"), (3, "Tabby cat"), (7, "bird")]

@@ -15,12 +15,7 @@ from qrecipe.models.families import Family, build_family
 from qrecipe.models.families.grouped import GroupedFamily
 from qrecipe.recipe.definition import LossSpec
 from tests.models.families.eager import GROUPED, run
-from tests.tiny_detectors import (
-    some_images,
-    stir,
-    tiny_lw_detr,
-    tiny_rf_detr,
-)
+from tests.tiny_detectors import some_images, stir, tiny_lw_detr, tiny_rf_detr
 
 
 @pytest.mark.parametrize("name", GROUPED)

@@ -13,11 +13,7 @@ from qrecipe.models.families import Family, build_family
 from qrecipe.models.families.real_time import RealTimeFamily
 from qrecipe.recipe.definition import InputSpec, LossSpec
 from tests.models.families.eager import COUNTS, EVERY, FINE, GROUPED, PLAIN, REAL_TIME, eager_loss, run, train
-from tests.tiny_detectors import (
-    some_images,
-    some_labels,
-    stir,
-)
+from tests.tiny_detectors import some_images, some_labels, stir
 
 
 @pytest.mark.parametrize(

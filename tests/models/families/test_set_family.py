@@ -33,7 +33,7 @@ def refined(**changes: object) -> nn.Module:
 
 
 def one_level(**changes: object) -> nn.Module:
-    from tests.tiny_detectors import RESNET
+    from tests.tiny_configurations import RESNET
 
     return tiny_deformable_detr(backbone_config=RESNET, num_feature_levels=1, **changes)
 

@@ -17,7 +17,8 @@ from qrecipe.models.loading.configuration import chosen_config, stored_config
 from qrecipe.models.loading.differences import NO_MATTER, differences
 from qrecipe.models.model_place import ModelPlace, error_at_model
 from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
-from tests.tiny_detectors import DETR, RT_DETR, TINY, some_images, stir, tiny_detr, tiny_rt_detr
+from tests.tiny_configurations import DETR, RT_DETR
+from tests.tiny_detectors import TINY, some_images, stir, tiny_detr, tiny_rt_detr
 
 PLACE = ModelPlace(error_at_model)
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]

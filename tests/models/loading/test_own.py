@@ -18,7 +18,8 @@ from qrecipe.models.demo import DemoDetector
 from qrecipe.models.loading import weight_files
 from qrecipe.models.loading.build import build_model
 from qrecipe.recipe.definition import InputSpec, LossSpec, ModelSpec, WeightsSource
-from tests.tiny_detectors import DETR, some_images, stir
+from tests.tiny_configurations import DETR
+from tests.tiny_detectors import some_images, stir
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]
 DEMO = {"width": 8, "encoder_layers": 1, "decoder_layers": 2, "queries": 4, "heads": 2}

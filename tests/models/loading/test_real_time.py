@@ -13,11 +13,8 @@ from torch import nn
 from qrecipe.errors import ModelError
 from qrecipe.models.loading.build import build_model
 from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
+from tests.tiny_configurations import D_FINE, LW_DETR, RF_DETR, RT_DETR
 from tests.tiny_detectors import (
-    D_FINE,
-    LW_DETR,
-    RF_DETR,
-    RT_DETR,
     some_images,
     stir,
     tiny_d_fine,

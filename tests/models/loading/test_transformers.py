@@ -12,7 +12,8 @@ import torch
 from qrecipe.errors import ModelError
 from qrecipe.models.loading.build import build_model
 from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
-from tests.tiny_detectors import DEIMV2, DETR, some_images, stir, tiny_deimv2, tiny_detr
+from tests.tiny_configurations import DEIMV2, DETR
+from tests.tiny_detectors import some_images, stir, tiny_deimv2, tiny_detr
 
 PETS = [(1, "dog"), (3, "cat"), (7, "bird")]
 DEMO = {"width": 8, "encoder_layers": 1, "decoder_layers": 2, "queries": 4, "heads": 2}
