@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from without_training import EXTENTS, METHODS, Table, bits
+from without_training import EXTENTS, METHODS, Table, arguments, bits
 
 from qrecipe.deploy.compared import export_compared
 from qrecipe.deploy.metadata import Metadata, metadata_of
@@ -31,7 +31,7 @@ from qrecipe.latency.timing import interleaved
 from qrecipe.recipe import load_recipe
 from qrecipe.report.amounts import share, three_places
 from qrecipe.run.ledger import Ledger
-from qrecipe.runtimes import find_runtime
+from qrecipe.runtimes import Session, find_runtime
 from qrecipe.student import Student, plan_size
 from qrecipe.student.store import load
 from qrecipe.train.denormals import flushed_denormals
@@ -48,8 +48,8 @@ MAX_DROP = 0.01
 class Beside:
     """Networks as files, each scored in its runtime."""
 
-    def __init__(self, table: Table, folder: Path, runs: dict[str, Path]) -> None:
-        self.table, self.folder, self.runs = table, folder, runs
+    def __init__(self, table: Table, folder: Path) -> None:
+        self.table = table
         self.files = folder / "files"
         self.files.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(folder / "scores", {"recipe": dict(self.workspace.recipe.resolved), "split": table.split})
@@ -92,25 +92,26 @@ class Beside:
     def scored(self, name: str, runtime: str, file: Path) -> None:
         found = self.ledger.recall([name, runtime])
         if found is None:
-            found = self._score(file, runtime, self.workspace, self.table.split)
+            found = self._score(file, find_runtime(runtime).open(file), self.table.split)
             self.ledger.keep([name, runtime], found)
         self.rows.append((name, runtime, file, found))
         print(f"<!-- {name} in {runtime}: AP {three_places(found)} -->", flush=True)
 
-    def _score(self, file: Path, runtime: str, workspace: Workspace, split: str) -> float:
+    def _score(self, file: Path, session: Session, split: str) -> float:
         assert self.metadata is not None
-        opened = OpenedFile(file, self.metadata, find_runtime(runtime).open(file))
-        return score(file_detector(opened), workspace, split)[0].AP or 0.0
+        opened = OpenedFile(file, self.metadata, session)
+        return score(file_detector(opened), self.workspace, split)[0].AP or 0.0
 
     def others(self, real: Path, control: bool) -> None:
         """ONNX Runtime's tool with each of its calibrators, NNCF with each preset, and with accuracy control."""
         images = [image[None] for batch in self.table.calibration() for image in batch.pixel_values.numpy()]
         for calibrator in STATIC:
             name = f"ONNX Runtime static, {calibrator.lower()}"
-            self._other(name, ONNX, partial(_static, real, images, calibrator))
+            self._other(name, ONNX, partial(static_qdq, real, images=images, calibrator=calibrator))
         for preset, transformer in NNCF:
             name = f"NNCF, {preset}{', transformer' if transformer else ''}"
-            self._other(name, OPENVINO, partial(_nncf, real, images, preset, transformer))
+            make = partial(nncf_int8, real, images=images, preset=preset, transformer=transformer)
+            self._other(name, OPENVINO, make)
         if control:
             name = "NNCF, mixed, transformer, accuracy control"
             self._other(name, OPENVINO, lambda to: self._controlled(real, to, images))
@@ -134,9 +135,7 @@ class Beside:
         import openvino
 
         def validate(compiled: Any, _: Any) -> tuple[float, None]:
-            assert self.metadata is not None
-            opened = OpenedFile(real, self.metadata, _Compiled(compiled))
-            return score(file_detector(opened), self.workspace, "train")[0].AP or 0.0, None
+            return self._score(real, _Compiled(compiled), "train"), None
 
         dataset = nncf.Dataset([{INPUT: image} for image in images])
         made = nncf.quantize_with_accuracy_control(
@@ -166,14 +165,6 @@ class Beside:
             print(f"| {' | '.join(cells)} |")
 
 
-def _static(real: Path, images: list[Any], calibrator: str, to: Path) -> Path:
-    return static_qdq(real, to, images, calibrator=calibrator)
-
-
-def _nncf(real: Path, images: list[Any], preset: str, transformer: bool, to: Path) -> Path:
-    return nncf_int8(real, to, images, preset=preset, transformer=transformer)
-
-
 class _Compiled:
     """A compiled model of OpenVINO, run as a session is."""
 
@@ -190,7 +181,7 @@ class _Compiled:
 
 def main(given: argparse.Namespace) -> None:
     table = Table(given.recipe, given.set, given.split, given.folder / "students")
-    beside = Beside(table, given.folder, dict(one.split("=", 1) for one in given.run))
+    beside = Beside(table, given.folder)
 
     def calibrated(width: str) -> Student:
         changes = (*EXTENTS["everything"], *bits(width), *METHODS[STUDENTS[width]])
@@ -203,17 +194,13 @@ def main(given: argparse.Namespace) -> None:
         beside.others(real, given.control)
     for width in given.bits:
         beside.ours(f"{width} calibrated", partial(calibrated, width))
-    for name, run in beside.runs.items():
+    for name, run in (one.split("=", 1) for one in given.run):
         beside.ours(name, partial(load, Path(run) / "student"))
     beside.show(given.rounds, given.threads)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--folder", type=Path, required=True)
+    parser = arguments(__doc__, split="val")
     parser.add_argument("--bits", nargs="+", choices=list(STUDENTS), default=list(STUDENTS))
     parser.add_argument(
         "--run", action="append", default=[], metavar="NAME=RUN", help="a trained student of this model"

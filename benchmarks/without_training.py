@@ -116,12 +116,18 @@ def main(table: Table, methods: list[str], widths: list[str], extents: list[str]
             print(f"| {extent} | {width} | {' | '.join(cells)} |", flush=True)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None, split: str) -> argparse.ArgumentParser:
+    """What a table of students needs to know. split: that is scored unless another is named."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--split", default="test")
+    parser.add_argument("--split", default=split)
     parser.add_argument("--folder", type=Path, required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    parser = arguments(__doc__, split="test")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--bits", nargs="+", default=list(WIDTHS), metavar="W-A-ATTENTION")
     parser.add_argument("--quantized", nargs="+", choices=list(EXTENTS), default=list(EXTENTS))
