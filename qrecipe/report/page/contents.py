@@ -17,8 +17,8 @@ from ..amounts import ABSENT, amount, share, size, three_places
 from .network import Network, network_of
 from .svg import Line, line_chart
 
-BEFORE_TEST = {"teacher": "teacher", "calibrated": "calibrated", "reconstructed": "reconstructed"}
-"""Phases that score a model on the validation split, and its row."""
+BEFORE_TEST = ("teacher", "calibrated", "reconstructed")
+"""Phases that score a model on the validation split, named as its row is."""
 COLOURS = {"teacher": 0, "start": 0, "control": 1, "calibrated": 3, "reconstructed": 4, "trained": 2}
 
 
@@ -85,8 +85,9 @@ def contents_of(path: Path) -> Contents:
     plan = read_json(path / PLAN) if (path / PLAN).exists() else None
     records = run.metrics.read()
     phases = run.phases() if (path / PHASES).exists() else {}
-    scored, split = _scored(run, phases, recipe)
-    costs = _costs(run, plan)
+    summary = run.summary() if run.is_finished else None
+    scored, split = _scored(summary, phases, records)
+    costs = _costs(summary, plan)
     reference = next((row for row in ("teacher", "start") if row in scored), "")
     last = next((row for row in ("trained", "reconstructed", "calibrated") if row in scored), "")
     title = {**ROWS, "start": "before training"} | ({"trained": "after training"} if reference == "start" else {})
@@ -103,7 +104,7 @@ def contents_of(path: Path) -> Contents:
         cards=tuple(_cards(scored, costs, reference, last)),
         heads=("AP", "AP50", "AP75", "size", "operations", "of teacher", "of control"),
         rows=rows,
-        notes=run.summary().notes if run.is_finished else (),
+        notes=() if summary is None else summary.notes,
         recipe=printable(text, keep="\n"),
         environment=_environment(run),
         network=network_of(plan) if plan is not None else None,
@@ -117,29 +118,30 @@ def contents_of(path: Path) -> Contents:
 Scores = Mapping[str, Mapping[str, Any]]
 
 
-def _scored(run: RunFolder, phases: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Scores, str]:
+def _scored(
+    summary: Summary | None, phases: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
+) -> tuple[Scores, str]:
     """Evaluations by row, and the split they are from: the summary's, or so far the validation split's."""
-    if run.is_finished:
-        summary: Summary = run.summary()
+    if summary is not None:
         rows = {row.model: {**row.scores, "per_class": row.per_class} for row in summary.rows}
         return {name: scores for name, scores in rows.items() if len(scores) > 1}, summary.split
-    found = {row: phases[phase] for phase, row in BEFORE_TEST.items() if phase in phases}
-    for record in run.metrics.read():
+    found = {phase: phases[phase] for phase in BEFORE_TEST if phase in phases}
+    for record in records:
         row = {"student": "trained", "control": "control"}.get(record["phase"], "")
         if row and record.get("val") and record.get("best"):
             found[row] = record["val"]
     return found, "val"
 
 
-def _costs(run: RunFolder, plan: Mapping[str, Any] | None) -> dict[str, tuple[float | None, float | None]]:
+def _costs(summary: Summary | None, plan: Mapping[str, Any] | None) -> dict[str, tuple[float | None, float | None]]:
     """Bytes and operations by row."""
-    if run.is_finished:
-        return {row.model: (row.bytes, row.operations) for row in run.summary().rows}
+    if summary is not None:
+        return {row.model: (row.bytes, row.operations) for row in summary.rows}
     if plan is None:
         return {}
-    real, own = plan["totals"], plan["totals"]
-    whole = real["float_bytes"], float(real["macs"])
-    small = own["bytes"], own["operations"]
+    totals = plan["totals"]
+    whole = totals["float_bytes"], float(totals["macs"])
+    small = totals["bytes"], totals["operations"]
     return {row: whole if row in ("teacher", "start", "control") else small for row in ROWS}
 
 
@@ -214,8 +216,8 @@ def _charts(records: Sequence[Mapping[str, Any]], phases: Mapping[str, Any]) -> 
         for phase, row in runs
     ]
     levels = [
-        Line(phase, [(1, phases[phase]["AP"]), (max(longest, 2), phases[phase]["AP"])], COLOURS[row], dashed=True)
-        for phase, row in BEFORE_TEST.items()
+        Line(phase, [(1, phases[phase]["AP"]), (max(longest, 2), phases[phase]["AP"])], COLOURS[phase], dashed=True)
+        for phase in BEFORE_TEST
         if phases.get(phase, {}).get("AP") is not None
     ]
     losses = [

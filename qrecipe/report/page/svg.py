@@ -1,4 +1,4 @@
-"""Charts for a page, as SVG that takes its colours from the page: lines over epochs, dots, histograms."""
+"""Charts for a page, as SVG that takes its colours from the page: lines over epochs, dots."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from ...plain_text import printable
 WIDTH, HEIGHT = 400, 230
 """Of the drawing, in its own units: narrow, so that its text can be read on a telephone."""
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 34
-CURVES = 6
-"""Colours of series that the page's style has: ``.c0`` to ``.c5``."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One series. points: (x, y). colour: a number below ``CURVES``. dashed: a level to compare with."""
+    """One series. points: (x, y). colour: one of the page's style, ``.c0`` to ``.c5``. dashed: a level to compare with."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -49,22 +47,6 @@ def line_chart(title: str, across: str, lines: Sequence[Line], from_zero: bool =
                 f"<title>{label(f'{line.name}: {across} {x:g}: {y:.4g}')}</title></circle>"
                 for at, (x, y) in zip(own, line.points, strict=False)
             ]
-    return picture(title, parts)
-
-
-def histogram(title: str, across: str, edges: Sequence[float], series: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """Outlines of histograms over the same bins, each as shares of its own sum. edges: one more than a series has."""
-    if not series:
-        return ""
-    shares = [[value / max(sum(values), 1e-12) for value in values] for _, values in series]
-    plane = Plane((edges[0], edges[-1]), (0.0, max(map(max, shares))))
-    parts = plane.grid(across)
-    for number, values in enumerate(shares):
-        steps = [
-            (plane.x(edge), plane.y(value)) for at, value in enumerate(values) for edge in (edges[at], edges[at + 1])
-        ]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in steps)
-        parts.append(f'<polyline class="line c{number % CURVES}" points="{path}"/>')
     return picture(title, parts)
 
 

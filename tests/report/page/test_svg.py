@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree
 
 from hypothesis import given
 from hypothesis import strategies as some
 
-from qrecipe.report.page.svg import HEIGHT, WIDTH, Line, Plane, histogram, line_chart, ticks
+from qrecipe.report.page.svg import HEIGHT, WIDTH, Line, line_chart, ticks
 
 finite = some.floats(-1e6, 1e6, allow_nan=False)
 
@@ -34,15 +33,6 @@ def test_every_point_is_within_the_drawing(points: list[tuple[float, float]]) ->
 
 def test_a_chart_of_nothing_is_no_chart() -> None:
     assert line_chart("AP", "epoch", [Line("student", [], 0)]) == ""
-    assert histogram("queries", "value", [0.0, 1.0], []) == ""
-
-
-def test_histograms_are_shares_over_the_same_bins() -> None:
-    chart = histogram("queries", "value", [0.0, 1.0, 2.0], [("few", [1, 3]), ("many", [100, 300])])
-    lines = re.findall(r'points="([^"]*)"', chart)
-    assert lines[0] == lines[1]  # 100 times as many, the same shares
-    plane = Plane((0.0, 2.0), (0.0, 0.75))
-    assert lines[0].split()[2] == f"{plane.x(1.0):.1f},{plane.y(0.75):.1f}"
 
 
 def test_names_of_the_user_are_text() -> None:
