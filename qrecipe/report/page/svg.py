@@ -16,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 34
 
 @dataclass(frozen=True)
 class Line:
-    """One series. points: (x, y). colour: one of the page's style, ``.c0`` to ``.c5``. dashed: a level to compare with."""
+    """One series. points: (x, y). colour: of the page's style, 0 to 5. dashed: a level to compare with."""
 
     name: str
     points: Sequence[tuple[float, float]]
