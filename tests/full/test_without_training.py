@@ -1,8 +1,8 @@
 """What the built-in detector keeps without training must not fall below the figures here.
 
 Everything is quantized, stem and heads too. One thread: the same machine gives the same figures again, and another one
-differs by rounding alone, for which MARGIN is left. To renew the figures after a change that is better, print what
-``score_at`` gives.
+differs by rounding alone, for which MARGIN is left; where learning carries rounding on, each instruction set has its
+figure. To renew the figures after a change that is better, print what ``score_at`` gives.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ FIGURES = {
     ("reconstruction", (4, 4, 8)): 0.7334,
 }
 """AP on 64 validation images, W-A-Attention bits, from 32 calibration images; reconstruction takes ITERATIONS."""
+if torch.backends.cpu.get_cpu_capability() == "AVX2":
+    FIGURES["reconstruction", (4, 4, 8)] = 0.7293
 ITERATIONS = 60
 MARGIN = 0.002
 Bits = tuple[int, int, int]
