@@ -12,6 +12,14 @@ from tests.specimens import REAL, SPECIMENS, Specimen
 from tests.surroundings import command_surroundings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Captures and synthetic sets are kept in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QRECIPE_CACHE", str(tmp_path_factory.mktemp("cache of all")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def toy() -> Specimen:
     """A detector of a few layers, for what needs no real one."""

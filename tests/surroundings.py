@@ -45,7 +45,14 @@ def command_surroundings(cache: Path) -> Iterator[None]:
 
 
 def _original(
-    model: nn.Module, family: Any, image_input: Any, example: Any = None, label_map: Any = None, *, weights: bool
+    model: nn.Module,
+    family: Any,
+    image_input: Any,
+    example: Any = None,
+    label_map: Any = None,
+    *,
+    weights: bool,
+    **_: Any,
 ) -> Original:
     structure = repr((model, family.name, family.loss_spec, image_input))
     digest = hashlib.sha256()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
@@ -23,6 +24,7 @@ from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.recipe.definition import InputSpec
 from qrecipe.recipe.given import without_weights
 from qrecipe.student import Original
+from tests.capture_cache.sameness import again, require_same
 from tests.specimens import ALIGN, TARGETS, W4A4, a_recipe
 from tests.tiny_configurations import (
     D_FINE,
@@ -137,7 +139,9 @@ def subject(model: nn.Module, family: Family, image_input: InputSpec) -> Subject
     return _SUBJECTS[key]
 
 
-def _original(model: nn.Module, family: Family, image_input: InputSpec, label_map: LabelMap | None = None) -> Original:
+def _original(
+    model: nn.Module, family: Family, image_input: InputSpec, label_map: LabelMap | None = None, **_: object
+) -> Original:
     """What binding captures: it looks at no weights."""
     original = subject(model, family, image_input).original
     return dataclasses.replace(original, family=family, input=image_input, label_map=label_map)
@@ -189,6 +193,9 @@ def test_a_family(path: Path) -> None:
         targets=TARGETS if queries else (),
     )
     found = measure(path.stem, subject(built.model, built.family, built.input), recipe, ((1, 160, 128), (3, 136, 170)))
+    whole = subject(built.model, built.family, built.input)
+    inputs = whole.family.inputs(torch.rand(2, 3, 128, 160, dtype=whole.dtype), None)
+    require_same(again(whole.original.captured, whole.model), whole.original.captured, inputs)
     compared = [pair for pair in found.differences.values() if pair is not None]
     assert len(compared) >= 2
     outputs, gradients = (1e-9, 1e-7) if found.dtype == "float64" else (1e-4, 1e-2)

@@ -49,6 +49,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Applied:
         resume=arguments.resume,
         accept_changes=arguments.accept_changes,
         hash_images=arguments.hash_images,
+        cache=arguments.cache,
         listener=listener,
     )
 

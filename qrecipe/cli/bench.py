@@ -12,7 +12,7 @@ from ..run.layout import MODELS
 from .answer import answering
 from .command import Command
 from .console import say, show
-from .options import count, size
+from .options import add_cache_option, count, size
 
 if TYPE_CHECKING:
     from .. import Benched
@@ -36,6 +36,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for the files that were measured")
     parser.add_argument("--json", action="store_true", help="the measurements as JSON, and nothing else")
+    add_cache_option(parser)
 
 
 def _find(arguments: argparse.Namespace, listener: Listener) -> Benched:
@@ -51,6 +52,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Benched:
         peers=not arguments.no_peers,
         images=arguments.images,
         keep=arguments.keep,
+        cache=arguments.cache,
         listener=listener,
     )
 

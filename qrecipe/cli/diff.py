@@ -38,6 +38,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Comparison:
         image_size=arguments.image_size,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
+        cache=arguments.cache,
         listener=listener,
     )
 

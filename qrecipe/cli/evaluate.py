@@ -43,6 +43,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Evaluated:
         model=arguments.model,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
+        cache=arguments.cache,
         listener=listener,
     )
     if arguments.detections is not None:

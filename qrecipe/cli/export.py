@@ -16,7 +16,7 @@ from ..run.layout import MODELS
 from .answer import answering
 from .command import Command
 from .console import complain, say
-from .options import count, points
+from .options import add_cache_option, count, points
 
 if TYPE_CHECKING:
     from .. import Exported
@@ -70,6 +70,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="other data, such as data.val.images=FOLDER"
     )
     parser.add_argument("--json", action="store_true", help="what was written as JSON, and nothing else")
+    add_cache_option(parser)
 
 
 def _find(arguments: argparse.Namespace, listener: Listener) -> Exported:
@@ -90,6 +91,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Exported:
         runtime=arguments.runtime,
         overrides=arguments.set,
         to=arguments.to,
+        cache=arguments.cache,
         listener=listener,
     )
 

@@ -13,7 +13,7 @@ from ..run.layout import MODELS
 from .answer import answering
 from .command import Command
 from .console import say
-from .options import size
+from .options import add_cache_option, size
 
 if TYPE_CHECKING:
     from .. import Started
@@ -41,6 +41,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-size", type=size, dest="size", metavar="HxW", help="resize images to this (default: the model's)"
     )
+    add_cache_option(parser)
 
 
 def _bits(text: str) -> tuple[int, int, int]:
@@ -57,7 +58,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Started:
 
     splits = {name: text for name in SPLITS if (text := getattr(arguments, name)) is not None}
     typed = {name: getattr(arguments, name) for name in ("model", "data", "teacher", "output", "bits", "size")}
-    return init(**typed, splits=splits, listener=listener)
+    return init(**typed, splits=splits, cache=arguments.cache, listener=listener)
 
 
 def _tell(found: Started, arguments: argparse.Namespace, console: Console) -> None:

@@ -36,6 +36,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Inspection:
         image_size=arguments.image_size,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
+        cache=arguments.cache,
         listener=listener,
     )
 

@@ -10,14 +10,21 @@ WHICH_TEXT = (
 TARGET = "a run folder, a student's folder, an exported .onnx file, or a recipe"
 
 
+def add_cache_option(parser: argparse.ArgumentParser) -> None:
+    """``--no-cache``, of every command that captures a model."""
+    text = "capture the model anew, and keep nothing of it for other commands"
+    parser.add_argument("--no-cache", action="store_false", dest="cache", help=text)
+
+
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """``--set`` and ``--random-weights``."""
+    """``--set``, ``--random-weights`` and ``--no-cache``."""
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's value (repeatable)"
     )
     parser.add_argument(
         "--random-weights", action="store_true", help="leave the recipe's weights out (nothing is downloaded)"
     )
+    add_cache_option(parser)
 
 
 def size(text: str) -> tuple[int, int]:

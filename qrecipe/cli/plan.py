@@ -37,7 +37,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Plan:
     recipe = read_recipe(arguments.recipe, arguments.set, arguments.random_weights, data=False)
     from ..commands.plan import plan
 
-    return plan(recipe, image_size=arguments.image_size, listener=listener)
+    return plan(recipe, image_size=arguments.image_size, cache=arguments.cache, listener=listener)
 
 
 def _data(found: Plan, arguments: argparse.Namespace) -> dict[str, Any]:

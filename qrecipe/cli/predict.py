@@ -55,6 +55,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Predictions:
         batch=arguments.batch,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
+        cache=arguments.cache,
         listener=listener,
     )
 

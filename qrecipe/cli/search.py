@@ -41,6 +41,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Found:
         scored=not arguments.no_ap,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
+        cache=arguments.cache,
         listener=listener,
     )
 

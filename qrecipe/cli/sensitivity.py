@@ -58,6 +58,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Sensitivity:
         scored=arguments.ap,
         overrides=arguments.set,
         random_weights=arguments.random_weights,
+        cache=arguments.cache,
         listener=listener,
     )
 

@@ -38,6 +38,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             data=arguments.data,
             overrides=arguments.set,
             random_weights=arguments.random_weights,
+            cache=arguments.cache,
             listener=narrated(arguments, console) if reads else None,
         )
         found.append(one)

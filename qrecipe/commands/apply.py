@@ -40,6 +40,7 @@ def apply(
     epochs: int | None = None,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Applied:
     """Run a recipe: calibrate, train, evaluate, and keep everything in a run folder, with a page of it.
@@ -55,6 +56,7 @@ def apply(
         limit, epochs: for a smoke test, which is marked as one: the first so many images of each split
             (``data.limit``), and at most so many epochs of each stage (``train.limit``).
         overrides: such as ``train.epochs=1``. random_weights: leave the recipe's weights out.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False.
@@ -69,6 +71,7 @@ def apply(
         resume=resume,
         accept_changes=accept_changes,
         hash_images=hash_images,
+        cache=cache,
         listener=with_page(listener),
         draw=draw,
     )

@@ -40,6 +40,7 @@ def bench(
     peers: bool = True,
     images: int = IMAGES,
     keep: Path | str | None = None,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Benched:
     """Measure latencies in every runtime that is installed, interleaved in this process.
@@ -52,6 +53,7 @@ def bench(
         threads: of each program. rounds: calls of each that are timed. peers: measure other programs' quantization.
         images: how many of the training split other programs are calibrated on; noise where there is no such data.
         keep: a new folder for the files that were measured.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         QRecipeError: there is no such student or file, or it cannot be exported.
@@ -68,7 +70,7 @@ def bench(
         if found.student is None:
             remedy = "name a run folder, a student's folder or an ONNX file"
             raise ExportError("there is no student here to measure", where=str(path), remedy=remedy)
-        student = load(found.student)
+        student = load(found.student, cache=cache)
         shape = size or plan_size(student.input)
         shown, said = _images(found, student, shape, images if peers else 0, listener)
         given = [np.repeat(image, batch, axis=0) for image in shown]

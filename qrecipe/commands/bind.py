@@ -18,6 +18,7 @@ def bind(
     *,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Plan:
     """Compile the student and its teacher as ``apply`` would, and take one training step on noise; the student's plan.
@@ -25,9 +26,10 @@ def bind(
     Args:
         recipe: a file, or what ``load_recipe`` gives.
         overrides: such as ``train.epochs=1``. random_weights: leave the recipe's weights out.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         PlanErrors: rules, roles and targets that do not fit the student or the teacher, all of them.
         QRecipeError: the data or a model cannot be used, or its predictions are not finite.
     """
-    return bound(Workspace(read_recipe(recipe, overrides, random_weights), ("train", "val"), listener))
+    return bound(Workspace(read_recipe(recipe, overrides, random_weights), ("train", "val"), listener, cache=cache))

@@ -23,13 +23,14 @@ def diff(
     image_size: tuple[int, int] | None = None,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Comparison:
     """Compare two recipes, run folders or students' folders.
 
     Args:
         keys_only: build no model. image_size: (height, width) at which costs are counted.
-        overrides, random_weights: of both, as ``qrecipe.evaluate`` takes them.
+        overrides, random_weights, cache: of both, as ``qrecipe.evaluate`` takes them.
 
     Raises:
         QRecipeError: one of them is none, or its model or plan cannot be made.
@@ -39,8 +40,8 @@ def diff(
     found = Comparison(_name(a), _name(b), same, tuple(compare.key_changes(one, other)))
     if keys_only:
         return found
-    first = Workspace(one, ("train",), listener, placeholder=True)
-    second = first if same else Workspace(other, ("train",), listener, placeholder=True)
+    first = Workspace(one, ("train",), listener, placeholder=True, cache=cache)
+    second = first if same else Workspace(other, ("train",), listener, placeholder=True, cache=cache)
     if same:
         listener(Noted("capture", "one for both, as their models are the same"))
     plans = [make_plan(own.original, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]

@@ -42,6 +42,7 @@ def evaluate(
     model: Which | None = None,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Evaluated:
     """The twelve COCO numbers, AP per class, and the detections of a model on a split.
@@ -52,12 +53,13 @@ def evaluate(
             student with its quantizers off.
         overrides: such as ``data.val.images=FOLDER``; of what was trained only ``data`` can be set.
         random_weights: leave a recipe's weights out.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         QRecipeError: the target, the data or the model has something wrong with it.
     """
     found = find_target(target, model, overrides, random_weights)
-    workspace = Workspace(found.recipe, (split,), listener)
+    workspace = Workspace(found.recipe, (split,), listener, cache=cache)
     _ = workspace.data  # what is wrong with it is said before a model is built
     with flushed_denormals():
         evaluation, results = score(open_target(found, workspace), workspace, split)

@@ -36,6 +36,7 @@ def export(
     runtime: str | None = None,
     overrides: Sequence[str] = (),
     to: ExportFormat = "onnx",
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Exported:
     """Write a run's student as an ONNX file, images in, logits and boxes out, and compare the file with the student.
@@ -51,6 +52,7 @@ def export(
         runtime: the program that runs the file; None is the recipe's ``target`` where that is one, else ONNX Runtime.
         to: ``onnx``, or ``pt2``, a program of torch.export in float, which is compared with the student on one example.
         overrides: of the data, such as ``data.val.images=FOLDER``.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         QRecipeError: there is no such student, it cannot be exported, or the file cannot be written; the data or the
@@ -64,10 +66,10 @@ def export(
     else:
         recipe, student = _saved(target, model, overrides)
     runtime = runtime or (recipe.target if recipe.target in RUNTIMES else None) or DEFAULT
-    workspace = Workspace(recipe, (split,), listener)
+    workspace = Workspace(recipe, (split,), listener, cache=cache)
     if check:
         _comparable(workspace, runtime)
-    own = student if isinstance(student, Student) else load(student)
+    own = student if isinstance(student, Student) else load(student, cache=cache)
     made = export_student(own, output, mode, batch=batch, height=height, width=width, runtime=runtime, to=to)
     if not check:
         return made

@@ -60,6 +60,7 @@ def init(
     teacher: str | None = None,
     bits: tuple[int, int, int] = (4, 4, 8),
     size: tuple[int, int] | None = None,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Started:
     """Write a recipe, and where the model does not know the data's categories yet, one that teaches it first.
@@ -69,6 +70,7 @@ def init(
     Args:
         model, data, teacher: what the options of ``qrecipe init`` take. splits: ``IMAGES:ANNOTATIONS`` by name, over
             those of the data, or all of them. bits: of weights, activations, attention.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
         output: the recipe; by default it is named after model and data, here. size: (height, width) of the input.
 
     Raises:
@@ -80,7 +82,7 @@ def init(
     file = Path(f"{chosen.name}_{found.name}.yaml") if output is None else Path(output)
     tuning = file.with_name(f"{file.stem}_teacher{file.suffix}")
     require_free(file, OTHER)
-    workspace = _workspace(chosen, found, size, listener)
+    workspace = _workspace(chosen, found, size, listener, cache)
     built = _built(workspace, chosen)
     fresh = _fresh(chosen, found, built)
     if fresh:
@@ -123,11 +125,13 @@ def _found(
     }
 
 
-def _workspace(model: StarterModel, data: StarterData, size: tuple[int, int] | None, listener: Listener) -> Workspace:
+def _workspace(
+    model: StarterModel, data: StarterData, size: tuple[int, int] | None, listener: Listener, cache: bool
+) -> Workspace:
     """The model and the data with a recipe that quantizes nothing."""
     section = placed(model.section, None) | ({"input": {"size": list(size)}} if size else {})
     draft = recipe_from_mapping({"version": 1, "model": section, "data": data.section(None)}, "draft")
-    return Workspace(draft, tuple(data.splits or SPLITS), listener)
+    return Workspace(draft, tuple(data.splits or SPLITS), listener, cache=cache)
 
 
 def _built(workspace: Workspace, model: StarterModel) -> Built:

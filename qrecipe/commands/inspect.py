@@ -44,6 +44,7 @@ def inspect(
     image_size: tuple[int, int] | None = None,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Inspection:
     """Build, capture and describe a model. What its recipe quantizes or distils is not read, only its roles.
@@ -57,7 +58,7 @@ def inspect(
         QRecipeError: there is no such target, or its model cannot be built or captured.
     """
     recipe = real_valued(find_target(target, "real", overrides, random_weights, data=False).recipe)
-    workspace = Workspace(recipe, ("train",), listener, placeholder=True)
+    workspace = Workspace(recipe, ("train",), listener, placeholder=True, cache=cache)
     original, built = workspace.original, workspace.built
     structure = original.structure(recipe.model.roles)
     plan = make_plan(original, recipe, image_size)

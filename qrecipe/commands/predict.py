@@ -110,12 +110,13 @@ def predict(
     batch: int = 1,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Predictions:
     """Detect objects in images.
 
     Args:
-        target, model, overrides, random_weights: as ``qrecipe.evaluate`` takes them.
+        target, model, overrides, random_weights, cache: as ``qrecipe.evaluate`` takes them.
         images: files, and folders of them; ``limit``: only the first ones.
         batch: how many go through the model at once, where they have one size when they are prepared.
         output: a new or empty folder for ``detections.json`` and one picture per image; by default nothing is written.
@@ -130,7 +131,7 @@ def predict(
     folder = None if output is None else Path(output)
     if folder is not None:
         check_output(folder)
-    detector = open_target(found, Workspace(found.recipe, _split(found), listener))
+    detector = open_target(found, Workspace(found.recipe, _split(found), listener, cache=cache))
     for line in _notices(paths, detector):
         listener(Noted("data", line))
     names = detector.label_map.names

@@ -35,6 +35,7 @@ def search(
     scored: bool = True,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Found:
     """Choose the bits of everything that a recipe quantizes, by an integer program over what each choice costs alone.
@@ -48,6 +49,7 @@ def search(
         output: by default ``runs/NAME_search``.
         bits: widths to choose from; None lets a choice stay real-valued. by: what has one width in common.
         images: how many predictions are compared on. scored: AP on the validation split for what is chosen.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         SearchError: nothing is within the budget, or the recipe quantizes nothing.
@@ -63,7 +65,7 @@ def search(
     stem = f"{limit.kind}_{limit.limit:g}"
     target = folder / f"{stem}.yaml"
     numbers = tuple(width for width in bits if width is not None)
-    workspace = Workspace(read, ("train", "val") if scored else ("train",), listener)
+    workspace = Workspace(read, ("train", "val") if scored else ("train",), listener, cache=cache)
     with flushed_denormals(), Trials(workspace, numbers, images, folder, f"search by {by}") as trials:
         searching = BitSearch(trials, bits, limit, by)
 

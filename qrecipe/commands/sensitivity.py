@@ -35,6 +35,7 @@ def sensitivity(
     scored: bool = False,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
 ) -> Sensitivity:
     """Quantize each part of a recipe's model alone, and everything but it, and see how far predictions move.
@@ -47,6 +48,7 @@ def sensitivity(
         bits: widths to measure at. by: what a part is. depth: levels of module paths, by module.
         images: how many predictions are compared on. scored: measure AP on the validation split as well.
         overrides: such as ``quantize.rules=[]``. random_weights: leave the recipe's weights out.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         SearchError: the recipe quantizes nothing. RunError: the folder holds something else.
@@ -57,7 +59,7 @@ def sensitivity(
     read = read_recipe(recipe, overrides, random_weights)
     require_quantizers(read)
     folder = Path(output or RUNS / f"{read.name}_sensitivity").resolve()
-    workspace = Workspace(read, ("train", "val") if scored else ("train",), listener)
+    workspace = Workspace(read, ("train", "val") if scored else ("train",), listener, cache=cache)
     with flushed_denormals(), Trials(workspace, tuple(bits), images, folder, "sensitivity", scored) as trials:
         parts = parts_of(trials.gauge.plan, trials.gauge.names, by, depth)
         if not parts:

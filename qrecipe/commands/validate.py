@@ -52,6 +52,7 @@ def validate(
     data: bool = False,
     overrides: Sequence[str] = (),
     random_weights: bool = False,
+    cache: bool = True,
     listener: Listener | None = None,
 ) -> Validation:
     """Everything that is wrong with a recipe, at once; nothing is raised.
@@ -61,6 +62,7 @@ def validate(
         bind: build and capture the model too, and hold the recipe to it, as ``qrecipe.bind`` does.
         data: read and check the data of all splits too. Without it and ``bind``, data that is not here is a warning.
         overrides: such as ``train.epochs=1``. random_weights: leave the recipe's weights out.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
     """
     file = recipe.name if isinstance(recipe, Recipe) else str(recipe)
     needed = bind or data
@@ -79,7 +81,7 @@ def validate(
         if data:
             _ = Workspace(read, SPLITS, listener or nobody).data
         if bind:
-            plan = bound(read, listener=listener or nobody)
+            plan = bound(read, cache=cache, listener=listener or nobody)
     except QRecipeError as error:
         return Validation(file, tuple(located(problem, read) for problem in problems_of(error)))
     return Validation(file, plan=plan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cache_folder import default_cache
 from ..errors import DataError
 from ..recipe.definition import SplitSpec, SyntheticSpec
 from .drawing import CLASSES, draw
@@ -21,12 +21,6 @@ FORMAT = 1
 SMALLEST = 32
 ANNOTATIONS = "instances.json"
 IMAGES = "images"
-
-
-def default_cache() -> Path:
-    """``$QRECIPE_CACHE``, or ``~/.cache/qrecipe``."""
-    named = os.environ.get("QRECIPE_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "qrecipe"
 
 
 def synthetic_splits(spec: SyntheticSpec, cache: Path | None = None) -> dict[str, SplitSpec]:

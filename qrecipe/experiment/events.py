@@ -72,10 +72,12 @@ class CaptureStarted:
 
 @dataclass(frozen=True)
 class CaptureEnded:
-    """model: its class. warnings: in what the graphs may differ from it."""
+    """model: its class. warnings: in what the graphs may differ from it. notes: how they were come by, where they were
+    not simply made."""
 
     model: str
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def run_recipe(
     resume: bool = False,
     accept_changes: bool = False,
     hash_images: bool = False,
+    cache: bool = True,
     listener: Listener = nobody,
     draw: Draw | None = None,
 ) -> Summary:
@@ -44,6 +45,7 @@ def run_recipe(
         resume: go on with a run that was cut off. draw: makes the run's picture.
         accept_changes: go on although annotations, images or weights are not those that the run was started with.
         hash_images: know images by their content, not by size and time of their files.
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         RunError: the folder holds something else, or an unfinished run and ``resume`` is False, or a resumed run finds
@@ -53,7 +55,7 @@ def run_recipe(
     """
     with joined():
         own = listener if is_first() else nobody
-        return _run(recipe, folder, resume, accept_changes, hash_images, own, draw)
+        return _run(recipe, folder, resume, accept_changes, hash_images, cache, own, draw)
 
 
 def _run(
@@ -62,6 +64,7 @@ def _run(
     resume: bool,
     accept_changes: bool,
     hash_images: bool,
+    cache: bool,
     listener: Listener,
     draw: Draw | None,
 ) -> Summary:
@@ -81,7 +84,7 @@ def _run(
         recipe = with_input_of_run(recipe, folder)
     else:
         from_first(lambda: RunFolder.check_free(folder))
-    workspace = Workspace(recipe, _splits(recipe), listener)
+    workspace = Workspace(recipe, _splits(recipe), listener, cache=cache)
     with flushed_denormals():
         _ = workspace.data  # by all
         inputs = from_first(lambda: inputs_of(workspace, hash_images))

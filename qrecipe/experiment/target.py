@@ -86,7 +86,7 @@ def open_target(target: Target, workspace: Workspace) -> Detector:
     if target.student is not None:
         text = f"{target.title}, built and captured again, its weights from {target.student}"
         workspace.listener(Noted("model", text))
-        return student_detector(load(target.student))
+        return student_detector(load(target.student, cache=workspace.cache))
     if target.which == "off":
         student = make_student(workspace.original, target.recipe)
         student.switch_off()

@@ -29,12 +29,14 @@ class Workspace:
 
     splits: which splits the command needs, if the recipe has them. listener: is told what is going on.
     placeholder: where the data cannot be read, make up as many categories as the published model has.
+    cache: whether a capture that an earlier command has kept will do, and a new one is kept.
     """
 
     recipe: Recipe
     splits: Sequence[str]
     listener: Listener = nobody
     placeholder: bool = False
+    cache: bool = True
     _made_up: bool = dataclasses.field(default=False, init=False)
 
     @cached_property
@@ -132,8 +134,10 @@ class Workspace:
     def _capture(self, built: Built) -> Original:
         name = type(built.model).__name__
         self.listener(CaptureStarted(name))
-        original = capture_original(built.model, built.family, built.input, label_map=built.label_map)
-        self.listener(CaptureEnded(name, tuple(original.captured.warnings)))
+        original = capture_original(
+            built.model, built.family, built.input, label_map=built.label_map, cache=self.cache, code=built.code
+        )
+        self.listener(CaptureEnded(name, tuple(original.captured.warnings), original.notes))
         return original
 
     def check_training(self) -> None:

@@ -54,6 +54,7 @@ def _capture(event: CaptureStarted) -> Iterator[str]:
 
 
 def _captured(event: CaptureEnded) -> Iterator[str]:
+    yield from (f"capture: {note}" for note in event.notes)
     yield from (f"capture: warning: {warning}" for warning in event.warnings)
 
 

@@ -14,7 +14,7 @@ from .original import capture_original
 from .student import Student
 
 
-def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = None) -> Student:
+def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = None, *, cache: bool = True) -> Student:
     """Compile a detection transformer with a recipe.
 
     Args:
@@ -22,6 +22,7 @@ def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = No
         recipe: from ``load_recipe``; its ``model`` part is read for ``family``, ``input`` and ``roles`` only.
         example_inputs: (batch, 3, height, width) images to capture with; by default random ones of a size that fits
             the family's input. The batch, height and width stay dynamic.
+        cache: whether a capture that is kept on disk will do, and a new one is kept.
 
     Raises:
         ModelError: the model has no values yet, or its forward or output cannot be read.
@@ -30,7 +31,7 @@ def compile(model: nn.Module, recipe: Recipe, example_inputs: Tensor | None = No
     """
     _refuse_meta(model)
     family = build_family(model, recipe.train.loss, recipe.model.family, size=recipe.model.input.size)
-    original = capture_original(model, family, family.input(recipe.model.input), example_inputs)
+    original = capture_original(model, family, family.input(recipe.model.input), example_inputs, cache=cache)
     for warning in original.captured.warnings:
         warnings.warn(warning, stacklevel=2)
     return make_student(original, recipe)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from ..capture import capture, settled_switches, verify
+from ..capture_cache import KeptCapture
 from ..data.labels import LabelMap
 from ..errors import CaptureError
 from ..graph.captured import Captured
@@ -22,12 +24,16 @@ from ..structure import Structure, analyse
 
 @dataclasses.dataclass(frozen=True)
 class Original:
-    """A captured, verified detector, from which any number of students are made."""
+    """A captured, verified detector, from which any number of students are made.
+
+    notes: how the capture was come by, where it was not simply made.
+    """
 
     captured: Captured
     family: Family
     input: InputSpec
     label_map: LabelMap | None = None
+    notes: tuple[str, ...] = ()
     _structures: dict[tuple[tuple[str, str], ...], Structure] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
     )
@@ -50,8 +56,15 @@ def capture_original(
     image_input: InputSpec,
     example: Tensor | None = None,
     label_map: LabelMap | None = None,
+    *,
+    cache: bool = False,
+    code: Sequence[str] = (),
 ) -> Original:
     """Capture a model in both modes, and verify it at two other sizes, outputs and gradients.
+
+    Args:
+        cache: whether a capture that was kept on disk will do, and a new one is kept. code: names of modules on which
+            the model depends beside those of its classes, as that of its factory.
 
     Raises:
         CaptureError: as ``compile``.
@@ -73,25 +86,41 @@ def capture_original(
         height, width = int(example.shape[-2]), int(example.shape[-1])
         first = family.inputs(example, None)
     with settled_switches(placement.device):
-        with open_windows(model):  # the comparison below is with the model's own code
-            captured = capture(model, family.forward, first)
-        tried: list[dict[str, Tensor]] = []
-        for high, wide in _around(height, width):
-            others = [
-                images(1, _near(high, 32), _near(wide, -32)),
-                images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
-            ]
-            if verify(captured, model, family.forward, others):
-                break
-            tried += others
-        else:
-            raise CaptureError(
-                "the model itself runs at none of the sizes at which its capture was to be verified: "
-                + ", ".join(str(image_shape(inputs)) for inputs in tried),
-                where=type(model).__name__,
-                remedy="give example_inputs of a size that the model takes, with other sizes near it",
-            )
-    return Original(captured, family, image_input, label_map)
+        kept = KeptCapture(model, family.forward, first, code) if cache else None
+        captured = kept.read() if kept is not None else None
+        if captured is None:
+            with open_windows(model):  # the comparison below is with the model's own code
+                captured = capture(model, family.forward, first)
+            with kept.watching() if kept is not None else nullcontext():
+                _verify(captured, model, family, images, (height, width))
+            if kept is not None:
+                kept.write(captured)
+    return Original(captured, family, image_input, label_map, tuple(kept.notes) if kept is not None else ())
+
+
+def _verify(
+    captured: Captured,
+    model: nn.Module,
+    family: Family,
+    images: Callable[[int, int, int], dict[str, Tensor]],
+    size: tuple[int, int],
+) -> None:
+    """Raises: CaptureError: it differs from the model, or the model runs at none of the sizes near ``size``."""
+    tried: list[dict[str, Tensor]] = []
+    for high, wide in _around(*size):
+        others = [
+            images(1, _near(high, 32), _near(wide, -32)),
+            images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
+        ]
+        if verify(captured, model, family.forward, others):
+            return
+        tried += others
+    raise CaptureError(
+        "the model itself runs at none of the sizes at which its capture was to be verified: "
+        + ", ".join(str(image_shape(inputs)) for inputs in tried),
+        where=type(model).__name__,
+        remedy="give example_inputs of a size that the model takes, with other sizes near it",
+    )
 
 
 def _example_size(image_input: InputSpec) -> tuple[int, int]:

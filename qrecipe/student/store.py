@@ -52,11 +52,12 @@ def _rebuilding(student: Student) -> dict[str, Any]:
     return resolved
 
 
-def load(folder: Path | str, model: nn.Module | None = None) -> Student:
+def load(folder: Path | str, model: nn.Module | None = None, *, cache: bool = True) -> Student:
     """Rebuild a student from its folder, in evaluation mode: build the model, capture it, apply the recipe, load.
 
     Args:
         model: needed after ``qrecipe.compile``, which sees no data; only its structure is read.
+        cache: whether a capture that is kept on disk will do, and a new one is kept.
 
     Raises:
         TrainError: the folder is no student, or damaged. ModelError: the model cannot be rebuilt.
@@ -68,7 +69,7 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Student:
         raise ModelError("this checkpoint was not written by save()", where=str(folder))
     recipe = recipe_from_mapping(extra["recipe"])
     label_map = _read_map(extra["label_map"])
-    original = _original(recipe, label_map, model, folder, extra["input"])
+    original = _original(recipe, label_map, model, folder, extra["input"], cache)
     if extra["real_valued"]:
         recipe = real_valued(recipe, targets=True)
     specs = {site: spec and QuantizerSpec(**spec) for site, spec in extra.get("specs", {}).items()}
@@ -85,13 +86,18 @@ def read_input(values: Mapping[str, Any]) -> InputSpec:
 
 
 def _original(
-    recipe: Recipe, label_map: LabelMap | None, model: nn.Module | None, folder: Path, image_input: dict[str, Any]
+    recipe: Recipe,
+    label_map: LabelMap | None,
+    model: nn.Module | None,
+    folder: Path,
+    image_input: dict[str, Any],
+    cache: bool,
 ) -> Original:
     shown = read_input(image_input)
     if model is not None:
         classes = None if label_map is None else label_map.classes
         family = build_family(model, recipe.train.loss, recipe.model.family, classes, recipe.model.input.size)
-        return capture_original(model, family, shown, label_map=label_map)
+        return capture_original(model, family, shown, label_map=label_map, cache=cache)
     if label_map is None:
         raise ModelError(
             "the recipe of this student names no data, so its model cannot be rebuilt",
@@ -100,7 +106,7 @@ def _original(
         )
     categories = sorted(label_map.names.items())
     built = build_model(recipe.model, categories, recipe.train.loss, random_weights=True, label_map=label_map)
-    return capture_original(built.model, built.family, shown, label_map=label_map)
+    return capture_original(built.model, built.family, shown, label_map=label_map, cache=cache, code=built.code)
 
 
 def _plain_map(label_map: LabelMap) -> dict[str, Any]:

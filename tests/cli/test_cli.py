@@ -9,12 +9,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qrecipe import __version__, cli
 from qrecipe.cli import parser
-from qrecipe.experiment import run_recipe
+from qrecipe.experiment import run_recipe, workspace
+from qrecipe.student import store
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -26,6 +28,42 @@ def test_version_and_help() -> None:
         assert re.search(rf"^    {name}\s", out, re.MULTILINE)
         takes_no_recipe = ("init", "schema", "export", "bench", "report")
         assert name in takes_no_recipe or "--set KEY=VALUE" in tiny.qrecipe(name, "--help").out
+
+
+def test_every_command_that_captures_can_do_so_anew() -> None:
+    without = ("schema", "report")
+    assert [name for name in cli.COMMANDS if "--no-cache" not in tiny.qrecipe(name, "--help").out] == [
+        name for name in cli.COMMANDS if name in without
+    ]
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_no_cache_reaches_the_capture(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a recipe's model, of a saved student, and of one that is to be exported or measured."""
+    asked: list[bool] = []
+    for room in (workspace, store):
+        captured = room.capture_original
+
+        def asking(*given: Any, captured: Any = captured, cache: bool, **options: Any) -> Any:
+            asked.append(cache)
+            return captured(*given, **options)
+
+        monkeypatch.setattr(room, "capture_original", asking)
+    run, out = finished.run, tmp_path / "student.onnx"
+    commands = [
+        ("plan", finished.recipe),
+        ("inspect", finished.recipe),
+        ("validate", "--bind", finished.recipe),
+        ("diff", finished.recipe, run),
+        ("evaluate", run),
+        ("export", run, "--no-check", "--out", out),
+    ]
+    for words in commands:
+        for extra, expected in (((), True), (("--no-cache",), False)):
+            asked.clear()
+            out.unlink(missing_ok=True)
+            assert tiny.qrecipe(*words, *extra).code == 0
+            assert set(asked) == {expected}, words
 
 
 def test_every_command_has_its_function() -> None:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qrecipe.cache_folder import default_cache
 from qrecipe.data import synthetic
 from qrecipe.data.coco import read_coco
 from qrecipe.data.drawing import draw
 from qrecipe.data.splits import resolve_splits
-from qrecipe.data.synthetic import default_cache, synthetic_splits
+from qrecipe.data.synthetic import synthetic_splits
 from qrecipe.errors import DataError
 from qrecipe.recipe.definition import DataSpec, SplitSpec, SyntheticSpec
 

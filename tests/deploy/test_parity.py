@@ -85,7 +85,7 @@ def test_export_fails_where_the_file_departs(
         return exported(files, Path(output))
 
     monkeypatch.setattr("qrecipe.commands.export.export_student", export)
-    monkeypatch.setattr("qrecipe.commands.export.load", lambda folder: files.student)
+    monkeypatch.setattr("qrecipe.commands.export.load", lambda folder, cache: files.student)
     out = tmp_path / "out.onnx"
     answer = tiny.qrecipe("export", finished.folder, "--out", out, "--json", "--samples", "2")
     assert answer.code == 3

@@ -40,6 +40,7 @@ def test_every_kind_of_event_has_a_row() -> None:
         (ModelBuilt("model", "Detr"), []),
         (CaptureStarted("Detr"), ["capture: Detr as graphs for training and evaluation, checked at other sizes"]),
         (CaptureEnded("Detr", ("careful",)), ["capture: warning: careful"]),
+        (CaptureEnded("Detr", notes=("kept",)), ["capture: kept"]),
         (PhaseStarted("teacher"), []),
         (Scored("val", "teacher", EVALUATION), ["val: teacher: AP 0.250, AP50 0.250"]),
         (BestChosen("student", 3, 4, 0.5), ["student: the best of 4 epochs is 3 (val AP 0.500)"]),

@@ -65,6 +65,8 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> fx.
     unfold_heads(graph)
     stop_gradients(graph)
     erase_dead(graph)
+    for node in graph.nodes:  # what later rooms read of a node, and no more: a capture that was kept on disk has it too
+        node.meta = {key: node.meta[key] for key in ("module", "val") if key in node.meta}
     return graph
 
 

@@ -29,7 +29,7 @@ class Built:
     family: how to feed and read it. input: the family's defaults, under what is stored with the weights, under the
         recipe's values; concrete. processor: the file that has the stored ones.
     label_map: COCO categories to classes of its head. messages: what the user should know of how it was built.
-    fresh: why its head knows nothing yet; "" where it may.
+    fresh: why its head knows nothing yet; "" where it may. code: names of the modules of code that made it.
     """
 
     model: nn.Module
@@ -39,6 +39,7 @@ class Built:
     messages: tuple[str, ...] = ()
     fresh: str = ""
     processor: Path | None = None
+    code: tuple[str, ...] = ()
 
 
 def build_model(
@@ -86,6 +87,7 @@ def build_model(
         (*parts.messages, *([reinitialised(differing)] if differing else []), *said),
         "its class head has just been re-initialised" if differing else "",
         None if stored is None else stored.file,
+        parts.code,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, final
 
 from torch import nn
 
+from ...code_age import noting_loads
 from ...errors import QRecipeError
 from ..model_place import ModelPlace
 
@@ -28,7 +29,7 @@ def call_factory(name: str, arguments: Mapping[str, Any], place: ModelPlace) -> 
     Raises:
         ModelError: no such file, module or function; anything that it raises; a result that is no ``nn.Module``.
     """
-    with _Importable(_folder(name)), _Blame(name, place):
+    with _Importable(_folder(name)), _Blame(name, place), noting_loads():
         model = _found(name, place)(**arguments)
     if not isinstance(model, nn.Module):
         raise place.error(("factory",), f"{name} returned {type(model).__name__}, not a torch.nn.Module")
@@ -41,8 +42,14 @@ def factory_parameters(name: str, place: ModelPlace) -> dict[str, inspect.Parame
     Raises:
         ModelError: as ``call_factory``.
     """
-    with _Importable(_folder(name)), _Blame(name, place):
+    with _Importable(_folder(name)), _Blame(name, place), noting_loads():
         return dict(inspect.signature(_found(name, place)).parameters)
+
+
+def factory_module(name: str) -> str:
+    """The name under which the module of a factory that was called is loaded."""
+    source = name.rpartition(":")[0]
+    return _module_name(Path(source).resolve()) if _folder(name) else source
 
 
 def _folder(name: str) -> str | None:
@@ -67,7 +74,7 @@ def _from_file(file: Path, place: ModelPlace) -> ModuleType:
         raise place.error(("factory",), f"no file {file}")
     # Named by the whole path: two folders may both have a build.py. Kept in sys.modules, as the capture looks the
     # classes' modules up there, and a teacher and its student should be of one class.
-    name = f"qrecipe_factory_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    name = _module_name(file)
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -81,6 +88,10 @@ def _from_file(file: Path, place: ModelPlace) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _module_name(file: Path) -> str:
+    return f"qrecipe_factory_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
 
 
 def _function(module: ModuleType, function: str, name: str, place: ModelPlace) -> Callable[..., Any]:

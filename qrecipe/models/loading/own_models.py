@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ...suggestions import hint
 from ..families import Family, build_family
 from ..model_place import ModelPlace
 from .class_names import class_names
-from .factories import call_factory
+from .factories import call_factory, factory_module
 from .label_mapping import Mapped, map_labels
 from .parts import Parts
 from .state_dicts import Mismatch, fill
@@ -49,7 +50,8 @@ def factory_model(wanted: Wanted) -> Parts:
     weights, differing = _filled(model, family, wanted)
     # A head that the factory made for the data, and that nothing filled, has no classes yet that could be others.
     fits = mapped is not None and not differing and (spec.labels_argument is None or weights is not None)
-    return _parts(model, family, mapped, wanted, weights, differing, fits)
+    parts = _parts(model, family, mapped, wanted, weights, differing, fits)
+    return replace(parts, code=(factory_module(spec.factory),))
 
 
 def demo_model(wanted: Wanted) -> Parts:

@@ -19,6 +19,7 @@ class Parts:
 
     messages: what the user should know of how it was built. differing: the head's tensors that were not loaded, as
     (key, own shape, stored shape). folder: where its weights are, if in a folder with more.
+    code: names of the modules of code that made it.
     """
 
     model: nn.Module
@@ -27,3 +28,4 @@ class Parts:
     messages: tuple[str, ...] = ()
     differing: Sequence[Mismatch] = ()
     folder: Path | None = None
+    code: tuple[str, ...] = ()
