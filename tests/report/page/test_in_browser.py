@@ -80,6 +80,25 @@ def test_the_toggle_turns_the_lights(page: Page, finished: Finished) -> None:
     assert page.run("return getComputedStyle(document.body).backgroundColor") != before
 
 
+def test_keys_and_buttons_step_through_the_images(page: Page, finished: Finished) -> None:
+    page.open(finished.folder / "report.html", 1440)
+    shown = """
+    const steps = [...document.querySelectorAll(".step")].filter(one => one.closest(".steps"));
+    const seen = steps.map((one, number) => one.getClientRects().length ? number : -1).filter(one => one >= 0);
+    return [seen, document.querySelector(".where").textContent];
+    """
+    assert page.run(shown) == [[0], "1 of 8"]
+    page.run("document.querySelector('.stepper').scrollIntoView()")
+    page.press("\ue014")  # arrow right
+    assert page.run(shown) == [[1], "2 of 8"]
+    page.press("\ue012")  # arrow left
+    page.press("\ue012")
+    assert page.run(shown) == [[7], "8 of 8"]
+    page.run("document.querySelector('.on').click()")
+    assert page.run(shown) == [[0], "1 of 8"]
+    assert page.errors() == []
+
+
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm install --no-save axe-core")
 @SEEN
 def test_axe_finds_nothing(page: Page, finished: Finished, width: int, dark: bool) -> None:
