@@ -73,13 +73,16 @@ def _version(x: Tensor, own: tuple[Tensor, ...]) -> int:
     return x._version + sum(value._version for value in own)
 
 
+_hooks_are_allowed: Callable[[], bool] = torch._C._autograd._saved_tensors_hooks_is_enabled  # type: ignore[attr-defined]
+
+
 class _Part(NamedTuple):
     """A view of a copy's memory."""
 
     origin: Origin
     size: torch.Size
     strides: tuple[int, ...]
-    offset: int
+    offset: Any
 
 
 class Reading:
@@ -93,7 +96,7 @@ class Reading:
 
     def __call__(self, *operands: Any, **options: Any) -> Any:
         origins = _origins(operands) if torch.is_grad_enabled() else {}
-        if not origins or not torch._C._autograd._saved_tensors_hooks_is_enabled():
+        if not origins or not _hooks_are_allowed():
             return self.operation(*operands, **options)
 
         def pack(saved: Tensor) -> Any:
