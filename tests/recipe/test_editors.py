@@ -30,7 +30,7 @@ from qrecipe.recipe import (
 )
 from qrecipe.recipe.schema_file import schema_text
 from qrecipe.train.schedule import MULTIPLIERS
-from qrecipe.vocabulary import OVERRIDABLE, TAPS
+from qrecipe.vocabulary import DISTILLABLE, OVERRIDABLE
 
 ROOT = Path(__file__).parents[2]
 FOUND = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks").rglob("*.yaml")])
@@ -137,7 +137,7 @@ VALUES = {
     ("quantize", "activation", "init"): [*INITIALISERS, None],
     ("distill", "targets", 0, "match", "kind"): MATCHERS,
     ("distill", "targets", 0, "loss"): LOSSES,
-    ("distill", "targets", 0, "at"): TAPS,
+    ("distill", "targets", 0, "at"): DISTILLABLE,
     ("train", "schedule", "name"): MULTIPLIERS,
 }
 
