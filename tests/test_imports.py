@@ -89,17 +89,8 @@ ALLOWED: dict[str, set[str]] = {
         "deploy",
     },
     "study": {"recipe", "run", "experiment"},
-    "report": {
-        "study",
-        "latency",
-        "data",
-        "planning",
-        "run",
-        "evaluation",
-        "train",
-        "sensitivity_analysis",
-        "experiment",
-    },
+    "report": {"latency", "data", "planning", "run", "evaluation", "train"}
+    | {"sensitivity_analysis", "experiment", "study"},
     "commands": {
         "recipe",
         "data",
