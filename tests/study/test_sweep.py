@@ -14,6 +14,7 @@ import pytest
 
 import qrecipe
 from qrecipe.errors import QRecipeError, RunError
+from qrecipe.evaluation.matches import ImageMatches
 from qrecipe.experiment.events import Event, Noted, nobody
 from qrecipe.recipe.sweep_file import read_sweep
 from qrecipe.run.folder import RunFolder
@@ -191,3 +192,11 @@ def test_how_long_it_takes(tmp_path: Path) -> None:
     assert seconds_left(states, 1) == 42.0  # type: ignore[arg-type]
     assert seconds_left(states, 2) == 28.0  # type: ignore[arg-type]
     assert seconds_left(states[4:], 2) is None  # type: ignore[arg-type]
+
+
+def test_a_run_keeps_what_it_found_in_each_image(carried: Carried) -> None:
+    folder = carried.folder / "plain_seed0"
+    summary = RunFolder.read(folder).summary()
+    assert {row.model for row in summary.rows} == {path.stem for path in (folder / "matches").iterdir()}
+    for row in summary.rows:
+        assert ImageMatches.read(folder / "matches" / f"{row.model}.npz").AP() == pytest.approx(row.scores["AP"])
