@@ -89,7 +89,9 @@ ALLOWED: dict[str, set[str]] = {
         "runtimes",
         "deploy",
     },
-    "report": {"latency", "data", "planning", "run", "evaluation", "train", "sensitivity_analysis", "experiment"},
+    "study": {"recipe", "run", "experiment"},
+    "report": {"latency", "data", "planning", "run", "evaluation", "train"}
+    | {"sensitivity_analysis", "experiment", "study"},
     "commands": {
         "recipe",
         "data",
@@ -102,6 +104,7 @@ ALLOWED: dict[str, set[str]] = {
         "bit_allocation",
         "train",
         "report",
+        "study",
         "experiment",
         "runtimes",
         "deploy",
