@@ -20,6 +20,7 @@ TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
 GROUND = {
+    "cache_folder",
     "errors",
     "launched",
     "named_code",
@@ -90,7 +91,9 @@ ALLOWED: dict[str, set[str]] = {
         "runtimes",
         "deploy",
     },
-    "report": {"latency", "data", "planning", "run", "evaluation", "train", "sensitivity_analysis", "experiment"},
+    "study": {"recipe", "run", "experiment"},
+    "report": {"latency", "data", "planning", "run", "evaluation", "train"}
+    | {"sensitivity_analysis", "experiment", "study"},
     "commands": {
         "recipe",
         "data",
@@ -103,6 +106,7 @@ ALLOWED: dict[str, set[str]] = {
         "bit_allocation",
         "train",
         "report",
+        "study",
         "experiment",
         "runtimes",
         "deploy",

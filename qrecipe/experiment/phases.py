@@ -240,6 +240,8 @@ def _test(experiment: Experiment) -> Any:
     for row, model in models.items():
         evaluation, results = experiment.score(model, split, row)
         found[row] = evaluation.to_dict()
+        if is_first() and evaluation.matches is not None:
+            experiment.run.write_matches(row, evaluation.matches.to_bytes())
     if experiment.draw is not None and is_first():
         path = experiment.draw(experiment.workspace.data[split], results, experiment.run.path / PICTURE)
         experiment.listener(PictureDrawn(path))
