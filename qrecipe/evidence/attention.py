@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..detection.prediction import Prediction, Scores
 from ..planning import PlannedTap
-from ..student import Student
+from ..student import Original
 
 STRIDES = (8, 16, 32, 64, 128)
 """Of feature maps, in pixels."""
@@ -27,9 +27,10 @@ class Attended:
     box: tuple[float, float, float, float]
 
 
-def is_deformable(student: Student) -> bool:
+def is_deformable(original: Original) -> bool:
     """Whether anything in its graph samples features at places that it computes."""
-    return any(node.target is torch.ops.aten.grid_sampler.default for node in student.programs["eval"].graph.nodes)
+    nodes = original.captured.programs["eval"].graph.nodes
+    return any(node.target is torch.ops.aten.grid_sampler.default for node in nodes)
 
 
 def attended(

@@ -90,7 +90,7 @@ def _look(experiment: Experiment, student: Student, original: Original, part: Wh
 
 def _why_no_attention(twin: Student, original: Original, layers: list[int]) -> str:
     """ "" where it can be shown."""
-    if is_deformable(twin):
+    if is_deformable(original):
         return "the decoder samples features at places that it computes, so that not every place has a weight"
     if not layers:
         return "no logits of a cross-attention were found in the decoder"

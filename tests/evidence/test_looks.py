@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,13 +80,13 @@ def test_attention_is_the_best_querys_over_the_feature_map() -> None:
 
 
 def test_deformable_attention_is_known(demo: Specimen) -> None:
-    plain = demo.student(a_recipe())
-    assert not is_deformable(plain)
-    graph = plain.programs["eval"].graph
+    assert not is_deformable(demo.original)
+    captured = demo.captured.copy()
+    graph = captured.programs["eval"].graph
     with graph.inserting_before():
         given = graph.create_node("get_attr", "anything")
         graph.call_function(torch.ops.aten.grid_sampler.default, (given, given, 0, 0, False))
-    assert is_deformable(plain)
+    assert is_deformable(replace(demo, captured=captured).original)
 
 
 def test_histograms_are_shares_over_the_same_bins() -> None:
