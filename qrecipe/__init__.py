@@ -11,6 +11,7 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.inspect("recipe.yaml")                     what the model is made of
     qrecipe.diff("a.yaml", "b.yaml")                   keys and sites that differ
     qrecipe.apply("recipe.yaml", "runs/mine")          calibrate, train, evaluate, into a run folder
+    qrecipe.sweep("sweep.yaml")                        a recipe with all that is varied in it, and every seed
     qrecipe.evaluate("runs/mine", "test")              COCO AP of a run, a saved student, or a recipe's own model
     qrecipe.predict("runs/mine", ["photo.jpg"])        detections
     qrecipe.write_report(["runs/mine"])                its page for a browser, made again; several runs on one page
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .commands.report import Reported, write_report
     from .commands.search import Found, search
     from .commands.sensitivity import Sensitivity, sensitivity
+    from .commands.sweep import Swept, sweep
     from .commands.validate import Validation, validate
     from .data.batch import Batch
     from .deploy import Exported
@@ -83,6 +85,7 @@ HOMES = {
     "Sensitivity": "commands.sensitivity",
     "Started": "commands.init",
     "Student": "student",
+    "Swept": "commands.sweep",
     "TrainingModule": "train.module",
     "Validation": "commands.validate",
     "apply": "commands.apply",
@@ -105,6 +108,7 @@ HOMES = {
     "save": "student",
     "search": "commands.search",
     "sensitivity": "commands.sensitivity",
+    "sweep": "commands.sweep",
     "validate": "commands.validate",
     "write_report": "commands.report",
 }
@@ -128,6 +132,7 @@ __all__ = [
     "Sensitivity",
     "Started",
     "Student",
+    "Swept",
     "TrainingModule",
     "Validation",
     "apply",
@@ -150,6 +155,7 @@ __all__ = [
     "save",
     "search",
     "sensitivity",
+    "sweep",
     "validate",
     "write_report",
 ]

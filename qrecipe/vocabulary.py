@@ -34,6 +34,12 @@ FEATURE = "decoder.cross_attention.output"
 LAYER_OUTPUT = "decoder.layer.output"
 TAPS = (QUERY, LOGITS, FEATURE, LAYER_OUTPUT)
 """What can be tapped, and compared with the teacher, once per decoder layer."""
+PREDICTED_CLASSES = "head.class"
+PREDICTED_BOXES = "head.box"
+PREDICTIONS = (PREDICTED_CLASSES, PREDICTED_BOXES)
+"""What the last decoder layer leads to: compared with the teacher as it is read, not tapped."""
+DISTILLABLE = (*TAPS, *PREDICTIONS)
+"""What a distillation target may name."""
 ALIGNABLE = (QUERY,)
 """What can be aligned, once per decoder layer."""
 KEY = "decoder.cross_attention.key"

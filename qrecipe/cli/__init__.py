@@ -36,6 +36,7 @@ from . import (
     schema,
     search,
     sensitivity,
+    sweep,
     validate,
 )
 from .command import Command
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     "inspect": inspect.COMMAND,
     "diff": diff.COMMAND,
     "apply": apply.COMMAND,
+    "sweep": sweep.COMMAND,
     "evaluate": evaluate.COMMAND,
     "predict": predict.COMMAND,
     "export": export.COMMAND,

@@ -1,9 +1,10 @@
-"""Distances between matched features, and their sum over the kept pairs (Q-DETR eq. 2.37)."""
+"""Distances between matched features, and the sum over the kept pairs (Q-DETR eq. 2.37)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..named_code import load
 from ..recipe.distill_table import LOSSES
@@ -16,6 +17,23 @@ def l2(student: Tensor, teacher: Tensor) -> Tensor:
     zero = square == 0
     # The root of 1 in place of 0 keeps sqrt's infinite slope out of the backward pass; NaN still comes through.
     return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
+
+
+def relative(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance divided by the teacher's squared norm, (..., width) to (...); 0 where the teacher's is 0."""
+    norm = teacher.square().sum(-1)
+    empty = norm == 0
+    return torch.where(empty, 0.0, (student - teacher).square().sum(-1) / torch.where(empty, 1.0, norm))
+
+
+def mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean of the squared differences, (..., width) to (...)."""
+    return (student - teacher).square().mean(-1)
+
+
+def cosine(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 less the cosine of the angle, (..., width) to (...); 1 where one of the two is zero."""
+    return 1 - F.cosine_similarity(student, teacher, dim=-1)
 
 
 def distill_loss(student: Tensor, teacher: Tensor, match: Match, loss: str = "l2") -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from ..errors import PlanError
 from ..graph.shapes import is_number
 from ..recipe.definition import Recipe
 from ..structure import QueryFacts, Structure
-from ..vocabulary import ALIGNABLE, FEATURE, KEY, LOGITS, QUERY, TAPS
+from ..vocabulary import ALIGNABLE, DISTILLABLE, FEATURE, KEY, LOGITS, PREDICTIONS, QUERY
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
 
@@ -43,9 +43,11 @@ def plan_taps(structure: Structure, recipe: Recipe, part: str) -> tuple[list[Pla
     problems = []
     for index, target in enumerate(recipe.distill.targets):
         place = recipe.where(("distill", "targets", index, "at"))
+        if target.at in PREDICTIONS:  # they are read from the outputs
+            continue
         layers = tapped_layers(structure, target.at)
-        if target.at not in TAPS:
-            what, remedy = f"{target.at!r} cannot be tapped", f"one of {', '.join(TAPS)}"
+        if target.at not in DISTILLABLE:
+            what, remedy = f"{target.at!r} cannot be distilled", f"one of {', '.join(DISTILLABLE)}"
             problems.append(PlanError(what, where=place, remedy=remedy))
             continue
         if not layers:

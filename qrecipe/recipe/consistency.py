@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from ..vocabulary import OPERAND_KINDS, OperandKind
 from .definition import SPLITS, KeyPath, dotted
-from .distill_table import MATCHERS
+from .distill_checks import check_targets
 from .document import Document, LocatedError, shown
+from .findings import Finding, each_at, either, given_keys, mapping_at, value_at
 from .names import GRANULARITIES, Offset
 from .quantizer_table import QUANTIZERS, default_offset, quantizers_of
 from .targets import REAL, TARGETS, Needs
@@ -19,9 +20,6 @@ MULTISCALE = (
     "multiscale needs inputs of varying size, but the model's input size is fixed",
     "leave multiscale out, or give model.input shortest and longest instead of size",
 )
-
-#: The path to point at, what is wrong, and the remedy.
-Finding = tuple[KeyPath, str, str]
 
 
 def consistency_problems(document: Document, wrong: set[KeyPath]) -> list[LocatedError]:
@@ -39,43 +37,15 @@ def consistency_problems(document: Document, wrong: set[KeyPath]) -> list[Locate
     ]
 
 
-def _value(data: Any, *path: str | int) -> Any:
-    """The value at a path; None where there is none."""
-    for part in path:
-        if isinstance(part, int):
-            data = data[part] if isinstance(data, list) and part < len(data) else None
-        else:
-            data = data.get(part) if isinstance(data, Mapping) else None
-    return data
-
-
-def _mapping(data: Any, *path: str | int) -> Mapping[str, Any]:
-    found = _value(data, *path)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _each(data: Any, *path: str) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
-    """The mappings in a list, with their paths."""
-    items = _value(data, *path)
-    for index, item in enumerate(items if isinstance(items, list) else []):
-        if isinstance(item, Mapping):
-            yield (*path, index), item
-
-
-def _given(mapping: Mapping[str, Any], *keys: str) -> list[str]:
-    """Which of the keys have a value; null counts as absent, so that a base's key can be taken back."""
-    return [key for key in keys if mapping.get(key) is not None]
-
-
 def _models(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
     for name in ("model", "teacher"):
-        if isinstance(_value(data, name), Mapping):
-            yield (name,), _mapping(data, name)
+        if isinstance(value_at(data, name), Mapping):
+            yield (name,), mapping_at(data, name)
 
 
 def _check_origin(data: Any) -> Iterator[Finding]:
     for path, model in _models(data):
-        origins = _given(model, "architecture", "factory")
+        origins = given_keys(model, "architecture", "factory")
         if not origins:
             yield path, f"{dotted(path)} has neither architecture nor factory", "give one of the two"
         elif len(origins) == 2:
@@ -103,24 +73,24 @@ def _check_weights(data: Any) -> Iterator[Finding]:
         if not isinstance(weights, Mapping):
             continue
         place = (*path, "weights")
-        sources = _given(weights, "hub", "folder", "file", "builtin")
+        sources = given_keys(weights, "hub", "folder", "file", "builtin")
         if not sources:
             remedy = "give one of hub, folder, file, builtin; or weights: null for none"
             yield place, f"{dotted(place)} names no source", remedy
         for other in sources[1:]:
             what = f"{sources[0]} and {other} exclude each other"
             yield (*place, other), what, "keep one, or set the other to null"
-        if _given(weights, "revision") and "hub" not in sources:
+        if given_keys(weights, "revision") and "hub" not in sources:
             yield (*place, "revision"), "revision belongs to a hub model, and there is none", "give hub, or remove it"
 
 
 def _check_input(data: Any) -> Iterator[Finding]:
     for path, model in _models(data):
-        spec = _mapping(model, "input")
+        spec = mapping_at(model, "input")
         place = (*path, "input")
         excluded = {"size": ("shortest", "longest", "within", "multiple"), "within": ("shortest", "longest")}
         for one, others in excluded.items():
-            for key in _given(spec, *others) if _given(spec, one) else ():
+            for key in given_keys(spec, *others) if given_keys(spec, one) else ():
                 yield (*place, key), f"{one} and {key} exclude each other", "keep one, or set the other to null"
         shortest, longest = spec.get("shortest"), spec.get("longest")
         if isinstance(shortest, int) and isinstance(longest, int) and longest < shortest:
@@ -137,9 +107,9 @@ def _check_input(data: Any) -> Iterator[Finding]:
 
 def _check_quantizers(data: Any) -> Iterator[Finding]:
     for operand in OPERAND_KINDS:
-        yield from _quantizer(operand, ("quantize", operand), _mapping(data, "quantize", operand))
-        for path, rule in _each(data, "quantize", "rules"):
-            yield from _quantizer(operand, (*path, operand), _mapping(rule, operand))
+        yield from _quantizer(operand, ("quantize", operand), mapping_at(data, "quantize", operand))
+        for path, rule in each_at(data, "quantize", "rules"):
+            yield from _quantizer(operand, (*path, operand), mapping_at(rule, operand))
 
 
 def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> Iterator[Finding]:
@@ -148,21 +118,21 @@ def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> 
         reason = {"channel": "per: channel is only for weights", "head": "per: head is only for attention"}.get(
             per, per
         )
-        yield (*path, "per"), reason, f"for {operand}: {_either(GRANULARITIES[operand])}"
+        yield (*path, "per"), reason, f"for {operand}: {either(GRANULARITIES[operand])}"
     if not isinstance(kind, str) or kind not in QUANTIZERS:
         return
     allowed = QUANTIZERS[kind].offsets.get(operand)
     scale = keys.get("scale")
     if isinstance(scale, str) and scale not in QUANTIZERS[kind].scales and allowed is not None:
         able = [name for name in quantizers_of(operand) if scale in QUANTIZERS[name].scales]
-        remedy = f"take {_either(able)}, or remove it" if able else "remove it"
+        remedy = f"take {either(able)}, or remove it" if able else "remove it"
         yield (*path, "scale"), f"{kind} has no scale: {scale}", remedy
     if allowed is None:
         takes = " and ".join(PLURALS[one] for one in QUANTIZERS[kind].offsets)
-        remedy = f"for {operand} take {_either(quantizers_of(operand))}"
+        remedy = f"for {operand} take {either(quantizers_of(operand))}"
         yield (*path, "quantizer"), f"{kind} is only for {takes}", remedy
     elif isinstance(offset, str) and offset not in allowed:
-        what = "is symmetric and has no offset" if allowed == ("none",) else f"has offset: {_either(allowed)}"
+        what = "is symmetric and has no offset" if allowed == ("none",) else f"has offset: {either(allowed)}"
         others = quantizers_of(operand, cast("Offset", offset))
         remedy = f"set offset: {default_offset(operand, kind)}" + (f", or take {', '.join(others)}" if others else "")
         yield (*path, "offset"), f"{kind} {what}", remedy
@@ -170,13 +140,13 @@ def _quantizer(operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> 
 
 def _check_target(data: Any) -> Iterator[Finding]:
     """What the runtime that is meant cannot compute in integers, wherever a quantizer says it."""
-    name = _value(data, "target")
+    name = value_at(data, "target")
     if not isinstance(name, str) or name not in TARGETS:
         return
     for operand in OPERAND_KINDS:
-        places = [("quantize", operand), *((*path, operand) for path, _ in _each(data, "quantize", "rules"))]
+        places = [("quantize", operand), *((*path, operand) for path, _ in each_at(data, "quantize", "rules"))]
         for path in places:
-            yield from _unfit(name, TARGETS[name], operand, path, _mapping(data, *path))
+            yield from _unfit(name, TARGETS[name], operand, path, mapping_at(data, *path))
 
 
 def _unfit(name: str, needs: Needs, operand: OperandKind, path: KeyPath, keys: Mapping[str, Any]) -> Iterator[Finding]:
@@ -193,7 +163,7 @@ def _unfit(name: str, needs: Needs, operand: OperandKind, path: KeyPath, keys: M
             yield (
                 place,
                 f"target: {name} and {key}: {value} contradict each other: {why}",
-                f"set {key}: {_either(allowed)}",
+                f"set {key}: {either(allowed)}",
             )
     least, bits = needs.bits.get(operand, 0), keys.get("bits")
     if isinstance(bits, int) and bits < least:
@@ -202,13 +172,9 @@ def _unfit(name: str, needs: Needs, operand: OperandKind, path: KeyPath, keys: M
         yield (*path, "bits"), what, f"set bits: {least}"
 
 
-def _either(names: Sequence[str]) -> str:
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
 def _check_rules(data: Any) -> Iterator[Finding]:
-    for path, rule in _each(data, "quantize", "rules"):
-        given = _given(rule, *OPERAND_KINDS)
+    for path, rule in each_at(data, "quantize", "rules"):
+        given = given_keys(rule, *OPERAND_KINDS)
         if rule.get("keep") == "float":
             for operand in given:
                 what = f"keep: float leaves everything real-valued, {operand} says otherwise"
@@ -217,24 +183,14 @@ def _check_rules(data: Any) -> Iterator[Finding]:
             yield path, "the rule sets nothing", f"give keep: float, or one of {', '.join(OPERAND_KINDS)}"
 
 
-def _check_match(data: Any) -> Iterator[Finding]:
-    for path, target in _each(data, "distill", "targets"):
-        match = _mapping(target, "match")
-        kind = match.get("kind")
-        for key in sorted(set(match) - {"kind"}) if isinstance(kind, str) and kind in MATCHERS else ():
-            readers = [name for name, row in MATCHERS.items() if key in row.reads]
-            if readers and kind not in readers:
-                yield (*path, "match", key), f"{key} is only for kind: {_either(readers)}", "remove it"
-
-
 def _check_train(data: Any) -> Iterator[Finding]:
-    train = _mapping(data, "train")
+    train = mapping_at(data, "train")
     if "epochs" in train and "stages" in train:
         yield ("train", "epochs"), "epochs and stages exclude each other", "epochs is short for a single stage"
-    if _value(train, "loss", "denoising") is True and _value(train, "loss", "auxiliary") is False:
+    if value_at(train, "loss", "denoising") is True and value_at(train, "loss", "auxiliary") is False:
         what = "denoising is one of the auxiliary losses, which are off"
         yield ("train", "loss", "denoising"), what, "set auxiliary: true, or remove it"
-    schedule = _mapping(train, "schedule")
+    schedule = mapping_at(train, "schedule")
     name, drops = schedule.get("name", "constant"), schedule.get("drop_at")
     place = ("train", "schedule")
     if name == "step" and not drops:
@@ -244,23 +200,24 @@ def _check_train(data: Any) -> Iterator[Finding]:
 
 
 def _check_data(data: Any) -> Iterator[Finding]:
-    section = _mapping(data, "data")
+    section = mapping_at(data, "data")
     if section.get("format") == "coco":
         for split in ("train", "val"):
             if section.get(split) is None:
                 remedy = "give images, a folder, and annotations, a COCO json"
                 yield ("data", split), f"format: coco needs data.{split}", remedy
     elif "format" not in section:  # a synthetic set that is asked for may stand beside splits that are not read
-        for split in _given(section, *SPLITS):
+        for split in given_keys(section, *SPLITS):
             what = "a split is given, but data is synthetic where no format is"
             yield ("data", split), what, "set data.format: coco"
 
 
 def _check_transforms(data: Any) -> Iterator[Finding]:
     """What a recipe without a size of its own shows only once its model is built: data/transforms.py."""
-    train = _mapping(data, "train")
+    train = mapping_at(data, "train")
     trains = train.get("epochs") or train.get("stages")
-    if trains and _value(data, "data", "transforms", "multiscale") and _given(_mapping(data, "model", "input"), "size"):
+    fixed = given_keys(mapping_at(data, "model", "input"), "size")
+    if trains and fixed and value_at(data, "data", "transforms", "multiscale"):
         yield ("data", "transforms", "multiscale"), MULTISCALE[0], MULTISCALE[1]
 
 
@@ -271,7 +228,7 @@ CHECKS: tuple[Callable[[Any], Iterator[Finding]], ...] = (
     _check_quantizers,
     _check_target,
     _check_rules,
-    _check_match,
+    check_targets,
     _check_train,
     _check_data,
     _check_transforms,

@@ -8,18 +8,27 @@ The schema takes its names and words from here too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from ..vocabulary import PREDICTED_BOXES, PREDICTED_CLASSES
+
+Compared = Literal["features", "classes", "boxes"]
+"""What a pair of queries is compared by: any features of theirs, the logits of their classes, or their boxes."""
 
 
 @dataclass(frozen=True)
 class LossRow:
-    """How the features of a pair of queries are compared.
+    """How what a pair of queries has is compared.
 
     code: a function of student and teacher, (..., width) twice to (...), with finite gradients everywhere.
-    what: completes "NAME is ..." in the schema.
+    what: completes "NAME is ..." in the schema. compares: what it is for.
+    scores: of classes, the scores that it is for; None is any.
     """
 
     code: str
     what: str
+    compares: tuple[Compared, ...] = ("features",)
+    scores: Literal["softmax", "sigmoid"] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,23 @@ class MatcherRow:
 
 
 LOSSES: dict[str, LossRow] = {
-    "l2": LossRow("qrecipe.distill.losses:l2", "their Euclidean distance"),
+    "l2": LossRow("qrecipe.distill.losses:l2", "the Euclidean distance", ("features", "boxes")),
+    "relative": LossRow(
+        "qrecipe.distill.losses:relative", "the squared distance, divided by the squared norm of the teacher's"
+    ),
+    "mse": LossRow("qrecipe.distill.losses:mse", "the mean of the squared differences"),
+    "cosine": LossRow("qrecipe.distill.losses:cosine", "1 less the cosine of their angle"),
+    "kl": LossRow(
+        "qrecipe.distill.predictions:kl", "the divergence of two softmaxes", compares=("classes",), scores="softmax"
+    ),
+    "bce": LossRow(
+        "qrecipe.distill.predictions:bce",
+        "the cross-entropy of each class's sigmoid, beyond the teacher's own entropy, summed",
+        compares=("classes",),
+        scores="sigmoid",
+    ),
+    "l1": LossRow("qrecipe.distill.predictions:l1", "the sum of the absolute differences", ("boxes",)),
+    "giou": LossRow("qrecipe.distill.predictions:giou", "1 less the generalised IoU", ("boxes",)),
 }
 
 MATCHERS: dict[str, MatcherRow] = {
@@ -45,3 +70,13 @@ MATCHERS: dict[str, MatcherRow] = {
     ),
     "all": MatcherRow("qrecipe.distill.matching:every", "every query", ("giou", "l1")),
 }
+
+
+def compared(at: str) -> Compared:
+    """What a target at a place compares."""
+    known: dict[str, Compared] = {PREDICTED_CLASSES: "classes", PREDICTED_BOXES: "boxes"}
+    return known.get(at, "features")
+
+
+def losses_of(what: Compared) -> list[str]:
+    return [name for name, row in LOSSES.items() if what in row.compares]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from .distill_table import LOSSES, MATCHERS
+from .distill_table import LOSSES, MATCHERS, Compared, losses_of
 from .quantizer_table import INITIALISERS, QUANTIZERS, quantizers_of
 
 
@@ -32,7 +32,7 @@ def _from_tables() -> dict[str, Any]:
     trained = [name for name, row in QUANTIZERS.items() if row.trained]
     fixed = [name for name, row in QUANTIZERS.items() if not row.trained]
     without = [name for name in quantizers_of("activation") if QUANTIZERS[name].offsets["activation"][0] == "none"]
-    distances = "; ".join(f"{name} is {row.what}" for name, row in LOSSES.items())
+    distances = " ".join(_distances(what) for what in get_args(Compared))
     matchers = "; ".join(f"{name}: {row.what}" for name, row in MATCHERS.items())
     return {
         "quantizer/properties/quantizer/enum": list(QUANTIZERS),
@@ -46,12 +46,16 @@ def _from_tables() -> dict[str, Any]:
         "quantizer/properties/init/enum": [*INITIALISERS, None],
         "override/properties/init/enum": [*INITIALISERS, None],
         "target/properties/loss/enum": list(LOSSES),
-        "target/properties/loss/description": (
-            f"How features of a pair of queries are compared: {distances}. Default: l2."
-        ),
+        "target/properties/loss/description": f"How a pair is compared. {distances} Default: l2.",
         "target/properties/match/properties/kind/enum": list(MATCHERS),
         "target/properties/match/properties/kind/description": f"{matchers}. Default: foreground.",
     }
+
+
+def _distances(what: Compared) -> str:
+    rows = {name: LOSSES[name] for name in losses_of(what)}
+    told = (f"{name} is {row.what}{f' (for {row.scores} scores)' if row.scores else ''}" for name, row in rows.items())
+    return f"{what.capitalize()}: {'; '.join(told)}."
 
 
 def _listed(names: list[str]) -> str:

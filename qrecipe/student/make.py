@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ..errors import PlanError
+from ..errors import PlanError, PlanErrors
 from ..passes import run_passes
 from ..planning import Plan, WhichModel, build_plan, check
 from ..recipe.definition import DistillSpec, InputSpec, ModelSpec, QuantizerSpec, QuantizeSpec, Recipe
+from ..recipe.distill_table import LOSSES, losses_of
+from ..recipe.findings import either
 from ..structure import mark
 from .original import Original
 from .student import Student
@@ -76,12 +78,30 @@ def make_plan(
             where=recipe.where(("train", "loss", "denoising")),
             remedy="remove it, or set it to null",
         )
+    _check_scores(original, recipe, part)
     roles = _spec(recipe, part).roles
     check(original.captured, recipe, roles, part)
     notes = (*original.family.notes, *original.captured.warnings)
     return build_plan(
         original.structure(roles), recipe, image_size or plan_size(original.input), notes=notes, part=part, specs=specs
     )
+
+
+def _check_scores(original: Original, recipe: Recipe, part: WhichModel) -> None:
+    """Raises: PlanErrors: a distance between classes is not for the scores of this model."""
+    scores = original.family.scores
+    fitting = either([name for name in losses_of("classes") if LOSSES[name].scores in (None, scores)])
+    problems = [
+        PlanError(
+            f"{target.loss} compares {LOSSES[target.loss].scores} scores, those of the {part} are {scores}",
+            where=recipe.where(("distill", "targets", index, "loss")),
+            remedy=f"set loss: {fitting}",
+        )
+        for index, target in enumerate(recipe.distill.targets)
+        if LOSSES[target.loss].scores not in (None, scores)
+    ]
+    if problems:
+        raise PlanErrors(problems)
 
 
 def _spec(recipe: Recipe, part: WhichModel) -> ModelSpec:

@@ -10,14 +10,12 @@ from torch import Tensor, nn
 
 from ..data.batch import Batch
 from ..detection.prediction import Prediction
-from ..distill import Match, check_widths, distill_loss, global_divisor, match_queries, query_features
-from ..errors import PlanError, PlanErrors, TrainError
+from ..distill import Match, distill_loss, global_divisor, match_queries
+from ..errors import PlanError, TrainError
 from ..placement import fitted_labels
-from ..planning import PlannedTap
 from ..recipe.definition import TargetSpec
 from ..student import Student
-
-_Pair = tuple[PlannedTap, PlannedTap]
+from .compared import Seen, features, paired
 
 
 @final
@@ -41,7 +39,7 @@ class TrainingModule(nn.Module):
         if self.targets:
             if teacher is None:
                 raise PlanError("the recipe distils, so a teacher is needed", where="distill.targets")
-            self.pairs = _pairs(student, teacher, self.targets)
+            self.pairs = paired(student, teacher, self.targets)
             teacher.requires_grad_(False)
             teacher.eval()
 
@@ -57,7 +55,7 @@ class TrainingModule(nn.Module):
         self.student.set_stage(quantize)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a scalar with a graph, and its detached parts: ``detection``, its own parts, ``distill``.
+        """The loss, a scalar with a graph, and its detached parts: ``detection``, ``distill``, and their own.
 
         Raises:
             TrainError: the predictions are not finite, so that the matching in the detection loss fails.
@@ -78,34 +76,39 @@ class TrainingModule(nn.Module):
             raise TrainError("the predictions are not finite", where=f"images {', '.join(broken)}") from error
         parts = {"detection": loss.detach(), **parts}
         if self.teacher is not None:
-            distilled = self._distill(batch, prediction, taps)
-            parts["distill"] = distilled.detach()
+            terms = self._distill(batch, Seen(prediction, taps))
+            distilled = torch.stack(list(terms.values())).sum()
+            parts |= {"distill": distilled.detach(), **{name: term.detach() for name, term in terms.items()}}
             loss = loss + distilled
         return loss, parts
 
-    def _distill(self, batch: Batch, prediction: Prediction, taps: dict[str, Tensor]) -> Tensor:
+    def _distill(self, batch: Batch, mine: Seen) -> dict[str, Tensor]:
+        """The weighted term of every target, by what it compares and how."""
         teacher = self.teacher
         assert teacher is not None
         with torch.no_grad():
             inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
-            outputs, extras, theirs = teacher.run(inputs, mode="eval", taps=True)
-            teacher_boxes = teacher.family.read(outputs, extras).boxes
-        truth = [label["boxes"] for label in fitted_labels(batch.labels, teacher_boxes)]
+            outputs, extras, taps = teacher.run(inputs, mode="eval", taps=True)
+            his = Seen(teacher.family.read(outputs, extras), taps)
+        own, other = mine.prediction.boxes, his.prediction.boxes
+        truth = [label["boxes"] for label in fitted_labels(batch.labels, other)]
         matches: dict[Any, tuple[Match, Tensor]] = {}  # made once, with the final boxes, for all layers
         share = 1.0 if batch.whole is None else batch.whole.share
-        total = prediction.boxes.new_zeros(())
+        terms: dict[str, Tensor] = {}
         for target, pairs in zip(self.targets, self.pairs, strict=True):
             if target.match not in matches:
-                match = match_queries(target.match, prediction.boxes, teacher_boxes, truth)
+                match = match_queries(target.match, own, other, truth)
                 matches[target.match] = match, global_divisor(match.keep.sum() * (not batch.idle))
             match, kept = matches[target.match]
-            for mine, his in pairs:
-                # Denoising queries stand before those that predict; the teacher, in evaluation, has none.
-                own = query_features(taps[mine.name], mine.layout)[:, -prediction.boxes.shape[1] :]
-                features = query_features(theirs[his.name], his.layout)
-                value, _ = distill_loss(own, features, match, target.loss)
-                total = total + target.weight * share / len(pairs) * value / kept
-        return total
+            sums = [distill_loss(a, b, match, target.loss)[0] for a, b in features(target, pairs, mine, his)]
+            term = target.weight * share * torch.stack(sums).mean() / kept
+            terms[name_of(target)] = terms.get(name_of(target), 0) + term
+        return terms
+
+
+def name_of(target: TargetSpec) -> str:
+    """What the term of a target is called among the parts of a loss; targets of one name are added up."""
+    return f"{target.loss} of {target.at}"
 
 
 def _not_finite(prediction: Prediction, batch: Batch) -> list[str]:
@@ -113,37 +116,3 @@ def _not_finite(prediction: Prediction, batch: Batch) -> list[str]:
     layers = [(prediction.logits, prediction.boxes), *prediction.auxiliary]
     fine = torch.stack([value.isfinite().flatten(1).all(1) for layer in layers for value in layer]).all(0)
     return [str(image) for image, whole in zip(batch.image_ids, fine.tolist(), strict=True) if not whole]
-
-
-def _pairs(student: Student, teacher: Student, targets: Sequence[TargetSpec]) -> list[list[_Pair]]:
-    """The paired taps of every target. Raises: PlanErrors: all that do not fit."""
-    pairs, problems = [], []
-    for index, target in enumerate(targets):
-        try:
-            pairs.append(_pair_taps(student, teacher, target, index))
-        except PlanError as problem:
-            problems.append(problem)
-    if problems:
-        raise PlanErrors(problems)
-    return pairs
-
-
-def _pair_taps(student: Student, teacher: Student, target: TargetSpec, index: int) -> list[_Pair]:
-    """The student's taps of one target with the teacher's that correspond: the last with the last, and so on back."""
-    mine, his = ([tap for tap in model.plan.taps if tap.role == target.at] for model in (student, teacher))
-    if target.layers == "last":
-        mine, his = mine[-1:], his[-1:]
-    where = student.recipe.where(("distill", "targets", index))
-    if len(his) < len(mine) or not his:
-        raise PlanError(
-            f"the teacher has {len(his)} taps at {target.at}, the student {len(mine)}",
-            where=where,
-            remedy="use layers: last, or a teacher with as many decoder layers",
-        )
-    his = his[-len(mine) :]
-    for a, b in zip(mine, his, strict=True):
-        try:
-            check_widths(a.width, b.width, a.name)
-        except PlanError as problem:
-            raise PlanError(f"{problem.where}: {problem.what}", where=where, remedy=problem.remedy) from None
-    return list(zip(mine, his, strict=True))

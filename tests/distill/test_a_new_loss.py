@@ -17,11 +17,12 @@ from qrecipe.recipe.key_tables import reference
 from qrecipe.train.module import TrainingModule
 from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe
 
-TOY = {**TARGETS[0], "loss": "l1", "match": {"kind": "first", "l1": 3.0}}
+TABLE = tuple(LOSSES)
+TOY = {**TARGETS[0], "loss": "largest", "match": {"kind": "first", "l1": 3.0}}
 
 
-def l1(student: Tensor, teacher: Tensor) -> Tensor:
-    return (student - teacher).abs().sum(-1)
+def largest(student: Tensor, teacher: Tensor) -> Tensor:
+    return (student - teacher).abs().amax(-1)
 
 
 def first(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
@@ -33,25 +34,33 @@ def first(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[
 
 @pytest.fixture(autouse=True)
 def rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LOSSES, "l1", LossRow(f"{__name__}:l1", "the sum of their differences"))
+    monkeypatch.setitem(LOSSES, "largest", LossRow(f"{__name__}:largest", "the largest difference"))
     monkeypatch.setitem(MATCHERS, "first", MatcherRow(f"{__name__}:first", "the first query", ("l1",)))
 
 
 def test_the_language_knows_the_rows() -> None:
     target = schema()["$defs"]["target"]["properties"]
-    assert target["loss"]["enum"] == ["l2", "l1"]
+    assert target["loss"]["enum"] == [*TABLE, "largest"]
     assert target["match"]["properties"]["kind"]["enum"] == ["foreground", "all", "first"]
     text = reference()
-    assert "l2 is their Euclidean distance; l1 is the sum of their differences" in text
+    assert "cosine is 1 less the cosine of their angle; largest is the largest difference. Classes:" in text
     assert "all: every query; first: the first query" in text
     (spec,) = a_recipe(W4A4, align=ALIGN, targets=[TOY]).distill.targets
-    assert (spec.loss, spec.match.kind) == ("l1", "first")
+    assert (spec.loss, spec.match.kind) == ("largest", "first")
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"loss": "l3"}, 'distill.targets[0].loss: must be l2 or l1; found "l3" (did you mean "l2"?)'),
+        (
+            {"loss": "larges"},
+            "distill.targets[0].loss: must be l2, relative, mse, cosine, kl, bce, l1, giou or largest; "
+            'found "larges" (did you mean "largest"?)',
+        ),
+        (
+            {"at": "head.box"},
+            "distill.targets[0].loss: largest does not compare boxes, which head.box has (set loss: l2, l1 or giou)",
+        ),
         (
             {"match": {"kind": "first", "giou": 1.0}},
             "distill.targets[0].match.giou: giou is only for kind: foreground or all (remove it)",
@@ -82,6 +91,6 @@ def test_a_student_learns_by_them(toy: Specimen) -> None:
 def test_the_rows_code_is_called() -> None:
     student, teacher = torch.rand(2, 3, 4), torch.rand(2, 3, 4)
     found = match_queries(MatchSpec("first", l1=3.0), student, teacher, [torch.rand(1, 4)] * 2)
-    total, count = distill_loss(student, teacher, found, "l1")
-    torch.testing.assert_close(total, (student[:, 0] - teacher[:, 0]).abs().sum())
+    total, count = distill_loss(student, teacher, found, "largest")
+    torch.testing.assert_close(total, (student[:, 0] - teacher[:, 0]).abs().amax(-1).sum())
     assert count == 2

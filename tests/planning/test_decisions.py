@@ -167,5 +167,5 @@ def test_a_tap_that_no_model_has(toy: Specimen) -> None:
     recipe = a_recipe(targets=[{"at": "decoder.layer.output"}])
     targets = (replace(recipe.distill.targets[0], at="decoder.output"),)
     wrong = replace(recipe, distill=replace(recipe.distill, targets=targets))
-    with pytest.raises(PlanError, match=r"'decoder.output' cannot be tapped \(one of decoder"):
+    with pytest.raises(PlanError, match=r"'decoder.output' cannot be distilled \(one of decoder"):
         plan_of(toy.captured, wrong, (16, 24))

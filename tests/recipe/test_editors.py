@@ -30,10 +30,11 @@ from qrecipe.recipe import (
 )
 from qrecipe.recipe.schema_file import schema_text
 from qrecipe.train.schedule import MULTIPLIERS
-from qrecipe.vocabulary import OVERRIDABLE, TAPS
+from qrecipe.vocabulary import DISTILLABLE, OVERRIDABLE
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks").rglob("*.yaml")])
+FOUND = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks").rglob("*.yaml")])
+SHIPPED = [path for path in FOUND if "\nbase: " not in path.read_text(encoding="utf-8")]  # a sweep is no recipe
 PACKAGED = Path(qrecipe.recipe.__file__).with_name("schema.json")
 MODELINE = "# yaml-language-server: $schema="
 SCHEMA: Mapping[str, Any] = json.loads(PACKAGED.read_text(encoding="utf-8"))
@@ -136,7 +137,7 @@ VALUES = {
     ("quantize", "activation", "init"): [*INITIALISERS, None],
     ("distill", "targets", 0, "match", "kind"): MATCHERS,
     ("distill", "targets", 0, "loss"): LOSSES,
-    ("distill", "targets", 0, "at"): TAPS,
+    ("distill", "targets", 0, "at"): DISTILLABLE,
     ("train", "schedule", "name"): MULTIPLIERS,
 }
 

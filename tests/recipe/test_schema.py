@@ -17,7 +17,7 @@ from qrecipe.quantizers import QUANTIZERS
 from qrecipe.recipe import OptimizerSpec, QuantizerSpec, Recipe, Rule, definition, schema
 from qrecipe.recipe import names as recipe_names
 from qrecipe.train.schedule import MULTIPLIERS
-from qrecipe.vocabulary import ALIGNABLE, OPERAND_KINDS, OVERRIDABLE, TAPS
+from qrecipe.vocabulary import ALIGNABLE, DISTILLABLE, OPERAND_KINDS, OVERRIDABLE
 
 #: Fields that come from no key, and keys that become another field.
 NOT_KEYS = {Recipe: {"resolved", "marks"}, Rule: {"path"}}
@@ -195,10 +195,10 @@ def test_names_are_those_of_the_schema_and_of_the_tables() -> None:
     assert schedule["name"]["enum"] == list(MULTIPLIERS)
     for row in MATCHERS.values():
         assert set(row.reads) <= set(target["match"]["properties"]) - {"kind"}
-    assert target["at"]["enum"] == list(TAPS)
+    assert target["at"]["enum"] == list(DISTILLABLE)
     assert schema()["$defs"]["align"]["properties"]["at"]["enum"] == list(ALIGNABLE)
     assert list(model["roles"]["properties"]) == list(OVERRIDABLE)
-    assert set(ALIGNABLE) < set(TAPS)
+    assert set(ALIGNABLE) < set(DISTILLABLE)
     assert set(model["family"]["examples"]) <= set(FAMILIES)
     assert set(model["architecture"]["examples"]) <= {"demo", *architectures()}
     assert {word for words in recipe_names.GRANULARITIES.values() for word in words} == set(quantizer["per"]["enum"])

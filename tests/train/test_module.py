@@ -7,22 +7,23 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qrecipe.data.batch import Batch
 from qrecipe.detection.boxes import cxcywh_to_xyxy, pairwise_giou
-from qrecipe.errors import PlanError, TrainError
-from qrecipe.student import Student, make_student
+from qrecipe.distill import LOSSES
+from qrecipe.errors import TrainError
+from qrecipe.named_code import load
 from qrecipe.train.module import TrainingModule
-from tests.specimens import ALIGN, TARGETS, W4A4, Specimen, a_recipe, prepared
-from tests.toys import ToyDetector, captured_toy
+from qrecipe.vocabulary import PREDICTIONS
+from tests.specimens import ALIGN, TARGETS, Specimen, a_recipe
 from tests.train.distilled_pairs import OUTPUT, pair
 
 
 def slow_distance(
-    mine: Tensor, theirs: Tensor, boxes: Tensor, teacher_boxes: Tensor, batch: Batch, tau: float | None
+    mine: Tensor, theirs: Tensor, boxes: Tensor, teacher_boxes: Tensor, batch: Batch, tau: float | None, apart: Any
 ) -> Any:
-    """The mean Euclidean distance over the kept queries (2.33-2.35, 2.37), one after another; tau None keeps all."""
+    """The mean distance over the kept queries (2.33-2.35, 2.37), one after another; tau None keeps all."""
     distances = []
     for image, label in enumerate(batch.labels):
         own, other = cxcywh_to_xyxy(boxes[image]), cxcywh_to_xyxy(teacher_boxes[image])
@@ -32,9 +33,9 @@ def slow_distance(
             if not any(near):
                 continue
             giou = pairwise_giou(own[query : query + 1], other)[0]
-            apart = (boxes[image, query] - teacher_boxes[image]).abs().sum(-1)
-            chosen = int((2 * giou - 5 * apart).argmax())
-            distances.append((mine[image, query] - theirs[image, chosen]).square().sum().sqrt())
+            off = (boxes[image, query] - teacher_boxes[image]).abs().sum(-1)
+            chosen = int((2 * giou - 5 * off).argmax())
+            distances.append(apart(mine[image, query], theirs[image, chosen]))
     return sum(distances) / max(len(distances), 1)
 
 
@@ -54,10 +55,16 @@ def slow_loss(module: TrainingModule, batch: Batch) -> tuple[Tensor, Tensor]:
     for target in student.recipe.distill.targets:
         layers = [layer for layer in range(2) if target.layers == "all" or layer == 1]
         tau = target.match.tau if target.match.kind == "foreground" else None
-        for layer in layers:
+        read = student.family.read(outputs, extras)
+        for layer in layers if target.at not in PREDICTIONS else [1]:
             name = f"{target.at}.{layer}"
-            own = taps[name][:, taps[name].shape[1] - boxes.shape[1] :]  # without the queries of a denoising branch
-            distance = slow_distance(own, their_taps[name], boxes, prediction.boxes, batch, tau)
+            if target.at == "head.class":
+                own, his = read.logits, prediction.logits
+            elif target.at == "head.box":
+                own, his = read.boxes, prediction.boxes
+            else:
+                own, his = taps[name][:, taps[name].shape[1] - boxes.shape[1] :], their_taps[name]  # no denoising
+            distance = slow_distance(own, his, boxes, prediction.boxes, batch, tau, load(LOSSES[target.loss].code))
             distilled = distilled + target.weight / len(layers) * distance
     return detection, distilled
 
@@ -70,6 +77,12 @@ TARGET_SETS = {
         {"at": "decoder.layer.output", "layers": "all", "weight": 0.5, "match": {"kind": "all"}},
         {"at": OUTPUT, "layers": "last", "weight": 3.0},
         {"at": OUTPUT, "layers": "all", "weight": 1.0, "match": {"tau": 0.9}},
+    ],
+    "predictions": [
+        {"at": "head.class", "loss": "bce", "weight": 0.5, "match": {"kind": "all"}},
+        {"at": "head.box", "loss": "l1", "weight": 5.0},
+        {"at": "head.box", "loss": "giou", "weight": 2.0},
+        {"at": OUTPUT, "layers": "all", "loss": "relative", "match": {"kind": "all"}},
     ],
 }
 
@@ -90,6 +103,8 @@ def test_the_loss_is_what_the_equations_say(toy: Specimen, targets: str, counts:
     torch.testing.assert_close(parts["detection"], detection.detach())
     torch.testing.assert_close(parts["distill"], torch.as_tensor(distilled, dtype=loss.dtype).detach())
     assert not any(part.requires_grad for part in parts.values())
+    terms = {f"{target.loss} of {target.at}" for target in module.targets}
+    torch.testing.assert_close(torch.stack([parts[name] for name in terms]).sum(), parts["distill"])
     if counts == (0, 0) and targets in ("last", "all layers"):
         assert float(parts["distill"]) == 0
     else:
@@ -101,7 +116,12 @@ def test_the_loss_is_what_the_equations_say(toy: Specimen, targets: str, counts:
 @pytest.mark.parametrize("name", ["demo", "detr", "deimv2"])
 def test_the_loss_of_real_detectors(name: str, request: pytest.FixtureRequest) -> None:
     specimen: Specimen = request.getfixturevalue(name)
-    targets = [{**TARGETS[0], "layers": "all", "match": {"kind": "all"}}]
+    classes = "bce" if specimen.family.scores == "sigmoid" else "kl"
+    targets = [
+        {**TARGETS[0], "layers": "all", "match": {"kind": "all"}},
+        {"at": "head.class", "loss": classes, "match": {"kind": "all"}},
+        {"at": "head.box", "loss": "giou", "match": {"kind": "all"}},
+    ]
     module = pair(specimen, targets, align=ALIGN).eval()
     batch = specimen.batch((2, 0))
     torch.manual_seed(0)
@@ -192,44 +212,6 @@ def test_training_outputs_are_used_in_either_mode(toy: Specimen) -> None:
     assert "auxiliary" in module(batch)[1]
 
 
-def other(toy: Specimen, model: nn.Module, targets: Any) -> Student:
-    original = dataclasses.replace(toy.original, captured=captured_toy(prepared(model)))
-    return make_student(original, a_recipe(targets=targets))
-
-
-def test_a_teacher_is_needed_and_must_fit(toy: Specimen) -> None:
-    every = TARGET_SETS["all layers"]
-    student = toy.student(a_recipe(W4A4, targets=every))
-    with pytest.raises(PlanError, match=r"distill\.targets: the recipe distils, so a teacher is needed"):
-        TrainingModule(student)
-    with pytest.raises(PlanError, match=r"targets\[0\]: .*output.0: the student's feature has 8 .* the teacher's 16"):
-        TrainingModule(student, other(toy, ToyDetector(width=16), every))
-    with pytest.raises(PlanError, match=r"the teacher has 1 taps at .*, the student 2 \(use layers: last"):
-        TrainingModule(student, other(toy, ToyDetector(layers=1), every))
-    with pytest.raises(PlanError, match="the teacher has 0 taps"):
-        TrainingModule(student, toy.student(a_recipe()))
-
-
-def names(module: TrainingModule) -> list[tuple[str, str]]:
-    """The paired taps of the only target."""
-    (pairs,) = module.pairs
-    return [(mine.name, his.name) for mine, his in pairs]
-
-
-def test_a_teacher_may_have_other_layers_where_the_last_is_distilled(toy: Specimen) -> None:
-    student = toy.student(a_recipe(targets=TARGETS))
-    module = TrainingModule(student, other(toy, ToyDetector(layers=1), TARGETS))
-    assert names(module) == [(f"{OUTPUT}.1", f"{OUTPUT}.0")]
-    assert module(toy.batch())[0].isfinite()
-
-
-def test_the_last_layers_correspond(toy: Specimen) -> None:
-    every = TARGET_SETS["all layers"]
-    student = toy.student(a_recipe(targets=every))
-    module = TrainingModule(student, other(toy, ToyDetector(layers=3), every))
-    assert names(module) == [(f"{OUTPUT}.0", f"{OUTPUT}.1"), (f"{OUTPUT}.1", f"{OUTPUT}.2")]
-
-
 def test_predictions_that_are_not_finite_name_their_images(toy: Specimen) -> None:
     module = pair(toy)
     batch = toy.batch((1, 2))
@@ -263,8 +245,8 @@ def test_values_per_head_are_distilled(demo: Specimen, at: str) -> None:
             for query in range(boxes.shape[1]):
                 own = cxcywh_to_xyxy(boxes[image, query : query + 1])
                 giou = pairwise_giou(own, cxcywh_to_xyxy(teacher_boxes[image]))[0]
-                apart = (boxes[image, query] - teacher_boxes[image]).abs().sum(-1)
-                chosen = int((2 * giou - 5 * apart).argmax())
+                off = (boxes[image, query] - teacher_boxes[image]).abs().sum(-1)
+                chosen = int((2 * giou - 5 * off).argmax())
                 difference = mine[name][image, :, query] - theirs[name][image, :, chosen]
                 expected.append(difference.square().sum().sqrt())
     torch.testing.assert_close(parts["distill"], torch.stack(expected).mean().detach())
