@@ -24,7 +24,8 @@ _SIMPLE = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis), ty
 _TORCH = (torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size)
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque, *_SIMPLE[:-1])
 _HEAP_TYPE = 1 << 9
-"""The flag of a class that is written in Python (or made at run time)."""
+"""The flag of a class that is made at run time, as all that are written in Python."""
+_WORD = 8
 _BUILTINS = (BuiltinFunctionType, type(len), type(str.join), type(object.__init__), type(object().__str__))
 _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 
@@ -94,9 +95,7 @@ class Description:
 
     def _instance(self, value: Any) -> None:
         kind = type(value)
-        hidden = [
-            base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE and base not in (object, *_CONTAINERS)
-        ]
+        hidden = [base for base in kind.__mro__ if _hides(base)]
         if isinstance(value, Mapping) and not isinstance(value, dict):  # such as a mapping proxy
             value, hidden = dict(value), []
         if hidden or isinstance(value, torch.jit.ScriptModule):
@@ -230,6 +229,16 @@ def globals_of(modules: Mapping[str, ModuleType]) -> str:
                 continue
             digest.update(f"{name}\0{key}\0{text}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def _hides(kind: type) -> bool:
+    """Whether instances hold something that Python does not show: memory that no slot, dict or weak reference is."""
+    if kind is object or kind in _CONTAINERS:
+        return False
+    if not kind.__flags__ & _HEAP_TYPE or kind.__base__ is None:
+        return True
+    shown = len(_slots(kind)) + sum(name in vars(kind) for name in ("__dict__", "__weakref__"))
+    return kind.__basicsize__ - kind.__base__.__basicsize__ > _WORD * shown
 
 
 def _slots(kind: type) -> list[str]:

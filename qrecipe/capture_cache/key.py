@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def key_of(model: nn.Module, call: Callable[..., Any], inputs: Mapping[str, Tens
 
 
 def _versions() -> list[str]:
-    transformers = getattr(sys.modules.get("transformers"), "__version__", "")
+    transformers = metadata.version("transformers")  # whether it is loaded yet or not
     package = sys.modules[__name__.partition(".")[0]]
     known = (torch.__version__, torch.version.git_version, transformers, getattr(package, "__version__", ""))
     return [sys.version, platform.system(), platform.machine(), *map(str, known)]

@@ -193,7 +193,11 @@ def test_an_original_is_captured_once(demo: Specimen, monkeypatch: pytest.Monkey
         made.append(1)
         return demo.captured
 
+    def verify(captured: Any, model: nn.Module, call: Any, examples: list[dict[str, Tensor]]) -> list[Any]:
+        return [call(model, examples[0])]
+
     monkeypatch.setattr(original, "capture", capture)
+    monkeypatch.setattr(original, "verify", verify)
     model = demo.eager()
 
     def ask(**options: Any) -> Any:
@@ -214,7 +218,7 @@ def test_an_original_is_captured_once(demo: Specimen, monkeypatch: pytest.Monkey
     assert len(made) == 3
     assert torch.equal(next(third.captured.root.parameters()), next(model.parameters()))
     ask(cache=True, example=torch.rand(2, 3, 64, 128, dtype=torch.float64))
-    assert len(made) == 4
+    assert len(made) == 4  # another size
 
 
 def test_a_capture_that_differs_from_the_model_is_not_kept(demo: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:
