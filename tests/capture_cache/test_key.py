@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from importlib import metadata
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
