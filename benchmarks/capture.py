@@ -5,11 +5,22 @@
 Prints a Markdown table: seconds by the clock, on as many cores as torch takes, for building the model, for its capture
 in training and in evaluation mode (nearly all of it in torch.export, which uses one core), for the comparison with the
 model at other sizes, outputs and gradients, and for planning and rewriting. Random weights. Wants an idle machine.
+
+    python benchmarks/capture.py recipes/detr_r50_w4a4.yaml recipes/quickstart_w4a4.yaml --commands
+
+Prints another: whole commands, in processes of their own, by turns: with a capture made anew (`--no-cache`), and with
+one that an earlier command has kept, in a cache folder of the benchmark. Of each the least of `--repeats`, by the clock
+and in the processor's seconds, which other programs on the machine change less.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,12 +69,52 @@ def one(path: Path) -> list[float]:
     return [building, capturing, max(whole - capturing, 0.0), rewriting, whole + rewriting]
 
 
+COMMANDS: dict[str, list[str]] = {"plan": ["plan"], "validate --bind": ["validate", "--bind"], "inspect": ["inspect"]}
+
+
+def command(words: list[str], cache: Path) -> tuple[float, float]:
+    """Seconds of a command by the clock, and the processor's."""
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()
+    environment = {**os.environ, "QRECIPE_CACHE": str(cache)}
+    line = [sys.executable, "-m", "qrecipe", *words]
+    seconds, _ = timed(lambda: subprocess.run(line, env=environment, check=True, capture_output=True))
+    return seconds, used() - before
+
+
+def commands(recipes: list[Path], names: list[str], repeats: int) -> None:
+    print("| recipe | command | captured anew | processor | kept | processor |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as cache:
+        for recipe in recipes:
+            command(["plan", str(recipe), "--random-weights"], Path(cache))  # keeps the capture
+            for name in names:
+                words = [*COMMANDS[name], str(recipe), "--random-weights"]
+                found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+                for _ in range(repeats):
+                    for kept, times in found.items():
+                        times.append(command(words if kept else [*words, "--no-cache"], Path(cache)))
+                least = [min(column) for times in found.values() for column in zip(*times, strict=True)]
+                cells = " | ".join(f"{seconds:.1f} s" for seconds in least)
+                print(f"| {recipe.stem} | {name} | {cells} |", flush=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", type=Path)
+    parser.add_argument("--commands", nargs="*", choices=tuple(COMMANDS), help="whole commands instead, by turns")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.commands is not None:
+        commands(arguments.recipes, arguments.commands or list(COMMANDS), arguments.repeats)
+        sys.exit()
     print(f"{torch.get_num_threads()} threads\n")
     print("| recipe | build | capture | compare | plan and rewrite | compile in all |")
     print("|---|---|---|---|---|---|")
     one(WARM_UP)  # the first capture of a process pays for torch's own imports
-    for recipe in parser.parse_args().recipes:
+    for recipe in arguments.recipes:
         print(f"| {recipe.stem} | {' | '.join(f'{seconds:.1f} s' for seconds in one(recipe))} |", flush=True)
