@@ -14,7 +14,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from .expressions import expression_from_plain, expression_to_plain
 from .plain import Unkeepable, from_plain, to_plain
 
-_NUMBERS = {"int": torch.SymInt, "bool": torch.SymBool, "float": torch.SymFloat}
+_NUMBERS = {"symint": torch.SymInt, "symbool": torch.SymBool, "symfloat": torch.SymFloat}
 
 
 class ValueWriter:
@@ -78,9 +78,9 @@ class ValueReader:
                 lower, upper = map(expression_from_plain, bounds)
                 environment.constrain_symbol_range(symbol, compiler_min=lower, compiler_max=upper)
         self._makers: Mapping[str, Callable[..., Any]] = {
-            "int": environment.create_symintnode,
-            "bool": environment.create_symboolnode,
-            "float": environment.create_symfloatnode,
+            "symint": environment.create_symintnode,
+            "symbool": environment.create_symboolnode,
+            "symfloat": environment.create_symfloatnode,
         }
         with FakeTensorMode(shape_env=environment), torch.no_grad():
             self.values = [from_plain(value, self._value) for value in values]
@@ -88,7 +88,7 @@ class ValueReader:
     def _value(self, tag: str, rest: list[Any]) -> Any:
         if tag in self._makers:
             expression = expression_from_plain(*rest)
-            return self._makers[tag](expression) if tag == "bool" else self._makers[tag](expression, hint=None)
+            return self._makers[tag](expression) if tag == "symbool" else self._makers[tag](expression, hint=None)
         if tag != "tensor":
             raise ValueError(f"no value is a {tag}")
         dtype, shape, stride, device, gradient = rest
