@@ -93,7 +93,11 @@ def _part_to_plain(part: nn.Module) -> Any:
     tensors = dict(part.named_buffers(remove_duplicate=False))
     if any(True for _ in part.parameters()) or any(type(one) is not Tensor for one in tensors.values()):
         raise Unkeepable("its constants are no plain tensors")
-    return [[name, *_tensor_to_plain(value)] for name, value in tensors.items()]
+    first: dict[int, str] = {}  # both modes may read one tensor
+    return [
+        [name, first[id(value)]] if first.setdefault(id(value), name) != name else [name, *_tensor_to_plain(value)]
+        for name, value in tensors.items()
+    ]
 
 
 def _add_part(root: nn.Module, name: str, content: Any) -> None:
@@ -104,7 +108,8 @@ def _add_part(root: nn.Module, name: str, content: Any) -> None:
         constants = nn.Module()
         root.add_module(CONSTANTS, constants)
         for own, *value in content:
-            constants.register_buffer(own, _tensor_from_plain(*value), persistent=False)
+            tensor = _tensor_from_plain(*value) if len(value) > 1 else constants.get_buffer(value[0])
+            constants.register_buffer(own, tensor, persistent=False)
     else:
         raise ValueError(f"no capture adds {name}")
 

@@ -27,6 +27,7 @@ def require_same(mine: Captured, theirs: Captured, inputs: Mapping[str, Tensor])
     assert list(dict(mine.root.named_modules())) == list(dict(theirs.root.named_modules()))
     assert list(mine.root.state_dict()) == list(theirs.root.state_dict())
     buffers = dict(theirs.root.named_buffers())
+    assert list(buffers) == [name for name, _ in mine.root.named_buffers()]
     for name, value in mine.root.named_buffers():
         assert (value.dtype, value.device) == (buffers[name].dtype, buffers[name].device)
         assert torch.equal(value, buffers[name])
