@@ -20,6 +20,7 @@ TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
 GROUND = {
+    "cache_folder",
     "errors",
     "launched",
     "named_code",

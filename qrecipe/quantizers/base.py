@@ -19,6 +19,7 @@ from .calibration.moment import InputMoment
 from .calibration.observer import Observed, Observer
 from .encoding import Encoding
 from .kernels.grid import Grid
+from .kernels.layout import laid_out
 from .recompute import remember
 from .steps import Step
 
@@ -134,6 +135,8 @@ class Quantizer(nn.Module, ABC):
         Raises: CalibrationError when ``on`` without ranges, or for values that are not finite in ``observe``.
         """
         if self.mode == "on":
+            if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+                x = laid_out(x)
             copy = self.quantize(x)
             remember(copy, self.quantize, x, (value for value in self._own() if value is not None))
             return copy

@@ -60,9 +60,9 @@ def remember(copy: Tensor, quantize: Callable[[Tensor], Tensor], x: Tensor, own:
     Args:
         own: all that ``quantize`` reads beside x.
     """
-    if copy.numel() < SMALLEST or not copy.requires_grad or copy is x or type(copy) is not Tensor:
+    if torch.compiler.is_compiling() or not copy.requires_grad or copy is x or type(copy) is not Tensor:
         return
-    if torch.compiler.is_compiling():
+    if copy.numel() < SMALLEST:
         return
     x, rest = x.detach(), tuple(own)
     autocast = torch.is_autocast_enabled(x.device.type)

@@ -134,9 +134,8 @@ def difference_chart(groups: Sequence[Group]) -> str:
     height = TOP + ROW * len(shown) + BOTTOM
     parts = [f'<line class="grid" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>']
     for value in ticks(*plane.across, most=5):
-        parts.append(
-            f'<text x="{x(value):.1f}" y="{height - BOTTOM + 18}" text-anchor="middle">{"0" if value == 0 else f"{value:+g}"}</text>'
-        )
+        text = f"{value:+g}" if value else "0"
+        parts.append(f'<text x="{x(value):.1f}" y="{height - BOTTOM + 18}" text-anchor="middle">{text}</text>')
     for place, (number, group) in enumerate(shown):
         found = group.difference
         assert found is not None
