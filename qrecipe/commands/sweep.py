@@ -56,8 +56,9 @@ def sweep(
 ) -> Swept:
     """Run a sweep: every combination of its axes with every seed, each ``apply`` in a folder of its own.
 
-    All recipes, plans and folders are checked before the first run begins. Runs that are done are skipped, those that were
-    cut off go on, and one that fails does not end the others: why is in the result, and the next call tries it again.
+    All recipes, plans and folders are checked before the first run begins. Runs that are done are skipped, those that
+    were cut off go on, and one that fails does not end the others: why is in the result, and the next call tries it
+    again.
 
     Args:
         path: the sweep file. output: the folder of all runs; by default the file's ``output``, else ``runs/NAME``.
