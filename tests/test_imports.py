@@ -94,7 +94,7 @@ ALLOWED: dict[str, set[str]] = {
         "runtimes",
         "deploy",
     },
-    "study": {"recipe", "run", "experiment"},
+    "study": {"recipe", "run", "student", "evaluation", "experiment"},
     "report": {"latency", "data", "planning", "run", "evaluation", "train"}
     | {"sensitivity_analysis", "experiment", "study"},
     "commands": {
@@ -131,6 +131,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
         "detection/matcher.py",
         "deploy/differences.py",
         "sensitivity_analysis/distance.py",
+        "study/statistics.py",
         "bit_allocation/program.py",
     ),
     "transformers": ("models/",),
