@@ -83,7 +83,7 @@ def sweep(
     check_folders(runs)
     if dry_run:
         return _swept(path, folder, runs, jobs)
-    check_plans([planned for planned in runs if state_of(planned).state != "done"], listener)
+    check_plans([planned for planned in runs if state_of(planned).state != "done"], cache, listener)
 
     def one(planned: PlannedRun, resume: bool) -> None:
         apply(planned.recipe, planned.folder, resume=resume, cache=cache, listener=listener)

@@ -13,8 +13,11 @@ from ..student import make_plan
 from .planned import PlannedRun
 
 
-def check_plans(runs: Sequence[PlannedRun], listener: Listener) -> None:
+def check_plans(runs: Sequence[PlannedRun], cache: bool, listener: Listener) -> None:
     """Make the plan of one run of each group. Each model is captured once; a single run says so itself.
+
+    Args:
+        cache: whether a capture that an earlier command has kept will do, and a new one is kept.
 
     Raises:
         PlanErrors: everything that does not fit, in all recipes, or keeps a model from being built.
@@ -28,7 +31,7 @@ def check_plans(runs: Sequence[PlannedRun], listener: Listener) -> None:
         workspace = next((known for known in models if same_model(known.recipe, run.recipe)), None)
         try:
             if workspace is None:
-                workspace = Workspace(run.recipe, ("train",), listener)
+                workspace = Workspace(run.recipe, ("train",), listener, cache=cache)
                 models.append(workspace)
             make_plan(workspace.original, run.recipe)
         except QRecipeError as error:
