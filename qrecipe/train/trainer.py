@@ -219,6 +219,9 @@ class Trainer(Generic[Model]):
         def rate(step: int) -> float:
             return lr_multiplier(self.spec.schedule, before + step, self.steps, epochs * self.steps)
 
+        def over(step: int) -> float:
+            return (before + step) / (epochs * self.steps)
+
         def told(step: int, loss: float, parts: Mapping[str, float]) -> None:
             if self.average is not None:
                 self.average.update(before + step)
@@ -237,6 +240,7 @@ class Trainer(Generic[Model]):
             accumulate=self.spec.accumulate,
             clip_norm=self.spec.clip_norm,
             rate=rate,
+            over=over,
             on_step=told,
             averages=averages,
         )
