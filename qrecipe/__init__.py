@@ -11,9 +11,11 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.inspect("recipe.yaml")                     what the model is made of
     qrecipe.diff("a.yaml", "b.yaml")                   keys and sites that differ
     qrecipe.apply("recipe.yaml", "runs/mine")          calibrate, train, evaluate, into a run folder
+    qrecipe.sweep("sweep.yaml")                        a recipe with all that is varied in it, and every seed
     qrecipe.evaluate("runs/mine", "test")              COCO AP of a run, a saved student, or a recipe's own model
     qrecipe.predict("runs/mine", ["photo.jpg"])        detections
     qrecipe.write_report(["runs/mine"])                its page for a browser, made again; several runs on one page
+    qrecipe.compare(["runs/a", "runs/b"])              means over seeds, and how sure their differences are
     qrecipe.export("runs/mine", "student.onnx")        its student for other runtimes
     qrecipe.bench("runs/mine")                         its size and latency in runtimes
     qrecipe.sensitivity("recipe.yaml")                 what each part loses when it alone is quantized
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from .commands.apply import Applied, apply
     from .commands.bench import bench
     from .commands.bind import bind
+    from .commands.compare import Compared, compare
     from .commands.diff import diff
     from .commands.evaluate import Evaluated, evaluate
     from .commands.export import export
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from .commands.report import Reported, write_report
     from .commands.search import Found, search
     from .commands.sensitivity import Sensitivity, sensitivity
+    from .commands.sweep import Swept, sweep
     from .commands.validate import Validation, validate
     from .data.batch import Batch
     from .deploy import Exported
@@ -69,6 +73,7 @@ HOMES = {
     "Applied": "commands.apply",
     "Batch": "data.batch",
     "Benched": "latency",
+    "Compared": "commands.compare",
     "Comparison": "planning",
     "Evaluated": "commands.evaluate",
     "Exported": "deploy",
@@ -83,12 +88,14 @@ HOMES = {
     "Sensitivity": "commands.sensitivity",
     "Started": "commands.init",
     "Student": "student",
+    "Swept": "commands.sweep",
     "TrainingModule": "train.module",
     "Validation": "commands.validate",
     "apply": "commands.apply",
     "bench": "commands.bench",
     "bind": "commands.bind",
     "calibrate": "student",
+    "compare": "commands.compare",
     "compile": "student",
     "describe": "planning",
     "diff": "commands.diff",
@@ -105,6 +112,7 @@ HOMES = {
     "save": "student",
     "search": "commands.search",
     "sensitivity": "commands.sensitivity",
+    "sweep": "commands.sweep",
     "validate": "commands.validate",
     "write_report": "commands.report",
 }
@@ -114,6 +122,7 @@ __all__ = [
     "Applied",
     "Batch",
     "Benched",
+    "Compared",
     "Comparison",
     "Evaluated",
     "Exported",
@@ -128,12 +137,14 @@ __all__ = [
     "Sensitivity",
     "Started",
     "Student",
+    "Swept",
     "TrainingModule",
     "Validation",
     "apply",
     "bench",
     "bind",
     "calibrate",
+    "compare",
     "compile",
     "describe",
     "diff",
@@ -150,6 +161,7 @@ __all__ = [
     "save",
     "search",
     "sensitivity",
+    "sweep",
     "validate",
     "write_report",
 ]

@@ -20,6 +20,7 @@ TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
 GROUND = {
+    "cache_folder",
     "errors",
     "launched",
     "named_code",
@@ -65,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "run",
     },
     "evaluation": {"detection", "data"},
+    "evidence": {"recipe", "detection", "planning", "evaluation", "student"},
     "runtimes": set(),
     "deploy": {"runtimes", "recipe", "graph", "detection", "data", "models", "quantizers", "run", "student"},
     "sensitivity_analysis": {"recipe", "detection", "data", "quantizers", "planning", "student"},
@@ -82,13 +84,16 @@ ALLOWED: dict[str, set[str]] = {
         "student",
         "reconstruct",
         "evaluation",
+        "evidence",
         "sensitivity_analysis",
         "bit_allocation",
         "train",
         "runtimes",
         "deploy",
     },
-    "report": {"latency", "data", "planning", "run", "evaluation", "train", "sensitivity_analysis", "experiment"},
+    "study": {"recipe", "run", "evaluation", "experiment"},
+    "report": {"latency", "data", "planning", "run", "evaluation", "train"}
+    | {"sensitivity_analysis", "experiment", "study"},
     "commands": {
         "recipe",
         "data",
@@ -101,6 +106,7 @@ ALLOWED: dict[str, set[str]] = {
         "bit_allocation",
         "train",
         "report",
+        "study",
         "experiment",
         "runtimes",
         "deploy",
@@ -122,6 +128,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
         "detection/matcher.py",
         "deploy/differences.py",
         "sensitivity_analysis/distance.py",
+        "study/statistics.py",
         "bit_allocation/program.py",
     ),
     "transformers": ("models/",),

@@ -25,6 +25,7 @@ from ..termination import Terminated, listening
 from . import (
     apply,
     bench,
+    compare,
     diff,
     evaluate,
     export,
@@ -36,6 +37,7 @@ from . import (
     schema,
     search,
     sensitivity,
+    sweep,
     validate,
 )
 from .command import Command
@@ -49,10 +51,12 @@ COMMANDS: dict[str, Command] = {
     "inspect": inspect.COMMAND,
     "diff": diff.COMMAND,
     "apply": apply.COMMAND,
+    "sweep": sweep.COMMAND,
     "evaluate": evaluate.COMMAND,
     "predict": predict.COMMAND,
     "export": export.COMMAND,
     "bench": bench.COMMAND,
+    "compare": compare.COMMAND,
     "report": report.COMMAND,
     "sensitivity": sensitivity.COMMAND,
     "search": search.COMMAND,

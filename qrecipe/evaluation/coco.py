@@ -7,7 +7,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..data.document import Category
 from ..data.truth import Truth
 from ..errors import EvaluateError
 from .detections import Result
+from .matches import ImageMatches, matches_of
 from .matching import Matcher
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -27,7 +28,7 @@ NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 class Evaluation:
     """The twelve numbers, 0..1, or None where there is nothing to find; ``per_class``: AP by the category's name.
 
-    Two categories of one name are told apart as ``name (id)``.
+    Two categories of one name are told apart as ``name (id)``. matches: image by image.
     """
 
     AP: float | None
@@ -43,6 +44,7 @@ class Evaluation:
     ARm: float | None
     ARl: float | None
     per_class: dict[str, float | None]
+    matches: ImageMatches | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -72,7 +74,7 @@ def evaluate_results(truth: Truth, results: Sequence[Result], image_ids: Iterabl
         run.accumulate()
         run.summarize()
     numbers = {name: _number(value) for name, value in zip(NUMBERS, run.stats, strict=True)}
-    return Evaluation(**numbers, per_class=_per_class(run, truth.categories))
+    return Evaluation(**numbers, per_class=_per_class(run, truth.categories), matches=matches_of(run))
 
 
 def _number(value: float) -> float | None:

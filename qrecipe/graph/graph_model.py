@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..errors import CaptureError, ModelError
 from .inputs import image_shape
@@ -23,9 +23,12 @@ class GraphModel(nn.Module):
     Args:
         root: the module tree that the graphs' targets name; its parts are taken over, not copied.
         programs: of both modes, over the same tree.
+        prepare: edits a copy of each graph before it is turned into code.
     """
 
-    def __init__(self, root: nn.Module, programs: Mapping[GraphMode, Program]) -> None:
+    def __init__(
+        self, root: nn.Module, programs: Mapping[GraphMode, Program], prepare: Callable[[fx.Graph], None] | None = None
+    ) -> None:
         super().__init__()
         own = [*root._modules, *root._parameters, *root._buffers]
         reserved = {
@@ -44,7 +47,7 @@ class GraphModel(nn.Module):
             self.register_parameter(name, parameter)
         for name, buffer in root.named_buffers(recurse=False):
             self.register_buffer(name, buffer, persistent=name not in root._non_persistent_buffers_set)
-        self.programs = {mode: CompiledProgram(program) for mode, program in programs.items()}
+        self.programs = {mode: CompiledProgram(program, prepare) for mode, program in programs.items()}
         self.train(root.training)
 
     def run(self, inputs: Mapping[str, Tensor], *, mode: GraphMode | None = None, taps: bool = False) -> GraphOutputs:

@@ -101,15 +101,19 @@ class CompiledProgram:
 
     plain, tapped: these functions; the same where nothing is exposed.
     untapped: the program of the one without.
+
+    Args:
+        prepare: edits a copy of each graph, of which the functions are made.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, prepare: Callable[[fx.Graph], None] | None = None) -> None:
         self.graph = program.graph
         self.out_spec = program.out_spec
         self.exposed = program.exposed
         self.untapped = program.without_taps()
-        self.plain = function_of(self.untapped.graph, program.mode)
-        self.tapped = function_of(program.graph, f"{program.mode} with taps") if program.exposed else self.plain
+        self.plain = function_of(_prepared(self.untapped, prepare), program.mode)
+        tapped = f"{program.mode} with taps"
+        self.tapped = function_of(_prepared(program, prepare), tapped) if program.exposed else self.plain
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledProgram:
         return self
@@ -119,6 +123,14 @@ class CompiledProgram:
         count = self.out_spec.num_leaves
         outputs, extras = pytree.tree_unflatten(flat[:count], self.out_spec)
         return GraphOutputs(outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {})
+
+
+def _prepared(program: Program, prepare: Callable[[fx.Graph], None] | None) -> fx.Graph:
+    if prepare is None:
+        return program.graph
+    graph = program.copy().graph
+    prepare(graph)
+    return graph
 
 
 def erase_dead(graph: fx.Graph) -> int:

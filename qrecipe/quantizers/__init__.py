@@ -15,6 +15,7 @@ from .calibration.observer import Observed
 from .correction import BiasCorrection
 from .encoding import Encoding
 from .kernels.grid import Grid
+from .recompute import Reading
 from .steps import PlainStep, RelativeStep, Step, step_in_coordinates
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PlainStep",
     "QuantizedOperand",
     "Quantizer",
+    "Reading",
     "RelativeStep",
     "Step",
     "build",

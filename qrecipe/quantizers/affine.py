@@ -13,7 +13,7 @@ from .calibration.observer import Observed
 from .calibration.powers import nearest_powers
 from .calibration.ranges import Target, first_range
 from .encoding import Encoding
-from .kernels import fused, reference
+from .kernels import fused, native, reference
 from .kernels.affine import affine
 from .kernels.power_of_two import power_of_two
 from .kernels.scale_gradient import lsq_factor
@@ -39,11 +39,15 @@ class AffineQuantizer(Quantizer):
     def __init__(self, spec: QuantizerSpec, operand: QuantizedOperand) -> None:
         super().__init__(spec, operand)
         size = operand.size
+        self._fixed: tuple[int, native.Rounding] | None = None
         self.integer = spec.offset != "real"
         self.scale = nn.Parameter(torch.ones(size), requires_grad=self.learned)
         self.offset = None if spec.offset == "none" else nn.Parameter(torch.zeros(size), requires_grad=self.learned)
 
     def quantize(self, x: Tensor) -> Tensor:
+        if self.spec.scale != "power_of_two" and native.supports(x, self.scale):
+            self.require_calibrated()
+            return native.fake_quantize(x, self.scale, self.offset, self._rounding())
         scale, zero_point = self.scale_and_zero_point()
         return fused.fake_quantize(x, scale, zero_point, self.grid, self.integer, self.operand.axis)
 
@@ -53,9 +57,18 @@ class AffineQuantizer(Quantizer):
         Raises: CalibrationError before calibration.
         """
         self.require_calibrated()
-        scale, zero_point = affine(self.scale, self.offset, self.integer, lsq_factor(self._count, self.grid.hi))
+        scale, zero_point = affine(self.scale, self.offset, self.integer, self._factor())
         # The zero point is that of the scale behind the power, so that it stays where the power doubles.
         return (power_of_two(scale) if self.spec.scale == "power_of_two" else scale), zero_point
+
+    def _factor(self) -> float:
+        return lsq_factor(self._count, self.grid.hi)
+
+    def _rounding(self) -> native.Rounding:
+        if self._fixed is None or self._fixed[0] != self._count:
+            rounding = native.Rounding(self.grid, self.spec.offset, self.operand.axis, self._factor())
+            self._fixed = self._count, rounding
+        return self._fixed[1]
 
     @torch.no_grad()
     def integers(self, x: Tensor) -> Tensor:

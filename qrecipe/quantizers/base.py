@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -18,6 +19,8 @@ from .calibration.moment import InputMoment
 from .calibration.observer import Observed, Observer
 from .encoding import Encoding
 from .kernels.grid import Grid
+from .kernels.layout import laid_out
+from .recompute import remember
 from .steps import Step
 
 Mode = Literal["off", "observe", "on"]
@@ -132,10 +135,17 @@ class Quantizer(nn.Module, ABC):
         Raises: CalibrationError when ``on`` without ranges, or for values that are not finite in ``observe``.
         """
         if self.mode == "on":
-            return self.quantize(x)
+            if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+                x = laid_out(x)
+            copy = self.quantize(x)
+            remember(copy, self.quantize, x, (value for value in self._own() if value is not None))
+            return copy
         if self.mode == "observe":
             self.observe(x)
         return x
+
+    def _own(self) -> Iterator[Tensor | None]:
+        return chain(self._parameters.values(), self._buffers.values())
 
     @final
     def observe(self, x: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,18 @@ class Document:
         for marks in (self.marks, self.keys):
             for known in [known for known in marks if known[: len(path)] == path]:
                 del marks[known]
+
+    def part(self, path: KeyPath) -> Document:
+        """A copy of what stands at a path, as a document of its own."""
+        data, depth = self.data, len(path)
+        for name in path:
+            data = data[name]
+        marks, keys = (
+            {known[depth:]: mark for known, mark in marks.items() if known[:depth] == path}
+            for marks in (self.marks, self.keys)
+        )
+        keys.pop((), None)
+        return Document(copy.deepcopy(data), marks, keys)
 
     def adopt(self, path: KeyPath, other: Document) -> None:
         """Take over the marks of another document whose root stands at ``path`` here. Mutates the document."""

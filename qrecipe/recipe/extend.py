@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from .reader import read_yaml
 from .schema_check import takes_null
 
 MAX_CHAIN = 16
+_SWEEP = {"base", "seeds"}
 _BEGINS = f"a recipe begins with version: {VERSION}"
 
 
@@ -48,15 +50,30 @@ class RecipeFiles:
         try:
             return self._read(path)
         except UnreadableError as error:
-            if error.place:
-                problem = LocatedError(error.what, mark=_mark(path, *error.place), remedy=error.remedy)
-            elif named:
-                what = f"{path}: {error.what}"
-                problem = LocatedError(what, mark=named.mark, path=named.path, remedy=error.remedy)
-            else:
-                problem = LocatedError(error.what, where=str(path), remedy=error.remedy)
-            self.problems.append(problem)
+            self._unreadable(path, error, named)
             return None
+
+    def read_alone(self, path: Path, kind: str, begins: str) -> Document | None:
+        """A file of another kind, which extends nothing; None, and a problem, where it cannot be read.
+
+        kind, begins: what messages call it, and how it begins.
+        """
+        self.folders.setdefault(str(path), path.parent.absolute())
+        try:
+            return self._mapping(path, read_text(path), kind, begins)
+        except UnreadableError as error:
+            self._unreadable(path, error)
+            return None
+
+    def _unreadable(self, path: Path, error: UnreadableError, named: LocatedError | None = None) -> None:
+        if error.place:
+            problem = LocatedError(error.what, mark=_mark(path, *error.place), remedy=error.remedy)
+        elif named:
+            what = f"{path}: {error.what}"
+            problem = LocatedError(what, mark=named.mark, path=named.path, remedy=error.remedy)
+        else:
+            problem = LocatedError(error.what, where=str(path), remedy=error.remedy)
+        self.problems.append(problem)
 
     def extend(self, document: Document, folder: Path) -> Document:
         """The document merged over all that it extends, ``extends`` removed."""
@@ -119,17 +136,27 @@ class RecipeFiles:
         return self._known[identity]
 
     def _parsed(self, path: Path, text: str) -> Document | None:
+        document = self._mapping(path, text, "a recipe", _BEGINS)
+        if document is None:
+            return None
+        if document.data.keys() >= _SWEEP and "model" not in document.data:
+            what, remedy = "this is a sweep, and no recipe", f"qrecipe sweep {quote(str(path))}"
+            self.problems.append(LocatedError(what, mark=document.marks[()], remedy=remedy))
+            return None
+        return self.extend(document, path.parent)
+
+    def _mapping(self, path: Path, text: str, kind: str, begins: str) -> Document | None:
         before = len(self.problems)
         document = read_yaml(text, lambda line, column: _mark(path, line, column), self.problems)
         if document is None or document.data is None:
             if len(self.problems) == before:
-                self.problems.append(LocatedError("the recipe is empty", mark=_mark(path, 0, 0), remedy=_BEGINS))
+                what = f"the {kind.removeprefix('a ')} is empty"
+                self.problems.append(LocatedError(what, mark=_mark(path, 0, 0), remedy=begins))
             return None
         if not isinstance(document.data, dict):
-            what = f"a recipe is a mapping, found {shown(document.data)}"
-            self.problems.append(document.problem((), what, _BEGINS))
+            self.problems.append(document.problem((), f"{kind} is a mapping, found {shown(document.data)}", begins))
             return None
-        return self.extend(document, path.parent)
+        return document
 
     def _check_version(self, document: Document) -> None:
         """A base of a later version is refused though the recipe that extends it names its own."""

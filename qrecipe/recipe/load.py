@@ -24,6 +24,7 @@ def load_recipe(
     *,
     data: bool = True,
     unwritten: Mapping[Path, str] = MappingProxyType({}),
+    changes: Sequence[Override] = (),
 ) -> Recipe:
     """Read a recipe, with the recipes that it extends.
 
@@ -34,6 +35,7 @@ def load_recipe(
         data: whether the data will be read; without it, an environment variable in its paths need not be set, and
             stays there by its name.
         unwritten: texts of recipe files that are not there yet, by their path; they are read as if they were.
+        changes: values that another file puts into the recipe, before the overrides; used up by it.
 
     Raises:
         RecipeErrors: with every problem found, each a ``LocatedError`` with its ``mark``.
@@ -41,9 +43,12 @@ def load_recipe(
     file = Path(path)
     files = RecipeFiles(file.parent.absolute(), unwritten)
     document = files.read(file)
-    changes = [read_override(text, files) for text in overrides]
+    for change in changes:
+        source = change.starts[0].file
+        files.folders.setdefault(source, Path(source).parent.absolute())
+    all_changes = [*changes, *(read_override(text, files) for text in overrides)]
     if document is not None:
-        return _checked(document, changes, file.stem, files, data=data)
+        return _checked(document, all_changes, file.stem, files, data=data)
     files.finish()
     raise AssertionError("a recipe that cannot be read leaves a problem")
 

@@ -1,4 +1,4 @@
-"""``--set key.path=value``: one value of a recipe, replaced from outside of its files."""
+"""One value of a recipe, replaced from outside of its files: by ``--set key.path=value``, or by a sweep."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from .schema_check import takes_null
 
 _KEYS = re.compile(r"[A-Za-z_][\w-]*(?:\[[0-9]{1,6}\])*(?:\.[A-Za-z_][\w-]*(?:\[[0-9]{1,6}\])*)*")
 _PART = re.compile(r"[A-Za-z_][\w-]*|[0-9]+")
+_KEY_REMEDY = "write the keys with dots, for example train.stages[0].epochs"
 _REMEDY = "write key.path=value, for example train.stages[0].epochs=3"
 
 
 @dataclass(frozen=True)
 class Override:
-    """One ``--set``. Marks count columns in ``key.path=value``; a file name in it starts from the current folder."""
+    """A key and its value. Of a ``--set`` marks count columns in ``key.path=value``, and a file name in it starts from
+    the current folder; else they are of the file that gives it."""
 
     path: KeyPath
     starts: tuple[Mark, ...]
@@ -35,14 +37,13 @@ def read_override(text: str, files: RecipeFiles) -> Override | None:
         what = f"{shown(keys)} is not a key path" if equals else "an override without ="
         files.problems.append(LocatedError(what, mark=Mark(file, 1, 1), remedy=_REMEDY))
         return None
-    parts = list(_PART.finditer(keys))
-    path = tuple(int(part[0]) if part[0].isdigit() else part[0] for part in parts)
+    path = _path_of(keys)
     offset = len(keys) + 2
 
     def mark_of(line: int, column: int) -> Mark:
         return Mark(file, line + 1, column + (1 if line else offset))
 
-    starts = tuple(Mark(file, 1, part.start() + 1) for part in parts)
+    starts = tuple(Mark(file, 1, part.start() + 1) for part in _PART.finditer(keys))
     if path[0] == "extends":
         what, remedy = "extends cannot be set from outside", "write a recipe that extends both"
         files.problems.append(LocatedError(what, mark=starts[0], path=path, remedy=remedy))
@@ -54,6 +55,23 @@ def read_override(text: str, files: RecipeFiles) -> Override | None:
             return None
         document = Document(None, {(): mark_of(0, 0)})  # nothing after the = is YAML's null
     return Override(path, starts, document)
+
+
+def override_at(key: str, mark: Mark, value: Document, files: RecipeFiles) -> Override | None:
+    """A value that a file gives to ``key.path``; None, and a problem in ``files``, where that is no path.
+
+    mark: where the key stands.
+    """
+    if not _KEYS.fullmatch(key) or key == "extends":
+        what = "extends is no key that can be varied" if key == "extends" else f"{shown(key)} is not a key path"
+        remedy = "write a recipe that extends both" if key == "extends" else _KEY_REMEDY
+        files.problems.append(LocatedError(what, mark=mark, remedy=remedy))
+        return None
+    return Override(_path_of(key), tuple(mark for _ in _PART.finditer(key)), value)
+
+
+def _path_of(keys: str) -> KeyPath:
+    return tuple(int(part) if part.isdigit() else part for part in _PART.findall(keys))
 
 
 def apply_override(document: Document, override: Override, files: RecipeFiles) -> None:

@@ -8,7 +8,10 @@ phases.json                the finished phases and their results
 metrics.jsonl              one line per epoch
 checkpoints/PHASE/         ``last`` and ``best``
 calibrated/, student/, control/   the models that it keeps
+matches/ROW.npz            what each row of the summary found, image by image
 detections.png             the last model's detections on the split that the summary is of
+evidence/                  what the page shows of a few images, of quantizers and of queries
+exports.json, bench.json   what `export` and `bench` of its student found
 report.html                the same and what is seen so far, as a page; written anew after every epoch
 summary.json               written last: a run that has it is finished
 
@@ -33,6 +36,7 @@ from .layout import (
     CHECKPOINTS,
     ENVIRONMENT,
     INPUTS,
+    MATCHES,
     METRICS,
     PHASES,
     PLAN,
@@ -203,6 +207,13 @@ class RunFolder:
         """The recorded result of a phase, or else that of ``work``, which is recorded. Results are plain data."""
         done = self.phases()
         return done[name] if name in done else self.finish_phase(name, work())
+
+    def write_matches(self, row: str, data: bytes) -> None:
+        """Keep what a row of the summary found in each image. Raises: RunError: it cannot be written."""
+        folder = self.path / MATCHES
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        write_atomically(folder / f"{row}.npz", data)
 
     def finish(self, summary: Summary) -> None:
         """Write the summary: the run is finished."""

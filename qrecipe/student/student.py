@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, final
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..data.labels import LabelMap
 from ..detection.prediction import Prediction
@@ -18,7 +18,7 @@ from ..graph.program import GraphMode, Program
 from ..models.families import Family
 from ..passes import PassReport
 from ..planning import Plan
-from ..quantizers import BiasCorrection, Quantizer
+from ..quantizers import BiasCorrection, Quantizer, Reading
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
 from ..vocabulary import ALIGNMENTS, CORRECTIONS, FAKE_QUANTIZERS
@@ -54,7 +54,7 @@ class Student(GraphModel):
         label_map: LabelMap | None,
         reports: tuple[PassReport, ...],
     ) -> None:
-        super().__init__(root, programs)
+        super().__init__(root, programs, _read_origins)
         self.recipe = recipe
         self.plan = plan
         self.family = family
@@ -145,3 +145,13 @@ class Student(GraphModel):
     def is_backbone(self, parameter: str) -> bool:
         """Whether a parameter belongs to the backbone (for its learning rate)."""
         return any(within(parameter, path) for path in self.plan.backbone)
+
+
+def _read_origins(graph: fx.Graph) -> None:
+    """What reads a fake quantizer's result keeps less of it for the backward pass."""
+    for node in graph.nodes:
+        if node.op == "call_function" and any(
+            source.op == "call_module" and within(str(source.target), FAKE_QUANTIZERS)
+            for source in node.all_input_nodes
+        ):
+            node.target = Reading(node.target)

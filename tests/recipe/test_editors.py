@@ -33,7 +33,8 @@ from qrecipe.train.schedule import MULTIPLIERS
 from qrecipe.vocabulary import DISTILLABLE, OVERRIDABLE
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks").rglob("*.yaml")])
+FOUND = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks").rglob("*.yaml")])
+SHIPPED = [path for path in FOUND if "\nbase: " not in path.read_text(encoding="utf-8")]  # a sweep is no recipe
 PACKAGED = Path(qrecipe.recipe.__file__).with_name("schema.json")
 MODELINE = "# yaml-language-server: $schema="
 SCHEMA: Mapping[str, Any] = json.loads(PACKAGED.read_text(encoding="utf-8"))

@@ -22,7 +22,8 @@ from qrecipe.recipe import LocatedError, Recipe, dump, load_recipe, recipe_from_
 from qrecipe.recipe.problems import as_data
 
 ROOT = Path(__file__).parents[2]
-TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted((ROOT / "recipes").rglob("*.yaml"))}
+FOUND = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted((ROOT / "recipes").rglob("*.yaml"))}
+TEXTS = {name: text for name, text in FOUND.items() if "\nbase: " not in text}  # a sweep is no recipe
 NAMES = sorted(TEXTS)
 SEVERAL = settings(max_examples=50, deadline=None)
 TERMINAL = Console(width=80, force_terminal=True, file=io.StringIO())

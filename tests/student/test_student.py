@@ -11,6 +11,8 @@ from torch import Tensor
 
 from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import PlanError
+from qrecipe.quantizers import recompute
+from qrecipe.quantizers.recompute import Origin
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import InputSpec
 from qrecipe.student import Student, calibrate, make_plan, make_student, plan_size
@@ -249,3 +251,34 @@ def test_a_structure_is_analysed_once(toy: Specimen) -> None:
     other = original.structure({"head.class": "box_head"})
     assert other.roles.of["box_head"] == "head.class"
     assert original.structure().roles.of["box_head"] == "head.box"
+
+
+def test_copies_are_made_again_with_the_same_gradients(specimen: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a whole student: every operation that reads a quantizer's result, against copies that are kept."""
+    monkeypatch.setattr(recompute, "SMALLEST", 0)
+    student = calibrated(specimen).train()
+    again = Origin.again
+    made: list[Tensor] = []
+
+    def counted(origin: Origin) -> Tensor:
+        made.append(origin.x)
+        return again(origin)
+
+    monkeypatch.setattr(Origin, "again", counted)
+
+    def gradients() -> list[Tensor]:
+        student.zero_grad()
+        torch.manual_seed(0)
+        batch = specimen.batch((2, 1))
+        inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
+        outputs, extras, _ = student.run(inputs, mode="train")
+        student.family.loss(outputs, extras, batch.labels)[0].backward()
+        return [value.grad for value in student.parameters() if value.grad is not None]
+
+    packed = gradients()
+    assert len(made) >= len(student.quantizers) / 2
+    made.clear()
+    monkeypatch.setattr(recompute, "SMALLEST", 10**9)
+    kept = gradients()
+    assert not made
+    assert all(torch.equal(a, b) for a, b in zip(packed, kept, strict=True))

@@ -1,8 +1,9 @@
-"""Fake quantization with fused kernels: one pass forward, one backward, and only the inputs kept in between.
+"""Fake quantization with kernels that torch compiles: one pass forward, one backward, only the inputs kept in between.
 
-Equal to the reference bit for bit forward, and to rounding of the sums backward. The reference runs instead for tensors
-that the kernels do not take (float64) or that are small, while a graph is traced or exported, under a dispatch mode
-(counting operations, fake tensors), without a C++ compiler, and where the environment says QRECIPE_FUSED=0.
+For what :mod:`native` does not take: CUDA, bfloat16, scales that are powers of two. Equal to the reference bit for bit
+forward, and to rounding of the sums backward. The reference runs instead for tensors that the kernels do not take
+(float64) or that are small, while a graph is traced or exported, under a dispatch mode (counting operations, fake
+tensors), without a C++ compiler, and where the environment says QRECIPE_FUSED=0.
 """
 
 from __future__ import annotations

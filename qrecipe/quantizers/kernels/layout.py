@@ -95,15 +95,61 @@ def _rows(extents: tuple[int, ...], order: tuple[int, ...] | None, size: int, ax
 
 def memory_order(x: Tensor) -> tuple[int, ...] | None:
     """Dimensions from the slowest to the fastest in memory; None if x is not dense in any order."""
-    strides = x.stride()
-    order = sorted(range(x.dim()), key=lambda dim: (-strides[dim], dim))
+    return _memory_order(tuple(x.shape), x.stride())
+
+
+@lru_cache(maxsize=4096)
+def _memory_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
+    order = sorted(range(len(shape)), key=lambda dim: (-strides[dim], dim))
     expected = 1
     for dim in reversed(order):
-        if x.shape[dim] != 1:
+        if shape[dim] != 1:
             if strides[dim] != expected:
                 return None
-            expected *= x.shape[dim]
+            expected *= shape[dim]
     return tuple(order)
+
+
+def laid_out(x: Tensor) -> Tensor:
+    """x itself where an operation reads it without a copy, else one by rows: an operation then makes none.
+
+    A product folds its leading dimensions, a convolution takes its channels last.
+    """
+    if x.is_contiguous() or _is_read(tuple(x.shape), x.stride()):
+        return x
+    return x.contiguous()
+
+
+@lru_cache(maxsize=4096)
+def _is_read(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    order = _memory_order(shape, strides)
+    if order is None:
+        return False
+    folded = all(strides[dim] == strides[dim + 1] * shape[dim + 1] for dim in range(len(shape) - 3))
+    return folded or (len(shape) in (4, 5) and order == (0, *range(2, len(shape)), 1))
+
+
+@lru_cache(maxsize=4096)
+def cut_of(
+    shape: tuple[int, ...], strides: tuple[int, ...] | None, size: int, axis: int | None
+) -> tuple[int, int, int] | None:
+    """(outer, size, inner): a tensor as its memory has it; None where it is not dense.
+
+    Args:
+        strides: None where it is contiguous. size: the number of scales, 1 or shape[axis].
+
+    Raises: ValueError: ``size`` scales do not fit it.
+    """
+    if size > 1 and (axis is None or shape[axis] != size):
+        raise ValueError(f"{size} scales along dimension {axis} of {shape}")
+    order = tuple(range(len(shape))) if strides is None else _memory_order(shape, strides)
+    if order is None:
+        return None
+    if size == 1 or axis is None:
+        return 1, 1, prod(shape)
+    place = order.index(axis % len(shape))
+    before, after = (prod(shape[dim] for dim in dims) for dims in (order[:place], order[place + 1 :]))
+    return before, size, after
 
 
 def _divisor(total: int, fewest: int) -> int:

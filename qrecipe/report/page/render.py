@@ -24,17 +24,23 @@ def render(runs: Sequence[Contents]) -> str:
     """HTML. Raises: RunError: jinja2 is missing."""
     if not can_render():
         raise MISSING
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    folder = files(__package__)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string((folder / "page.html").read_text(encoding="utf-8")).render(
+    environment = Environment(
+        loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html").render(
         runs=runs,
         title=", ".join(run.name for run in runs),
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        script=(folder / "page.js").read_text(encoding="utf-8"),
+        style=_read("page.css") + _read("evidence.css"),
+        script=_read("page.js") + _read("steps.js"),
         going_on=not all(run.finished for run in runs),
     )
+
+
+def _read(name: str) -> str:
+    """A file beside this one."""
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def write_page(path: Path, runs: Sequence[Contents]) -> None:
