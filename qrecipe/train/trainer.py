@@ -219,9 +219,6 @@ class Trainer(Generic[Model]):
         def rate(step: int) -> float:
             return lr_multiplier(self.spec.schedule, before + step, self.steps, epochs * self.steps)
 
-        def over(step: int) -> float:
-            return (before + step) / (epochs * self.steps)
-
         def told(step: int, loss: float, parts: Mapping[str, float]) -> None:
             if self.average is not None:
                 self.average.update(before + step)
@@ -240,7 +237,7 @@ class Trainer(Generic[Model]):
             accumulate=self.spec.accumulate,
             clip_norm=self.spec.clip_norm,
             rate=rate,
-            over=over,
+            over=lambda step: (before + step) / (epochs * self.steps),
             on_step=told,
             averages=averages,
         )

@@ -23,7 +23,7 @@ class Expected:
 
 EXPECTED = {
     "demo": Expected(("backbone", 1), "encoder.0"),
-    "detr": Expected(("model.input_projection", 0), "model.encoder.layers.1"),
+    "detr": Expected(("model.input_projection", 0), "model.encoder.layers.0"),
 }
 
 
