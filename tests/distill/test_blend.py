@@ -43,4 +43,4 @@ def test_a_blend_begins_with_the_query_and_learns_its_share(
         torch.testing.assert_close(found[:, :, head], expected)
     blended.initialise("fit")
     error, energy = (found - split).square().sum(), split.square().sum()
-    assert blended.residual == pytest.approx(float(error / energy))
+    assert blended.residual == pytest.approx((error / energy).item())
