@@ -28,8 +28,7 @@ def watched_like(student: Student, original: Original, part: WhichModel) -> Stud
     targets = tuple(TargetSpec(at=role, layers="all") for role in (QUERY, LOGITS) if tapped_layers(structure, role))
     tapped = dataclasses.replace(recipe, distill=dataclasses.replace(recipe.distill, targets=targets))
     made = make_student(original, tapped, make_plan(original, tapped, part=part, specs=student.plan.chosen), part=part)
-    placement = placement_of(student)
-    made.to(placement.device, placement.dtype)
+    made.to(placement_of(student).device)
     made.load_state_dict(student.state_dict())
     made.set_stage(student.quantized_roles)
     for layer, alignment in student.query_alignments.items():
