@@ -79,6 +79,7 @@ def _shown(one: Mapping[str, Any], names: Sequence[str], picture: Picture) -> Sh
         found = {own[6] for own in one[model]}
         boxes = [(name, box, "missed", None) for at, (name, box, *_) in enumerate(truth) if at not in found]
         boxes += [(names[own[0]], own[1:5], "false" if own[6] is None else "right", own[5]) for own in one[model]]
+        boxes.sort(key=lambda one: one[2] == "false")  # on top: dots are seen over a line, a line hides them
         by_kind = {kind: Counter(name for name, _, own, _ in boxes if own == kind) for kind in ("missed", "false")}
         words = f"finds {len(found - {None})} of {len(truth)}"
         words += "".join(f"; {kind}: {_counted(own)}" for kind, own in by_kind.items() if own)
