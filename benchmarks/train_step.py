@@ -3,12 +3,16 @@
     python benchmarks/train_step.py recipes/quickstart_w4a4.yaml --size 128 128 --batch 16 --threads 1
 
 One process and one batch for each recipe. Every way takes its steps in turn, forwards and backwards through the list,
-so that a drifting machine favours none; medians, and ratios to the real-valued step. A step is the runner's: forward,
-backward, norm of the gradients, clipping, AdamW (with a learning rate of 0, so that no way drifts away).
+so that a drifting machine favours none; medians, and ratios to the real-valued step. On one thread of a CPU the seconds
+are the processor's. A step is the runner's: forward, backward, norm of the gradients, clipping, AdamW (with a learning
+rate of 0, so that no way drifts away).
 
 Memory is what torch's allocator held at most during one step beyond what it held before it: activations, gradients and
 temporaries; neither weights nor the optimizer's state. On a CPU it is counted from the profiler's records of every
 allocation, on CUDA by the allocator itself.
+
+With the quantizers switched off a student computes what the real-valued model does, with attention written out: its
+operands have quantizers, so torch's fused attention is not to be had.
 
 Other quantizers stand at the very sites of the recipe's plan, see ``other_quantizers.py``; those that are not installed
 are left out. Random weights; nothing is downloaded.
@@ -112,6 +116,9 @@ def ways(
         return made.to(device)
 
     found = {"real-valued": Way(TrainingModule(student(real_valued(recipe))))}
+    if "off" in wanted:
+        found["quantizers switched off"] = Way(TrainingModule(student(plain)))
+        found["quantizers switched off"].module.student.switch_off()
     if "student" in wanted:
         found["student"] = Way(TrainingModule(student(plain)))
     if "distilled" in wanted and recipe.distill.targets:
@@ -125,13 +132,13 @@ def ways(
     return found
 
 
-def clock(device: torch.device) -> Callable[[], float]:
-    """The time when all that was asked of the device is done."""
+def clock(device: torch.device, threads: int) -> Callable[[], float]:
+    """Seconds, when all that was asked of the device is done; on one thread those that other programs do not take."""
 
     def now() -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter()
+        return time.process_time() if device.type == "cpu" and threads == 1 else time.perf_counter()
 
     return now
 
@@ -155,7 +162,7 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> int:
 
 def measure(found: dict[str, Way], batch: Batch, device: torch.device, repeats: int) -> None:
     """Take the steps: two of each way to warm up, then those that count, then one for its memory."""
-    now = clock(device)
+    now = clock(device, torch.get_num_threads())
     for repeat in range(-2, repeats):
         for way in list(found.values())[:: 1 if repeat % 2 else -1]:
             seconds = way.step(batch, now)
@@ -186,7 +193,7 @@ def count(module: nn.Module) -> int:
 
 def main() -> None:
     """Measure each recipe, and print a table of it."""
-    every = ["student", "distilled", *OTHERS]
+    every = ["off", "student", "distilled", *OTHERS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("HEIGHT", "WIDTH"))

@@ -91,7 +91,7 @@ ALLOWED: dict[str, set[str]] = {
         "runtimes",
         "deploy",
     },
-    "study": {"recipe", "run", "experiment"},
+    "study": {"recipe", "run", "evaluation", "experiment"},
     "report": {"latency", "data", "planning", "run", "evaluation", "train"}
     | {"sensitivity_analysis", "experiment", "study"},
     "commands": {
@@ -128,6 +128,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
         "detection/matcher.py",
         "deploy/differences.py",
         "sensitivity_analysis/distance.py",
+        "study/statistics.py",
         "bit_allocation/program.py",
     ),
     "transformers": ("models/",),

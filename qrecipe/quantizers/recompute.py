@@ -114,9 +114,16 @@ def _origins(operands: tuple[Any, ...]) -> Mapping[int, Origin]:
     found = {}
     for operand in operands:
         for value in operand if isinstance(operand, list | tuple) else (operand,):
-            origin = getattr(value, _ORIGIN, None)
+            origin = _origin(value) if isinstance(value, Tensor) else None
             if origin is not None:
                 found[value.untyped_storage()._cdata] = origin
+    return found
+
+
+def _origin(value: Tensor) -> Origin | None:
+    """Of a copy, or of the copy that this is a view of."""
+    base = value if value._base is None else value._base
+    found: Origin | None = getattr(base, _ORIGIN, None)
     return found
 
 

@@ -88,7 +88,7 @@ def test_the_loop_is_adamw_by_hand(tmp_path: Path) -> None:
     decayed = [p for p in other.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in other.parameters() if p.requires_grad and p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 1e-4}, {"params": plain, "weight_decay": 0.0}], lr=1e-2
+        [{"params": decayed, "weight_decay": 1e-4}, {"params": plain, "weight_decay": 0.0}], lr=1e-2, fused=True
     )
     step, loader = 0, TinyLoader(2)
     for epoch in (1, 2):
