@@ -91,7 +91,7 @@ ALLOWED: dict[str, set[str]] = {
         "runtimes",
         "deploy",
     },
-    "study": {"recipe", "run", "evaluation", "experiment"},
+    "study": {"recipe", "run", "student", "evaluation", "experiment"},
     "report": {"latency", "data", "planning", "run", "evaluation", "train"}
     | {"sensitivity_analysis", "experiment", "study"},
     "commands": {
