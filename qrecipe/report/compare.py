@@ -28,6 +28,7 @@ def compared_tables(tables: Sequence[Table]) -> Iterator[RichTable | str]:
 def _scores(table: Table) -> RichTable:
     figures = ("runs", "AP", "difference", "size", "operations")
     drawn = compact(f"AP on the {printable(table.data)}", "group", figures=figures)
+    drawn.columns[1 + figures.index("difference")].no_wrap = True
     for group in table.groups:
         drawn.add_row(
             printable(group.name),

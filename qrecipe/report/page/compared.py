@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
 
@@ -14,7 +13,7 @@ from ...study.compared import Group, Table
 from ..amounts import ABSENT, amount, size
 from ..compare import by_value, difference_text, explained
 from ..sweep import spread
-from .render import MISSING, can_render
+from .render import beside, filled
 from .svg import BOTTOM, RIGHT, TOP, WIDTH, Line, Plane, label, line_chart, picture, ticks
 
 COLOURS = 6
@@ -52,18 +51,13 @@ def write_compared(path: Path, tables: Sequence[Table], notes: Sequence[str]) ->
 
 def render_compared(tables: Sequence[Table], notes: Sequence[str]) -> str:
     """HTML. Raises: RunError: jinja2 is missing."""
-    if not can_render():
-        raise MISSING
-    from jinja2 import Environment, StrictUndefined
-
-    folder = files(__package__)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string((folder / "compared.html").read_text(encoding="utf-8")).render(
+    return filled(
+        "compared.html",
         tables=[_contents(table) for table in tables],
         notes=[printable(note) for note in notes],
         title="runs compared",
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        script=(folder / "page.js").read_text(encoding="utf-8"),
+        style=beside("page.css"),
+        script=beside("page.js"),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ...errors import RunError
 from ...run.files import write_atomically
@@ -22,24 +23,30 @@ def can_render() -> bool:
 
 def render(runs: Sequence[Contents]) -> str:
     """HTML. Raises: RunError: jinja2 is missing."""
+    return filled(
+        "page.html",
+        runs=runs,
+        title=", ".join(run.name for run in runs),
+        style=beside("page.css") + beside("evidence.css"),
+        script=beside("page.js") + beside("steps.js"),
+        going_on=not all(run.finished for run in runs),
+    )
+
+
+def filled(template: str, **values: Any) -> str:
+    """A template of this folder with its values, whose text is escaped. Raises: RunError: jinja2 is missing."""
     if not can_render():
         raise MISSING
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(beside), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("page.html").render(
-        runs=runs,
-        title=", ".join(run.name for run in runs),
-        style=_read("page.css") + _read("evidence.css"),
-        script=_read("page.js") + _read("steps.js"),
-        going_on=not all(run.finished for run in runs),
-    )
+    return environment.get_template(template).render(**values)
 
 
-def _read(name: str) -> str:
-    """A file beside this one."""
+def beside(name: str) -> str:
+    """The text of a file of this folder."""
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 
