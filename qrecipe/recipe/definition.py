@@ -73,11 +73,15 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class AlignSpec:
-    """Distribution alignment (Q-DETR 2.32) at a role. init ``fit`` is least squares, ``identity`` gamma 1, beta 0."""
+    """Distribution alignment (Q-DETR 2.32) at a role. init ``fit`` is least squares, ``identity`` gamma 1, beta 0.
+
+    blend: how much of it there is is learned, beginning with none of it; None is all of it.
+    """
 
     at: str
     per: Literal["head", "query"] = "head"
     init: Literal["fit", "identity"] = "fit"
+    blend: Literal["learned"] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,17 @@ class MatchSpec:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """One distillation target: a tapped role, on the last or on all decoder layers."""
+    """One distillation target: a tapped role, on the last or on all decoder layers or levels; or a prediction.
+
+    anneal: how the weight goes to 0 over training; None keeps it.
+    """
 
     at: str
     layers: Literal["last", "all"] = "last"
     loss: str = "l2"
     weight: float = 1.0
     match: MatchSpec = field(default_factory=MatchSpec)
+    anneal: Literal["linear", "cosine"] | None = None
 
 
 @dataclass(frozen=True)
