@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "run",
     },
     "evaluation": {"detection", "data"},
-    "evidence": {"recipe", "detection", "planning", "evaluation", "student"},
+    "evidence": {"recipe", "structure", "detection", "planning", "evaluation", "student"},
     "runtimes": set(),
     "deploy": {"runtimes", "recipe", "graph", "detection", "data", "models", "quantizers", "run", "student"},
     "sensitivity_analysis": {"recipe", "detection", "data", "quantizers", "planning", "student"},

@@ -1,6 +1,6 @@
 """What a student does on a few images, beside its teacher: what both find, where quantization errs, their queries."""
 
-from .attention import Attended, attended, is_deformable
+from .attention import Attended, attended, is_deformable, why_not_attended
 from .disagreement import OVERLAP, THRESHOLD, Judged, disagreement, judge
 from .noise import Noise, measuring_noise
 from .queries import histograms
@@ -19,4 +19,5 @@ __all__ = [
     "judge",
     "measuring_noise",
     "watched_like",
+    "why_not_attended",
 ]

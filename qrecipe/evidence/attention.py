@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..detection.prediction import Prediction, Scores
-from ..planning import PlannedTap
-from ..student import Original
+from ..planning import PlannedTap, WhichModel
+from ..planning.targets import tapped_layers
+from ..student import Original, Student
+from ..vocabulary import LOGITS
+from .watched import structure_of
 
 STRIDES = (8, 16, 32, 64, 128)
 """Of feature maps, in pixels."""
@@ -25,6 +28,22 @@ class Attended:
     weights: NDArray[np.float32]
     score: float
     box: tuple[float, float, float, float]
+
+
+def why_not_attended(student: Student, original: Original, part: WhichModel) -> str:
+    """Why nothing can be said of where the last decoder layer looks; "" where something can.
+
+    Args:
+        original: what the student was made from. part: as ``make_student`` takes it.
+    """
+    if is_deformable(original):
+        return "the decoder samples features at places that it computes, so that not every place has a weight"
+    structure = structure_of(student, original, part)
+    layers = tapped_layers(structure, LOGITS)
+    if not layers:
+        return "no logits of a cross-attention were found in the decoder"
+    query = structure.programs["eval"].queries.get(layers[-1])
+    return "the attention's logits are the sum of several products" if query is not None and query.others else ""
 
 
 def is_deformable(original: Original) -> bool:

@@ -8,8 +8,16 @@ from ..placement import placement_of
 from ..planning import WhichModel
 from ..planning.targets import tapped_layers
 from ..recipe.definition import TargetSpec
+from ..structure import Structure
 from ..student import Original, Student, make_plan, make_student
 from ..vocabulary import LOGITS, QUERY
+
+
+def structure_of(student: Student, original: Original, part: WhichModel) -> Structure:
+    """The original's, with the roles that the student's recipe names for it."""
+    recipe = student.recipe
+    spec = recipe.teacher if part == "teacher" and recipe.teacher is not None else recipe.model
+    return original.structure(spec.roles)
 
 
 def watched_like(student: Student, original: Original, part: WhichModel) -> Student:
@@ -22,14 +30,11 @@ def watched_like(student: Student, original: Original, part: WhichModel) -> Stud
     Raises:
         PlanError: the original is another one.
     """
-    recipe = student.recipe
-    spec = recipe.teacher if part == "teacher" and recipe.teacher is not None else recipe.model
-    structure = original.structure(spec.roles)
+    recipe, structure = student.recipe, structure_of(student, original, part)
     targets = tuple(TargetSpec(at=role, layers="all") for role in (QUERY, LOGITS) if tapped_layers(structure, role))
     tapped = dataclasses.replace(recipe, distill=dataclasses.replace(recipe.distill, targets=targets))
     made = make_student(original, tapped, make_plan(original, tapped, part=part, specs=student.plan.chosen), part=part)
-    placement = placement_of(student)
-    made.to(placement.device, placement.dtype)
+    made.to(placement_of(student).device)
     made.load_state_dict(student.state_dict())
     made.set_stage(student.quantized_roles)
     for layer, alignment in student.query_alignments.items():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from ..evidence import Attended, Noise, attended, histograms, is_deformable, measuring_noise, watched_like
+from ..evidence import Attended, Noise, attended, histograms, measuring_noise, watched_like, why_not_attended
 from ..placement import placement_of
 from ..planning import WhichModel
 from ..student import Original, Student
@@ -64,7 +64,7 @@ def look_inside(experiment: Experiment, student: Student, images: int) -> dict[s
 def _look(experiment: Experiment, student: Student, original: Original, part: WhichModel, images: int) -> _Seen:
     seen, twin = _Seen(), watched_like(student, original, part)
     layers = [tap.layer for tap in twin.plan.taps if tap.role == LOGITS]
-    seen.reason = _why_no_attention(twin, original, layers)
+    seen.reason = why_not_attended(student, original, part)
     assert twin.label_map is not None
     place = placement_of(twin)
     loader = experiment.workspace.batches("val", twin.label_map, twin.input, train=False, batch_size=1)
@@ -86,19 +86,6 @@ def _look(experiment: Experiment, student: Student, original: Original, part: Wh
                 else:
                     seen.attention[batch.image_ids[0]] = found
     return seen
-
-
-def _why_no_attention(twin: Student, original: Original, layers: list[int]) -> str:
-    """ "" where it can be shown."""
-    if is_deformable(original):
-        return "the decoder samples features at places that it computes, so that not every place has a weight"
-    if not layers:
-        return "no logits of a cross-attention were found in the decoder"
-    spec = twin.recipe.model
-    queries = original.structure(spec.roles).programs["eval"].queries
-    if layers[-1] in queries and queries[layers[-1]].others:
-        return "the attention's logits are the sum of several products"
-    return ""
 
 
 @contextmanager

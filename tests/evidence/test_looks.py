@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qrecipe.detection.prediction import Prediction
-from qrecipe.evidence import attended, histograms, is_deformable, measuring_noise, watched_like
+from qrecipe.evidence import attended, histograms, is_deformable, measuring_noise, watched_like, why_not_attended
 from qrecipe.planning import PlannedTap
 from qrecipe.student import Student, calibrate
 from qrecipe.vocabulary import LOGITS, QUERY
@@ -86,7 +86,11 @@ def test_deformable_attention_is_known(demo: Specimen) -> None:
     with graph.inserting_before():
         given = graph.create_node("get_attr", "anything")
         graph.call_function(torch.ops.aten.grid_sampler.default, (given, given, 0, 0, False))
-    assert is_deformable(replace(demo, captured=captured).original)
+    deformable = replace(demo, captured=captured).original
+    assert is_deformable(deformable)
+    student = demo.student(a_recipe())
+    assert "samples features" in why_not_attended(student, deformable, "model")
+    assert why_not_attended(student, demo.original, "model") == ""
 
 
 def test_histograms_are_shares_over_the_same_bins() -> None:

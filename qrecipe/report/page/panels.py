@@ -18,6 +18,12 @@ LONGEST = 480
 LABELLED = 8
 """Boxes of a panel that have their names beside them; of more, names are in the words below, and shown by a mouse."""
 
+LETTER, LINE = 10, 17
+"""Of names, in the drawing's units: a letter's width, and a line's height."""
+
+Place = tuple[float, float, float, float]
+"""Left, top, width and height in the drawing."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -73,6 +79,7 @@ def _shown(one: Mapping[str, Any], names: Sequence[str], picture: Picture) -> Sh
         found = {own[6] for own in one[model]}
         boxes = [(name, box, "missed", None) for at, (name, box, *_) in enumerate(truth) if at not in found]
         boxes += [(names[own[0]], own[1:5], "false" if own[6] is None else "right", own[5]) for own in one[model]]
+        boxes.sort(key=lambda one: one[2] == "false")  # on top: dots are seen over a line, a line hides them
         by_kind = {kind: Counter(name for name, _, own, _ in boxes if own == kind) for kind in ("missed", "false")}
         words = f"finds {len(found - {None})} of {len(truth)}"
         words += "".join(f"; {kind}: {_counted(own)}" for kind, own in by_kind.items() if own)
@@ -94,21 +101,36 @@ def drawn(
         boxes: (name, (x, y, width, height) in 0..1, class of its style, score).
         over: SVG between the picture and the boxes.
     """
-    parts = [over]
+    parts, names = [over], list[tuple[str, Place]]()
     for name, (x, y, wide, high), kind, score in boxes:
         place = x * picture.width, y * picture.height, max(wide, 0) * picture.width, max(high, 0) * picture.height
         said = f"{kind}: {name}" if score is None else f"{kind}: {name} {score:.2f}"
         at = " ".join(f'{key}="{value:.1f}"' for key, value in zip(("x", "y", "width", "height"), place, strict=True))
         parts.append(f'<rect class="box {kind}" {at}><title>{label(said)}</title></rect>')
         if len(boxes) <= LABELLED and name:
-            text = name if score is None else f"{name} {score:.2f}"
-            above = place[1] - 5 if place[1] > 22 else min(place[1] + place[3] + 17, picture.height - 5)
-            left = min(max(place[0], 3), max(picture.width - 9 * len(text), 3))
-            parts.append(f'<text x="{left:.1f}" y="{above:.1f}">{label(text)}</text>')
+            names.append((name if score is None else f"{name} {score:.2f}", place))
+    parts += _names(names, picture)
     return (
         f'<svg class="panel" viewBox="0 0 {picture.width} {picture.height}" role="img" '
         f'aria-label="{label(title)}">{"".join(parts)}</svg>'
     )
+
+
+def _names(names: Sequence[tuple[str, Place]], picture: Picture) -> list[str]:
+    """Each above its box, else below it, else within; nowhere if others are in the way everywhere."""
+    taken: list[tuple[str, float, float]] = []
+    for text, (x, y, _, high) in names:
+        width = LETTER * len(text)
+        left = max(min(x, picture.width - width), 3.0)
+        for base in (y - 5, y + high + LINE, y + LINE):
+            apart = all(
+                left + width < other or left > other + LETTER * len(before) or abs(base - at) >= LINE
+                for before, other, at in taken
+            )
+            if apart and LINE <= base <= picture.height - 4:
+                taken.append((text, left, base))
+                break
+    return [f'<text x="{left:.1f}" y="{base:.1f}">{label(text)}</text>' for text, left, base in taken]
 
 
 def _counted(names: Counter[str]) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from qrecipe.errors import RunError
 from qrecipe.report.page.contents import contents_of
+from qrecipe.report.page.panels import Picture, drawn
 from qrecipe.report.page.render import render
 from qrecipe.run.deployed import bench_of, exports_of, keep_bench, keep_export
 from qrecipe.run.evidence import read_evidence, write_evidence
@@ -72,6 +73,19 @@ def test_a_panel_says_in_words_what_it_shows(copy: Path) -> None:
     assert [text.count(f'<rect class="box {kind}" x="48') for kind in ("truth", "right", "missed", "false")] != [0] * 4
     assert NASTY not in text
     assert "<script>alert" not in text
+
+
+def test_names_beside_boxes_do_not_cover_each_other() -> None:
+    picture = Picture("data:", 480, 360)
+    boxes = [("disc", (0.3, 0.4, 0.2, 0.2), "right", 0.5 + number / 10) for number in range(5)]
+    boxes.append(("far", (0.95, 0.0, 0.05, 0.05), "missed", None))
+    svg = drawn("teacher", boxes, picture)
+    found = [(float(x), float(y)) for x, y in re.findall(r'<text x="([\d.]+)" y="([\d.]+)">', svg)]
+    assert len(found) == 4  # above, below and within one place, and the other
+    assert len({y for _, y in found[:3]}) == 3
+    assert all(0 < x < 480 and 0 < y < 360 for x, y in found)
+    assert svg.count("<rect") == 6
+    assert "<text" not in drawn("teacher", boxes * 2, picture)
 
 
 def test_names_of_the_user_are_text(copy: Path) -> None:
