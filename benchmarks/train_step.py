@@ -36,7 +36,7 @@ from torch.profiler import ProfilerActivity, profile
 from qrecipe.data.batch import Batch
 from qrecipe.quantizers import Quantizer
 from qrecipe.recipe import load_recipe
-from qrecipe.recipe.definition import Recipe
+from qrecipe.recipe.definition import ModelSpec, Recipe
 from qrecipe.student import Original, Student, calibrate, capture_original, make_student, real_valued
 from qrecipe.train.denormals import set_flushed
 from qrecipe.train.module import TrainingModule
@@ -89,24 +89,18 @@ def random_batch(size: int, height: int, width: int) -> Batch:
     return Batch(pixels, None, labels, list(range(size)), torch.tensor([[height, width]] * size))
 
 
-def originals(recipe: Recipe, size: tuple[int, int]) -> tuple[Original, Original]:
-    """The recipe's model and its teacher, captured; the same where the recipe names no other."""
-    captured: list[Original] = []
-    for spec in (recipe.model, recipe.teacher):
-        if spec is None:
-            captured.append(captured[0])
-            continue
-        built = build(replace(recipe, model=spec), CLASSES)
-        shown = replace(built.input, size=size, shortest=None, longest=None, within=None)
-        captured.append(capture_original(built.model, built.family, shown, label_map=built.label_map))
-    return captured[0], captured[1]
+def captured(recipe: Recipe, spec: ModelSpec, size: tuple[int, int]) -> Original:
+    """One of the recipe's models."""
+    built = build(replace(recipe, model=spec), CLASSES)
+    shown = replace(built.input, size=size, shortest=None, longest=None, within=None)
+    return capture_original(built.model, built.family, shown, label_map=built.label_map)
 
 
 def ways(
     recipe: Recipe, batch: Batch, size: tuple[int, int], device: torch.device, wanted: list[str]
 ) -> dict[str, Way]:
     """The ways to train that were asked for, by name, calibrated."""
-    original, other = originals(recipe, size)
+    original = captured(recipe, recipe.model, size)
     plain = replace(recipe, distill=replace(recipe.distill, targets=()))
 
     def student(of: Recipe) -> Student:
@@ -122,6 +116,7 @@ def ways(
     if "student" in wanted:
         found["student"] = Way(TrainingModule(student(plain)))
     if "distilled" in wanted and recipe.distill.targets:
+        other = original if recipe.teacher is None else captured(recipe, recipe.teacher, size)
         teacher = make_student(other, real_valued(recipe, targets=True), part="teacher").to(device)
         found["student, distilled"] = Way(TrainingModule(student(recipe), teacher))
     for name, of in OTHERS.items():

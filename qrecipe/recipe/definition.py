@@ -176,6 +176,13 @@ class EmaSpec:
 
 
 @dataclass(frozen=True)
+class DampenSpec:
+    """A pull of weights towards their levels (Nagel et al., ICML 2022). weight: in the loss, at the end of training."""
+
+    weight: float
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """accumulate: batches of an optimizer step. patience: epochs without a better AP after which training ends; None is
     all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit: most epochs of a stage, to which
@@ -192,6 +199,7 @@ class TrainSpec:
     evaluate_every: int = 1
     precision: Literal["no", "bf16"] = "no"
     ema: EmaSpec | None = None
+    dampen: DampenSpec | None = None
     patience: int | None = None
     keep: int = 2
     limit: int | None = None

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from ..plain_text import printable, short
+from ..study.compared import ABSENT as ABSENT_KEY
 from ..study.compared import Group, Table
 from ..study.statistics import Difference
 from .amounts import ABSENT, amount, size
@@ -28,7 +29,8 @@ def compared_tables(tables: Sequence[Table]) -> Iterator[RichTable | str]:
 def _scores(table: Table) -> RichTable:
     figures = ("runs", "AP", "difference", "size", "operations")
     drawn = compact(f"AP on the {printable(table.data)}", "group", figures=figures)
-    drawn.columns[1 + figures.index("difference")].no_wrap = True
+    for name in ("AP", "difference"):
+        drawn.columns[1 + figures.index(name)].no_wrap = True
     for group in table.groups:
         drawn.add_row(
             printable(group.name),
@@ -84,13 +86,12 @@ def _keys(table: Table) -> Iterator[str]:
     for key, values in table.keys.items():
         yield f"  {key}"
         for text, names in by_value(values).items():
-            yield f"    {text}: {short('; '.join(map(printable, names)), 120)}"
+            yield f"    {short(text, 90)}: {short('; '.join(map(printable, names)), 120)}"
 
 
 def by_value(values: dict[str, Any]) -> dict[str, list[str]]:
     """Groups by the value that they have, as text."""
     found: dict[str, list[str]] = {}
     for name, value in values.items():
-        text = value if value == "absent" else json.dumps(value, ensure_ascii=False)
-        found.setdefault(short(text, 60), []).append(name)
+        found.setdefault(value if value == ABSENT_KEY else json.dumps(value, ensure_ascii=False), []).append(name)
     return found

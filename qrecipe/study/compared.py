@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import Any
@@ -171,16 +171,24 @@ def _difference(group: Group, other: Group, confidence: float) -> tuple[Differen
 
 
 def _keys(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
-    """Every key that any group has otherwise than the first; of keys within one another the outermost."""
+    """Every key that a group has otherwise than the first; a mapping that one lacks is a key for each of its own."""
     first = groups[0].runs[0].substance
     paths: dict[KeyPath, None] = {}
     for group in groups[1:]:
         for one in differing(first, group.runs[0].substance, by_place):
-            path = one.at_a if one.at_a is not None else one.at_b
-            assert path is not None
-            paths[path] = None
+            for path, value in ((one.at_a, one.a), (one.at_b, one.b)):
+                paths.update(dict.fromkeys(_leaves(path, value) if path is not None else ()))
     outermost = [path for path in paths if not any(path[:depth] in paths for depth in range(len(path)))]
     return {dotted(path): {group.name: _value(group.runs[0].substance, path) for group in groups} for path in outermost}
+
+
+def _leaves(path: KeyPath, value: Any) -> Iterator[KeyPath]:
+    """The keys within a mapping; of anything else its own."""
+    if isinstance(value, dict) and value:
+        for key, own in value.items():
+            yield from _leaves((*path, key), own)
+    else:
+        yield path
 
 
 def _value(here: Any, path: KeyPath) -> Any:

@@ -17,6 +17,7 @@ from ..recipe.definition import MatchSpec, TargetSpec
 from ..student import Student
 from ..vocabulary import MAPS
 from .compared import Seen, features, paired
+from .dampening import dampening, weights_seen
 
 
 @final
@@ -36,6 +37,7 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.student = student
         self.targets = student.recipe.distill.targets
+        self.dampen = student.recipe.train.dampen
         self.over = 0.0
         self.teacher = teacher if self.targets else None
         if self.targets:
@@ -57,18 +59,19 @@ class TrainingModule(nn.Module):
         self.student.set_stage(quantize)
 
     def set_progress(self, over: float) -> None:
-        """What share of training is over, in 0..1: targets that are annealed have so much less weight."""
+        """What share of training is over, in 0..1: targets that are annealed fall with it, and dampening rises."""
         self.over = over
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a scalar with a graph, and its detached parts: ``detection``, ``distill``, and their own.
+        """The loss, a scalar with a graph, and its detached parts: ``detection``, ``distill``, ``dampening``, theirs.
 
         Raises:
             TrainError: the predictions are not finite, so that the matching in the detection loss fails.
         """
         student = self.student
         inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
-        outputs, extras, taps = student.run(inputs, mode="train", taps=self.teacher is not None)
+        with weights_seen({} if self.dampen is None else student.quantizers) as weights:
+            outputs, extras, taps = student.run(inputs, mode="train", taps=self.teacher is not None)
         prediction = student.family.read(outputs, extras)
         try:
             if batch.whole is None:
@@ -86,6 +89,10 @@ class TrainingModule(nn.Module):
             distilled = torch.stack(list(terms.values())).sum()
             parts |= {"distill": distilled.detach(), **{name: term.detach() for name, term in terms.items()}}
             loss = loss + distilled
+        if self.dampen is not None:
+            pull = self.dampen.weight * (1 - remaining("cosine", self.over)) * dampening(weights).to(loss.device)
+            parts["dampening"] = pull.detach()
+            loss = loss + pull
         return loss, parts
 
     def _distill(self, batch: Batch, mine: Seen) -> dict[str, Tensor]:

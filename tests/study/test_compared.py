@@ -12,7 +12,7 @@ import pytest
 
 import qrecipe
 from qrecipe.errors import RunError
-from qrecipe.report.compare import compared_tables
+from qrecipe.report.compare import by_value, compared_tables
 from qrecipe.report.page.compared import cost_chart, difference_chart, render_compared
 from qrecipe.run.summary import Summary, SummaryRow
 from qrecipe.study.compared import ABSENT, tables_of
@@ -50,8 +50,14 @@ def test_keys_that_only_one_has() -> None:
     assert [group.name for group in table.groups] == ["a (0/run)", "a (1/run)", "a (2/run)"]
     (table,) = tables_of([replace(one, folder=Path(f"run{number}")) for number, one in enumerate(runs)])
     assert [group.name for group in table.groups] == ["a (run0)", "a (run1)", "a (run2)"]
-    assert list(table.keys) == ["distill"]
-    assert ABSENT in table.keys["distill"].values()
+    assert table.keys == {"distill.align": {"a (run0)": ABSENT, "a (run1)": [1], "a (run2)": []}}
+    assert by_value(table.keys["distill.align"]) == {"absent": ["a (run0)"], "[1]": ["a (run1)"], "[]": ["a (run2)"]}
+
+
+def test_values_that_begin_alike_are_told_apart() -> None:
+    same = ["x" * 200]
+    found = by_value({"one": [*same, 1], "two": [*same, 2], "three": [*same, 1]})
+    assert list(found.values()) == [["one", "three"], ["two"]]
 
 
 def test_baselines() -> None:
