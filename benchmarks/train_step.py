@@ -3,12 +3,16 @@
     python benchmarks/train_step.py recipes/quickstart_w4a4.yaml --size 128 128 --batch 16 --threads 1
 
 One process and one batch for each recipe. Every way takes its steps in turn, forwards and backwards through the list,
-so that a drifting machine favours none; medians, and ratios to the real-valued step. A step is the runner's: forward,
-backward, norm of the gradients, clipping, AdamW (with a learning rate of 0, so that no way drifts away).
+so that a drifting machine favours none; medians, and ratios to the real-valued step. On one thread of a CPU the seconds
+are the processor's. A step is the runner's: forward, backward, norm of the gradients, clipping, AdamW (with a learning
+rate of 0, so that no way drifts away).
 
 Memory is what torch's allocator held at most during one step beyond what it held before it: activations, gradients and
 temporaries; neither weights nor the optimizer's state. On a CPU it is counted from the profiler's records of every
 allocation, on CUDA by the allocator itself.
+
+With the quantizers switched off a student computes what the real-valued model does, with attention written out: its
+operands have quantizers, so torch's fused attention is not to be had.
 
 Other quantizers stand at the very sites of the recipe's plan, see ``other_quantizers.py``; those that are not installed
 are left out. Random weights; nothing is downloaded.
@@ -32,7 +36,7 @@ from torch.profiler import ProfilerActivity, profile
 from qrecipe.data.batch import Batch
 from qrecipe.quantizers import Quantizer
 from qrecipe.recipe import load_recipe
-from qrecipe.recipe.definition import Recipe
+from qrecipe.recipe.definition import ModelSpec, Recipe
 from qrecipe.student import Original, Student, calibrate, capture_original, make_student, real_valued
 from qrecipe.train.denormals import set_flushed
 from qrecipe.train.module import TrainingModule
@@ -85,24 +89,18 @@ def random_batch(size: int, height: int, width: int) -> Batch:
     return Batch(pixels, None, labels, list(range(size)), torch.tensor([[height, width]] * size))
 
 
-def originals(recipe: Recipe, size: tuple[int, int]) -> tuple[Original, Original]:
-    """The recipe's model and its teacher, captured; the same where the recipe names no other."""
-    captured: list[Original] = []
-    for spec in (recipe.model, recipe.teacher):
-        if spec is None:
-            captured.append(captured[0])
-            continue
-        built = build(replace(recipe, model=spec), CLASSES)
-        shown = replace(built.input, size=size, shortest=None, longest=None, within=None)
-        captured.append(capture_original(built.model, built.family, shown, label_map=built.label_map))
-    return captured[0], captured[1]
+def captured(recipe: Recipe, spec: ModelSpec, size: tuple[int, int]) -> Original:
+    """One of the recipe's models."""
+    built = build(replace(recipe, model=spec), CLASSES)
+    shown = replace(built.input, size=size, shortest=None, longest=None, within=None)
+    return capture_original(built.model, built.family, shown, label_map=built.label_map)
 
 
 def ways(
     recipe: Recipe, batch: Batch, size: tuple[int, int], device: torch.device, wanted: list[str]
 ) -> dict[str, Way]:
     """The ways to train that were asked for, by name, calibrated."""
-    original, other = originals(recipe, size)
+    original = captured(recipe, recipe.model, size)
     plain = replace(recipe, distill=replace(recipe.distill, targets=()))
 
     def student(of: Recipe) -> Student:
@@ -112,9 +110,13 @@ def ways(
         return made.to(device)
 
     found = {"real-valued": Way(TrainingModule(student(real_valued(recipe))))}
+    if "off" in wanted:
+        found["quantizers switched off"] = Way(TrainingModule(student(plain)))
+        found["quantizers switched off"].module.student.switch_off()
     if "student" in wanted:
         found["student"] = Way(TrainingModule(student(plain)))
     if "distilled" in wanted and recipe.distill.targets:
+        other = original if recipe.teacher is None else captured(recipe, recipe.teacher, size)
         teacher = make_student(other, real_valued(recipe, targets=True), part="teacher").to(device)
         found["student, distilled"] = Way(TrainingModule(student(recipe), teacher))
     for name, of in OTHERS.items():
@@ -125,13 +127,13 @@ def ways(
     return found
 
 
-def clock(device: torch.device) -> Callable[[], float]:
-    """The time when all that was asked of the device is done."""
+def clock(device: torch.device, threads: int) -> Callable[[], float]:
+    """Seconds, when all that was asked of the device is done; on one thread those that other programs do not take."""
 
     def now() -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter()
+        return time.process_time() if device.type == "cpu" and threads == 1 else time.perf_counter()
 
     return now
 
@@ -155,7 +157,7 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> int:
 
 def measure(found: dict[str, Way], batch: Batch, device: torch.device, repeats: int) -> None:
     """Take the steps: two of each way to warm up, then those that count, then one for its memory."""
-    now = clock(device)
+    now = clock(device, torch.get_num_threads())
     for repeat in range(-2, repeats):
         for way in list(found.values())[:: 1 if repeat % 2 else -1]:
             seconds = way.step(batch, now)
@@ -186,7 +188,7 @@ def count(module: nn.Module) -> int:
 
 def main() -> None:
     """Measure each recipe, and print a table of it."""
-    every = ["student", "distilled", *OTHERS]
+    every = ["off", "student", "distilled", *OTHERS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("HEIGHT", "WIDTH"))

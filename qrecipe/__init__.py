@@ -15,6 +15,7 @@ print nothing; ``listener=print`` shows the events that they tell.
     qrecipe.evaluate("runs/mine", "test")              COCO AP of a run, a saved student, or a recipe's own model
     qrecipe.predict("runs/mine", ["photo.jpg"])        detections
     qrecipe.write_report(["runs/mine"])                its page for a browser, made again; several runs on one page
+    qrecipe.compare(["runs/a", "runs/b"])              means over seeds, and how sure their differences are
     qrecipe.export("runs/mine", "student.onnx")        its student for other runtimes
     qrecipe.bench("runs/mine")                         its size and latency in runtimes
     qrecipe.sensitivity("recipe.yaml")                 what each part loses when it alone is quantized
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .commands.apply import Applied, apply
     from .commands.bench import bench
     from .commands.bind import bind
+    from .commands.compare import Compared, compare
     from .commands.diff import diff
     from .commands.evaluate import Evaluated, evaluate
     from .commands.export import export
@@ -71,6 +73,7 @@ HOMES = {
     "Applied": "commands.apply",
     "Batch": "data.batch",
     "Benched": "latency",
+    "Compared": "commands.compare",
     "Comparison": "planning",
     "Evaluated": "commands.evaluate",
     "Exported": "deploy",
@@ -92,6 +95,7 @@ HOMES = {
     "bench": "commands.bench",
     "bind": "commands.bind",
     "calibrate": "student",
+    "compare": "commands.compare",
     "compile": "student",
     "describe": "planning",
     "diff": "commands.diff",
@@ -118,6 +122,7 @@ __all__ = [
     "Applied",
     "Batch",
     "Benched",
+    "Compared",
     "Comparison",
     "Evaluated",
     "Exported",
@@ -139,6 +144,7 @@ __all__ = [
     "bench",
     "bind",
     "calibrate",
+    "compare",
     "compile",
     "describe",
     "diff",

@@ -34,11 +34,15 @@ FEATURE = "decoder.cross_attention.output"
 LAYER_OUTPUT = "decoder.layer.output"
 TAPS = (QUERY, LOGITS, FEATURE, LAYER_OUTPUT)
 """What can be tapped, and compared with the teacher, once per decoder layer."""
+BACKBONE_OUTPUT = "backbone.output"
+ENCODER_OUTPUT = "encoder.output"
+MAPS = (BACKBONE_OUTPUT, ENCODER_OUTPUT)
+"""What can be tapped, and compared with the teacher, once per level: feature maps."""
 PREDICTED_CLASSES = "head.class"
 PREDICTED_BOXES = "head.box"
 PREDICTIONS = (PREDICTED_CLASSES, PREDICTED_BOXES)
 """What the last decoder layer leads to: compared with the teacher as it is read, not tapped."""
-DISTILLABLE = (*TAPS, *PREDICTIONS)
+DISTILLABLE = (*TAPS, *MAPS, *PREDICTIONS)
 """What a distillation target may name."""
 ALIGNABLE = (QUERY,)
 """What can be aligned, once per decoder layer."""

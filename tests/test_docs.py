@@ -159,7 +159,7 @@ def test_the_tables_of_the_python_document_are_those_of_the_code() -> None:
         assert [word for word in re.findall(r"`(\w+)`", rows[name]) if word in names] == names
     assert re.findall(r"^\| `(\w+)` \|", phases, re.MULTILINE) == [phase.name for phase in PHASES]
     functions = re.findall(r"^\| `(\w+)\(", text, re.MULTILINE)
-    assert set(functions) == {name for name, home in HOMES.items() if home == f"commands.{name}"}
+    assert set(functions) == {name for name, home in HOMES.items() if home.startswith("commands.") and name.islower()}
 
 
 def test_links_of_documents_lead_somewhere() -> None:

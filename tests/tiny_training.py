@@ -71,9 +71,13 @@ class TinyTrainable(nn.Module):
         self.projection = nn.Linear(4, 4)
         self.poison = poison
         self.stages: list[tuple[str, ...] | None] = []
+        self.progress: list[float] = []
 
     def set_stage(self, quantize: tuple[str, ...] | None) -> None:
         self.stages.append(quantize)
+
+    def set_progress(self, over: float) -> None:
+        self.progress.append(over)
 
     def train(self, mode: bool = True) -> TinyTrainable:
         super().train(mode)

@@ -25,6 +25,7 @@ from ..termination import Terminated, listening
 from . import (
     apply,
     bench,
+    compare,
     diff,
     evaluate,
     export,
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict.COMMAND,
     "export": export.COMMAND,
     "bench": bench.COMMAND,
+    "compare": compare.COMMAND,
     "report": report.COMMAND,
     "sensitivity": sensitivity.COMMAND,
     "search": search.COMMAND,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,15 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run folder, finished or not")
     text = "a new file (default: report.html in the run's folder; of several runs, report.html here)"
     parser.add_argument("--output", type=Path, metavar="FILE", help=text)
+    text = "look into the models again first: detections, noise, queries; needs the run's data and weights"
+    parser.add_argument("--evidence", action="store_true", help=text)
     parser.add_argument("--json", action="store_true", help="where it is, as JSON")
 
 
 def _find(arguments: argparse.Namespace, listener: Listener) -> Reported:
     from ..commands.report import write_report
 
-    return write_report(arguments.runs, arguments.output, listener=listener)
+    return write_report(arguments.runs, arguments.output, evidence=arguments.evidence, listener=listener)
 
 
 def _tell(found: Reported, arguments: argparse.Namespace, console: Console) -> None:
@@ -36,4 +39,10 @@ def _tell(found: Reported, arguments: argparse.Namespace, console: Console) -> N
     say(console, f"report: {found.path} ({size(found.size)})")
 
 
-COMMAND = Command("a run, or several, as one page for a browser", _options, answering(_find, _tell))
+def _counter(console: Console) -> AbstractContextManager[Listener]:
+    from ..report.progress import counter
+
+    return counter(console)
+
+
+COMMAND = Command("a run, or several, as one page for a browser", _options, answering(_find, _tell, _counter))

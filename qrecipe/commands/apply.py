@@ -12,6 +12,7 @@ from ..experiment.events import Listener, nobody
 from ..experiment.run_recipe import run_recipe
 from ..recipe.definition import Recipe
 from ..recipe.given import read_recipe, smoke_test
+from ..report.page.render import can_render
 from ..report.pictures import save_detections
 from ..run.layout import RUNS
 from ..run.summary import Summary
@@ -71,5 +72,6 @@ def apply(
         hash_images=hash_images,
         listener=with_page(listener),
         draw=draw,
+        evidence=can_render(),
     )
     return Applied(folder, summary)

@@ -17,12 +17,14 @@ from ..experiment.events import Listener, Noted, nobody
 from ..experiment.target import Target, find_target
 from ..experiment.workspace import Workspace
 from ..latency import Benched, BenchSettings, compare, compare_file
-from ..run.layout import Which
+from ..run.deployed import keep_bench
+from ..run.layout import Which, is_run
 from ..runtimes import need
 from ..runtimes.runtime import Array
 from ..student import Student, plan_size
 from ..student.store import load
 from ..train.denormals import flushed_denormals
+from .kept import kept_in_run
 
 IMAGES = 16
 """That other programs are calibrated on."""
@@ -76,6 +78,8 @@ def bench(
         measured = compare(student, _noise(batch, shape), given, settings, title=found.title, calibration=said)
         if keep is not None:
             shutil.copytree(made, keep)
+    if is_run(path):
+        kept_in_run(lambda: keep_bench(path, measured.to_dict()), listener)
     return measured
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..experiment.binding import same_model
 from ..experiment.events import Listener, Noted, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
@@ -50,12 +51,3 @@ def diff(
 
 def _name(given: Recipe | Path | str) -> str:
     return given.name if isinstance(given, Recipe) else str(given)
-
-
-def same_model(a: Recipe, b: Recipe) -> bool:
-    """Whether two recipes build a model of the same structure, for the same input and categories."""
-    parts = [
-        (dataclasses.replace(recipe.model, roles={}), recipe.train.loss, recipe.data.format, recipe.data.train)
-        for recipe in (a, b)
-    ]
-    return parts[0] == parts[1]

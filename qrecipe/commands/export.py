@@ -13,11 +13,13 @@ from ..experiment.events import Listener, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
 from ..recipe.definition import Recipe
+from ..run.deployed import keep_export
 from ..run.files import require_free
-from ..run.layout import Which
+from ..run.layout import Which, is_run
 from ..runtimes import DEFAULT, RUNTIMES, find_runtime
 from ..student import Student
 from ..student.store import load
+from .kept import kept_in_run
 
 
 def export(
@@ -72,7 +74,10 @@ def export(
     if not check:
         return made
     parity = compare_file(made, own, workspace, split, samples=samples, tolerance=tolerance, runtime=runtime)
-    return replace(made, parity=parity)
+    whole = replace(made, parity=parity)
+    if not isinstance(target, Student) and is_run(Path(target)):
+        kept_in_run(lambda: keep_export(Path(target), whole.to_dict()), listener)
+    return whole
 
 
 def _saved(target: Path | str, model: Which | None, overrides: Sequence[str]) -> tuple[Recipe, Path]:

@@ -9,10 +9,14 @@ from typing import Any
 
 from ..errors import QRecipeError, RunError
 from ..experiment.events import EpochEnded, Event, Listener, Noted, RunEnded, RunStarted, nobody
-from ..report.page.contents import contents_of
+from ..experiment.evidence_of_run import evidence_of_run
+from ..report.page.contents import PICTURES, contents_of
 from ..report.page.render import can_render, write_page
 from ..run.files import require_free
 from ..run.layout import REPORT
+
+ON_A_PAGE = 30
+"""Images on a page of several runs, so that it stays below 5 MB."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Reported:
 
 
 def write_report(
-    runs: Sequence[Path | str], output: Path | str | None = None, *, listener: Listener = nobody
+    runs: Sequence[Path | str],
+    output: Path | str | None = None,
+    *,
+    evidence: bool = False,
+    listener: Listener = nobody,
 ) -> Reported:
     """Make the page of a run again, or one page of several runs.
 
@@ -35,18 +43,24 @@ def write_report(
         runs: run folders, finished or not.
         output: a new file; by default ``report.html`` in the run's folder, which is replaced, and of several runs a
             new ``report.html`` here.
+        evidence: look into the models again first: detections beside the teacher's, noise, queries. The runs' data
+            and the weights that they started from must be there.
 
     Raises:
-        RunError: a folder holds no run, the file is there already, or jinja2 is missing.
+        RunError: a folder holds no run, or one without a student to look into; the file is there already, or jinja2
+            is missing.
     """
     folders = [Path(run) for run in runs]
     if not folders:
         raise RunError("there is no run to report", remedy="name run folders")
     own = output is None and len(folders) == 1
     path = folders[0] / REPORT if own else Path(output or REPORT)
-    found = [contents_of(folder) for folder in folders]
     if not own:
         require_free(path, "choose another --output")
+    for folder in folders if evidence else ():
+        evidence_of_run(folder, listener)
+    most = max(1, min(PICTURES, ON_A_PAGE // len(folders)))
+    found = [contents_of(folder, most) for folder in folders]
     write_page(path, found)
     return Reported(path, path.stat().st_size)
 

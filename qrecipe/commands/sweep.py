@@ -13,6 +13,7 @@ from ..launched import processes
 from ..recipe.sweep_file import read_sweep
 from ..run.layout import RUNS
 from ..study.carry_out import carry_out
+from ..study.fitting import check_plans
 from ..study.in_parallel import carry_out_in_parallel
 from ..study.planned import PlannedRun, chosen, planned_runs
 from ..study.state import RunState, check_folders, seconds_left, state_of
@@ -55,8 +56,9 @@ def sweep(
 ) -> Swept:
     """Run a sweep: every combination of its axes with every seed, each ``apply`` in a folder of its own.
 
-    All recipes and folders are checked before the first run begins. Runs that are done are skipped, those that were cut
-    off go on, and one that fails does not end the others: why is in the result, and the next call tries it again.
+    All recipes, plans and folders are checked before the first run begins. Runs that are done are skipped, those that
+    were cut off go on, and one that fails does not end the others: why is in the result, and the next call tries it
+    again.
 
     Args:
         path: the sweep file. output: the folder of all runs; by default the file's ``output``, else ``runs/NAME``.
@@ -66,7 +68,7 @@ def sweep(
         overrides: such as ``train.epochs=1``, of every run. random_weights: leave the recipes' weights out.
 
     Raises:
-        RecipeErrors: everything that is wrong with the file or any of its recipes.
+        RecipeErrors: everything that is wrong with the file or any of its recipes, or does not fit their models.
         RunError: a folder holds the run of another recipe, or something else.
     """
     if processes() > 1:
@@ -79,6 +81,7 @@ def sweep(
     check_folders(runs)
     if dry_run:
         return _swept(path, folder, runs, jobs)
+    check_plans([planned for planned in runs if state_of(planned).state != "done"], listener)
 
     def one(planned: PlannedRun, resume: bool) -> None:
         apply(planned.recipe, planned.folder, resume=resume, listener=listener)

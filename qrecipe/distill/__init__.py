@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..processes import global_divisor, global_mean
 from ..recipe.distill_table import LOSSES, MATCHERS
 from .alignment import AlignmentMode, QueryAlignment
+from .anneal import remaining
 from .features import TapLayout, query_features
 from .losses import distill_loss
-from .matching import Match, all_match, foreground_match, match_queries
+from .matching import Match, all_match, foreground_match, match_queries, whole_images
 from .widths import check_widths
 
 __all__ = [
@@ -25,4 +26,6 @@ __all__ = [
     "global_mean",
     "match_queries",
     "query_features",
+    "remaining",
+    "whole_images",
 ]

@@ -30,8 +30,11 @@ class QueryAlignment(nn.Module):
         per: ``head`` standardises the head_dim channels of one head of one query; ``query`` all channels of one query.
         layout: of the query: ``bhld`` is (batch, heads, queries, head_dim), ``bld`` (batch, queries, heads * head_dim).
 
+        blended: whether the query is ``q + g (q* - q)`` with a learned g, which begins with 0.
+
     Attributes:
         gamma, beta: (heads, head_dim).
+        blend: g, (heads, 1) or, ``per`` query, (1, 1); None where the query is q* itself.
         residual: relative squared error of q* against q on the observed data, ``sum|q* - q|^2 / sum|q|^2``, for the
             gamma and beta last set by ``fit`` or ``initialise``; None where no data was seen.
 
@@ -42,7 +45,13 @@ class QueryAlignment(nn.Module):
     """
 
     def __init__(
-        self, name: str, heads: int, head_dim: int, per: Literal["head", "query"], layout: Literal["bhld", "bld"]
+        self,
+        name: str,
+        heads: int,
+        head_dim: int,
+        per: Literal["head", "query"],
+        layout: Literal["bhld", "bld"],
+        blended: bool = False,
     ) -> None:
         super().__init__()
         if per not in ("head", "query"):
@@ -56,6 +65,7 @@ class QueryAlignment(nn.Module):
         self.layout = layout
         self.gamma = nn.Parameter(torch.ones(heads, head_dim))
         self.beta = nn.Parameter(torch.zeros(heads, head_dim))
+        self.blend = nn.Parameter(torch.zeros(heads if per == "head" else 1, 1)) if blended else None
         self.residual: float | None = None
         self._mode: AlignmentMode = "on"
         # Plain attributes, not buffers: `.float()` would round buffers and DDP would overwrite them with rank 0's.
@@ -81,7 +91,10 @@ class QueryAlignment(nn.Module):
         if self._mode == "observe":
             self._observe(split.detach(), standard.detach())
             return query
-        return self._join(standard * self.gamma + self.beta).to(query.dtype)
+        aligned = standard * self.gamma + self.beta
+        if self.blend is not None:
+            aligned = split + self.blend * (aligned - split)
+        return self._join(aligned).to(query.dtype)
 
     def reset(self) -> None:
         """Forget what was observed. Call it before observing other data."""
@@ -130,7 +143,9 @@ class QueryAlignment(nn.Module):
         self._set(gamma, mean_q - gamma * mean_s)
 
     def extra_repr(self) -> str:
-        return f"{self.name!r}, heads={self.heads}, head_dim={self.head_dim}, per={self.per}, layout={self.layout}"
+        return f"{self.name!r}, heads={self.heads}, head_dim={self.head_dim}, per={self.per}, layout={self.layout}" + (
+            ", blended" if self.blend is not None else ""
+        )
 
     def _split(self, query: Tensor) -> Tensor:
         """A view (batch, queries, heads, head_dim), in float32 at least."""
@@ -180,6 +195,7 @@ class QueryAlignment(nn.Module):
         gamma, beta = self.gamma.to(self._sums), self.beta.to(self._sums)
         mean_s, mean_q, var_s, var_q, covariance, _ = self._moments(self._sums)
         bias = gamma * mean_s + beta - mean_q
-        error = (gamma**2 * var_s - 2 * gamma * covariance + var_q + bias**2).sum().clamp(min=0)
+        errors = gamma**2 * var_s - 2 * gamma * covariance + var_q + bias**2
+        error = (errors if self.blend is None else errors * self.blend.to(errors) ** 2).sum().clamp(min=0)
         energy = self._sums[3].sum() / self._seen
         self.residual = float(error / energy) if energy != 0 else float(error)

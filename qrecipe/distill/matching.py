@@ -86,6 +86,12 @@ def match_queries(spec: MatchSpec, student_boxes: Tensor, teacher_boxes: Tensor,
     return found
 
 
+def whole_images(count: Tensor) -> Match:
+    """The match of feature maps, each image's with the teacher's of the same image. count: (batch, ...), any tensor."""
+    index = count.new_zeros((len(count), 1), dtype=torch.int64)
+    return Match(torch.ones_like(index, dtype=torch.bool), index)
+
+
 def foreground(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
     """The row ``foreground`` of the matchers."""
     return foreground_match(student, teacher, gt_boxes, spec.tau, spec.giou, spec.l1)

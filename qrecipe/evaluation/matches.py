@@ -22,6 +22,43 @@ BIT = 1 << np.arange(10, dtype=np.uint16)
 
 
 @dataclass(frozen=True)
+class _Ranked:
+    """The detections of a category, best score first. image: of each. hits: by threshold, where true positives stand.
+
+    ignored: by threshold, what counts neither way; None where everything counts.
+    """
+
+    image: NDArray[np.int32]
+    hits: list[NDArray[np.int64]]
+    ignored: list[NDArray[np.bool_] | None]
+
+    @classmethod
+    def of(cls, image: NDArray[np.int32], matched: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> _Ranked:
+        """matched, ignored: (detections, thresholds)."""
+        hits = [np.flatnonzero(matched[:, level] & ~ignored[:, level]) for level in range(len(BIT))]
+        passed = [ignored[:, level] if ignored[:, level].any() else None for level in range(len(BIT))]
+        return cls(image, hits, passed)
+
+    def precision(self, weights: NDArray[np.int64], boxes: int) -> float:
+        """The mean over thresholds and recalls, as pycocotools has it: the envelope of precision, read at 101 recalls.
+
+        Precision is looked at where true positives stand alone: false ones between them only lower it.
+        """
+        times = weights[self.image]
+        counted = np.cumsum(times)
+        total = 0.0
+        for places, ignored in zip(self.hits, self.ignored, strict=True):
+            if not len(places):
+                continue
+            hits = np.cumsum(times[places])
+            seen = counted[places] if ignored is None else np.cumsum(times * ~ignored)[places]
+            envelope = np.maximum.accumulate((hits / np.maximum(seen, 1))[::-1])[::-1]
+            read = np.searchsorted(hits / boxes, RECALLS, side="left")
+            total += envelope[read[read < len(hits)]].sum()
+        return float(total / (len(BIT) * len(RECALLS)))
+
+
+@dataclass(frozen=True)
 class ImageMatches:
     """Matches of all areas, up to 100 detections an image. Detections stand by category, image, and score.
 
@@ -45,33 +82,22 @@ class ImageMatches:
         weights: (images,).
         """
         each = np.ones(len(self.images), dtype=np.int64) if weights is None else weights
-        found = [
-            _precision(*counted)
-            for place in range(len(self.categories))
-            if (counted := self._counted(place, each)) is not None
-        ]
+        found = []
+        for place, ranked in enumerate(self._ranked):
+            boxes = int((each * self.boxes[:, place]).sum())
+            if boxes:
+                found.append(ranked.precision(each, boxes))
         return float(np.mean(found)) if found else None
 
-    def _counted(
-        self, place: int, weights: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int] | None:
-        """True and false positives, (detections, thresholds), the best score first, and boxes; None of no box."""
-        boxes = int((weights * self.boxes[:, place]).sum())
-        if not boxes:
-            return None
-        order, true, false = self._sorted[place]
-        times = weights[order, None]
-        return true * times, false * times, boxes
-
     @cached_property
-    def _sorted(self) -> list[tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]]:
-        """By category: the image of each detection, best score first, and whether it is a true or a false positive."""
+    def _ranked(self) -> list[_Ranked]:
+        """By category."""
         found = []
         for place in range(len(self.categories)):
             own = np.flatnonzero(self.category == place)
             own = own[np.argsort(-self.score[own], kind="mergesort")]
             matched, ignored = ((bits[own, None] & BIT) > 0 for bits in (self.matched, self.ignored))
-            found.append((self.image[own], matched & ~ignored, ~matched & ~ignored))
+            found.append(_Ranked.of(self.image[own], matched, ignored))
         return found
 
     def to_bytes(self) -> bytes:
@@ -124,17 +150,3 @@ def _bits(levels: Any) -> NDArray[np.uint16]:
 
 def _joined(parts: Sequence[Any], kind: Any) -> NDArray[Any]:
     return np.concatenate([np.asarray(part, dtype=kind) for part in parts]) if parts else np.zeros(0, dtype=kind)
-
-
-def _precision(true: NDArray[np.int64], false: NDArray[np.int64], boxes: int) -> float:
-    """The mean over thresholds and recalls, as pycocotools has it: the envelope of precision, read at 101 recalls."""
-    if not len(true):
-        return 0.0
-    hits, misses = np.cumsum(true, axis=0), np.cumsum(false, axis=0)
-    precision = hits / np.maximum(hits + misses, np.spacing(1))
-    envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    total = 0.0
-    for level in range(true.shape[1]):
-        places = np.searchsorted(hits[:, level] / boxes, RECALLS, side="left")
-        total += envelope[places[places < len(hits)], level].sum()
-    return float(total / (true.shape[1] * len(RECALLS)))

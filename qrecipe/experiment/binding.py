@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..errors import PlanErrors, QRecipeError
 from ..planning import Plan, WhichModel
 from ..recipe.definition import Recipe
@@ -34,6 +36,15 @@ def bound(workspace: Workspace) -> Plan:
         for note in rehearse(module, min(2, recipe.train.batch_size)).notes():
             workspace.listener(Noted("training", note))
     return student.plan
+
+
+def same_model(a: Recipe, b: Recipe) -> bool:
+    """Whether two recipes build a model of the same structure, for the same input and categories."""
+    parts = [
+        (dataclasses.replace(recipe.model, roles={}), recipe.train.loss, recipe.data.format, recipe.data.train)
+        for recipe in (a, b)
+    ]
+    return parts[0] == parts[1]
 
 
 def _made(original: Original, recipe: Recipe, part: WhichModel, problems: list[QRecipeError]) -> Student | None:

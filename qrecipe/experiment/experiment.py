@@ -27,12 +27,16 @@ Draw = Callable[[CocoIndex, Sequence[Mapping[str, Any]], Path], Path]
 
 @dataclass
 class Experiment:
-    """resume: go on with what is in the folder. draw: makes the run's picture; without it there is none."""
+    """resume: go on with what is in the folder. draw: makes the run's picture; without it there is none.
+
+    evidence: whether the run keeps what its page shows of a few images.
+    """
 
     workspace: Workspace
     run: RunFolder
     resume: bool = False
     draw: Draw | None = None
+    evidence: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -82,6 +86,11 @@ class Experiment:
     @property
     def has_control(self) -> bool:
         return bool(self.student.plan.quantizers) and self.recipe.train.control and self.trains
+
+    @property
+    def last(self) -> str:
+        """The row of the summary that is the run's student."""
+        return "trained" if self.trains else "reconstructed" if self.reconstructs else "calibrated"
 
     @property
     def first(self) -> str:

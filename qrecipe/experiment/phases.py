@@ -8,11 +8,13 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from ..errors import QRecipeError
 from ..launched import is_first
 from ..planning import describe
 from ..processes import from_first, gathered, take_over
 from ..reconstruct import BlockReport, ReconstructSettings, reconstruct
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights, save_checkpoint
+from ..run.files import DiskFullError
 from ..run.layout import BEST, LAST, PICTURE
 from ..student import Student, calibrate, save
 from ..student.store import description
@@ -23,6 +25,7 @@ from ..train.trainer import Trainer
 from .detector import score, student_detector
 from .events import BestChosen, BlockReconstructed, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
 from .experiment import Experiment
+from .gather_evidence import gather_evidence
 from .summarise import stopped_early, summarise, summary_split
 
 
@@ -245,6 +248,20 @@ def _test(experiment: Experiment) -> Any:
     return found
 
 
+def _gather(experiment: Experiment) -> Any:
+    """For the page alone: what goes wrong here is told, and ends no run."""
+    if not is_first():
+        return None
+    try:
+        return gather_evidence(experiment, experiment.student, experiment.last)
+    except DiskFullError:
+        raise
+    except Exception as problem:  # of models as they come; the run is through but for its pictures
+        reason = str(problem) if isinstance(problem, QRecipeError) else f"{type(problem).__name__}: {problem}"
+        experiment.listener(Noted("evidence", f"warning: not gathered: {reason}"))
+        return {"failed": reason}
+
+
 def _summarise(experiment: Experiment) -> None:
     experiment.run.finish(summarise(experiment, experiment.run.phases()["test"]))
 
@@ -260,6 +277,7 @@ PHASES: tuple[Phase, ...] = (
     Phase("kept", ("calibration", "student"), _keep_student, recorded=False),
     Phase("control", ("plan",), _train_control, lambda run: run.has_control, _restore_control),
     Phase("test", ("calibration", "student", "control"), _test),
+    Phase("evidence", ("calibration", "student"), _gather, lambda run: run.evidence and run.quantizes),
     Phase("summary", ("test",), _summarise, recorded=False),
 )
 """All phases of a run, in their order."""

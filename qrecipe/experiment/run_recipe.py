@@ -35,6 +35,7 @@ def run_recipe(
     hash_images: bool = False,
     listener: Listener = nobody,
     draw: Draw | None = None,
+    evidence: bool = False,
 ) -> Summary:
     """Run a recipe into ``folder`` and return what came out.
 
@@ -42,6 +43,7 @@ def run_recipe(
 
     Args:
         resume: go on with a run that was cut off. draw: makes the run's picture.
+        evidence: keep what the run's page shows of a few images, of quantizers and of queries.
         accept_changes: go on although annotations, images or weights are not those that the run was started with.
         hash_images: know images by their content, not by size and time of their files.
 
@@ -53,7 +55,7 @@ def run_recipe(
     """
     with joined():
         own = listener if is_first() else nobody
-        return _run(recipe, folder, resume, accept_changes, hash_images, own, draw)
+        return _run(recipe, folder, resume, accept_changes, hash_images, own, draw, evidence)
 
 
 def _run(
@@ -64,6 +66,7 @@ def _run(
     hash_images: bool,
     listener: Listener,
     draw: Draw | None,
+    evidence: bool,
 ) -> Summary:
     """Every process goes through this; the first one writes and is listened to."""
     resolved, text = dict(recipe.resolved), dump(recipe.resolved)
@@ -93,7 +96,7 @@ def _run(
             listener(RunStarted(folder, resolved, resume))
             for note in _notes(run):
                 listener(Noted("run", note))
-            run_phases(Experiment(workspace, run, resume, draw))
+            run_phases(Experiment(workspace, run, resume, draw, evidence))
             summary = run.summary()
     listener(RunEnded(folder, summary))
     return summary

@@ -149,6 +149,14 @@ def mutates(node: fx.Node) -> bool:
     return bool(schema is not None and schema.is_mutable)
 
 
+def is_view(node: fx.Node) -> bool:
+    """Whether a call gives, or may give, its operand's own memory, unchanged."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or schema.is_mutable or len(schema.returns) != 1:
+        return False
+    return schema.returns[0].alias_info is not None
+
+
 def function_of(graph: fx.Graph, name: str) -> Callable[..., Any]:
     code = graph.python_code("self")
     space = dict(code.globals)

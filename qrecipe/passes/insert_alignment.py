@@ -28,6 +28,7 @@ def insert_alignment(captured: Captured, plan: Plan) -> PassReport:
                 planned.head_dim,
                 planned.per,
                 planned.layout,
+                planned.blend is not None,
             ),
         )
         target = f"{ALIGNMENTS}.{planned.name}"

@@ -103,6 +103,7 @@ class PlannedAlignment:
     per: Literal["head", "query"]
     layout: Literal["bhld", "bld"]
     init: Literal["fit", "identity"]
+    blend: Literal["learned"] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,16 @@ class PlannedCorrection:
 class PlannedTap:
     """One value that ``with_taps`` returns.
 
-    name: role and layer. width: channels of one query's feature, all heads together; 0 where that depends on the image.
-    layout: its dimensions: batch, queries, heads, channels.
+    name: role and layer, or level. width: channels of a map, or of a query's feature, all heads together; 0 where that
+        depends on the image.
+    layout: its dimensions: batch, queries, heads, channels; or a map.
     """
 
     name: str
     role: str
     layer: int
     width: int
-    layout: Literal["bqc", "bhqc", "bqhc"] = "bqc"
+    layout: Literal["bqc", "bhqc", "bqhc", "map"] = "bqc"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from ..errors import PlanError
 from ..graph.shapes import is_number
 from ..recipe.definition import Recipe
 from ..structure import QueryFacts, Structure
-from ..vocabulary import ALIGNABLE, DISTILLABLE, FEATURE, KEY, LOGITS, PREDICTIONS, QUERY
+from ..vocabulary import ALIGNABLE, DISTILLABLE, FEATURE, KEY, LOGITS, MAPS, PREDICTIONS, QUERY
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
 
@@ -27,7 +27,16 @@ def plan_alignments(structure: Structure, recipe: Recipe, part: str) -> tuple[li
             problems.append(PlanError(what, where=place, remedy=_NAME_THEM.format(part=part)))
         else:
             found += [
-                PlannedAlignment(f"layer{layer}", layer, point.heads, point.head_dim, spec.per, point.layout, spec.init)
+                PlannedAlignment(
+                    name=f"layer{layer}",
+                    layer=layer,
+                    heads=point.heads,
+                    head_dim=point.head_dim,
+                    per=spec.per,
+                    layout=point.layout,
+                    init=spec.init,
+                    blend=spec.blend,
+                )
                 for layer, point in sorted(queries.items())
             ]
     return found, problems
@@ -52,7 +61,8 @@ def plan_taps(structure: Structure, recipe: Recipe, part: str) -> tuple[list[Pla
             continue
         if not layers:
             what = f"the {part} has no {target.at} that could be tapped"
-            problems.append(PlanError(what, where=place, remedy=_NAME_THEM.format(part=part)))
+            remedy = _there_is(structure) if target.at in MAPS else _NAME_THEM.format(part=part)
+            problems.append(PlanError(what, where=place, remedy=remedy))
             continue
         for layer in layers[-1:] if target.layers == "last" else layers:
             tap = tap_at(structure, target.at, layer)
@@ -63,8 +73,13 @@ def plan_taps(structure: Structure, recipe: Recipe, part: str) -> tuple[list[Pla
     return sorted(found.values(), key=lambda tap: (tap.role, tap.layer)), problems
 
 
+def _there_is(structure: Structure) -> str:
+    """What of a model can be distilled."""
+    return f"it has {', '.join(at for at in DISTILLABLE if at in PREDICTIONS or tapped_layers(structure, at))}"
+
+
 def tapped_layers(structure: Structure, role: str) -> list[int]:
-    """The decoder layers that have a tap, in order. Logits are there where they can be computed."""
+    """The decoder layers, or levels of maps, that have a tap, in order. Logits are there where they can be computed."""
     names = (LOGITS, KEY) if role == LOGITS else (role,)
     return sorted({layer for own, layer in structure.programs["train"].taps if own in names})
 
@@ -75,6 +90,9 @@ def tap_at(structure: Structure, role: str, layer: int) -> PlannedTap:
     name, point = f"{role}.{layer}", training.queries.get(layer)
     tap = training.taps.get((role, layer))
     shape = tap.shape if tap is not None else ()
+    if tap is not None and role in MAPS:
+        channels = shape[1] if len(shape) == 4 else shape[-1]
+        return PlannedTap(name, role, layer, int(channels), "map")
     if tap is None and point is not None and point.layout == "bld":
         return PlannedTap(name, role, layer, 0)  # of one head, without a dimension for it
     if tap is None or len(shape) == 4:

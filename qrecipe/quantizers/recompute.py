@@ -66,7 +66,11 @@ def remember(copy: Tensor, quantize: Callable[[Tensor], Tensor], x: Tensor, own:
         return
     x, rest = x.detach(), tuple(own)
     autocast = torch.is_autocast_enabled(x.device.type)
-    setattr(copy, _ORIGIN, Origin(quantize, x, rest, _version(x, rest), copy.stride(), autocast))
+    origin = Origin(quantize, x, rest, _version(x, rest), copy.stride(), autocast)
+    setattr(copy, _ORIGIN, origin)
+    base = copy._base  # of kernels that write rows: views of the copy are views of those
+    if base is not None and base.untyped_storage()._cdata != x.untyped_storage()._cdata:
+        setattr(base, _ORIGIN, origin)
 
 
 def _version(x: Tensor, own: tuple[Tensor, ...]) -> int:
@@ -114,10 +118,16 @@ def _origins(operands: tuple[Any, ...]) -> Mapping[int, Origin]:
     found = {}
     for operand in operands:
         for value in operand if isinstance(operand, list | tuple) else (operand,):
-            origin = getattr(value, _ORIGIN, None)
+            origin = _origin(value) if isinstance(value, Tensor) else None
             if origin is not None:
                 found[value.untyped_storage()._cdata] = origin
     return found
+
+
+def _origin(value: Tensor) -> Origin | None:
+    """Of a copy, or of the copy that this is a view of."""
+    found: Origin | None = getattr(value, _ORIGIN, None)
+    return getattr(value._base, _ORIGIN, None) if found is None else found
 
 
 def _unpack(packed: Any) -> Tensor:

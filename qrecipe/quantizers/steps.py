@@ -85,22 +85,13 @@ class RelativeStep(Step):
         self.parameters = (scale,) if offset is None else (scale, offset)
         self.rate = rate
         self._scale, self._offset = scale, offset
-        self._before: tuple[Tensor, Tensor | None] = scale, offset
+        self._alone = _RelativeSteps([self])
 
-    @torch.no_grad()
     def before(self) -> None:
-        scale, offset = self._scale, self._offset
-        self._before = scale.detach().clone(), None if offset is None else offset.detach().clone()
-        if offset is not None and scale.grad is not None and offset.grad is not None:
-            scale.grad += offset.grad * offset / scale
+        self._alone.before()
 
-    @torch.no_grad()
     def after(self) -> None:
-        scale, offset = self._scale, self._offset
-        old_scale, old_offset = self._before
-        scale.copy_(old_scale + (scale - old_scale) * old_scale.abs())
-        if offset is not None and old_offset is not None:
-            offset.copy_((old_offset / old_scale + (offset - old_offset)) * scale)
+        self._alone.after()
 
     @torch.no_grad()
     def average(self, averages: Sequence[Tensor], share: float) -> None:
@@ -113,15 +104,55 @@ class RelativeStep(Step):
             averages[1].copy_(zero * averages[0])
 
 
+class _RelativeSteps:
+    """Many a :class:`RelativeStep` at once, with the same results to the last bit: hundreds of tiny tensors add up."""
+
+    def __init__(self, steps: Sequence[RelativeStep]) -> None:
+        self._scales: list[Tensor] = [step.parameters[0] for step in steps]
+        places = [index for index, step in enumerate(steps) if len(step.parameters) == 2]
+        self._shifted: list[Tensor] = [steps[index].parameters[0] for index in places]
+        self._offsets: list[Tensor] = [steps[index].parameters[1] for index in places]
+        self._places = places
+        self._before: tuple[list[Tensor], list[Tensor]] = [], []
+
+    @torch.no_grad()
+    def before(self) -> None:
+        self._before = [scale.clone() for scale in self._scales], [offset.clone() for offset in self._offsets]
+        pairs = zip(self._shifted, self._offsets, strict=True)
+        both = [(s, o, s.grad, o.grad) for s, o in pairs if s.grad is not None and o.grad is not None]
+        if both:
+            scales, offsets, to_scales, to_offsets = (list(part) for part in zip(*both, strict=True))
+            turned = torch._foreach_mul(to_offsets, offsets)
+            torch._foreach_div_(turned, scales)
+            torch._foreach_add_(to_scales, turned)
+
+    @torch.no_grad()
+    def after(self) -> None:
+        old_scales, old_offsets = self._before
+        moved = torch._foreach_sub(self._scales, old_scales)
+        torch._foreach_mul_(moved, torch._foreach_abs(old_scales))
+        torch._foreach_copy_(self._scales, torch._foreach_add(old_scales, moved))
+        if self._offsets:
+            points = torch._foreach_div(old_offsets, [old_scales[index] for index in self._places])
+            torch._foreach_add_(points, torch._foreach_sub(self._offsets, old_offsets))
+            torch._foreach_mul_(points, self._shifted)
+            torch._foreach_copy_(self._offsets, points)
+
+
 def step_in_coordinates(optimizer: Optimizer, steps: Sequence[Step]) -> None:
     """From now on ``optimizer`` moves the parameters of ``steps`` in their coordinates."""
 
+    relative = [step for step in steps if isinstance(step, RelativeStep)]
+    together: list[_RelativeSteps | Step] = [step for step in steps if not isinstance(step, RelativeStep)]
+    if relative:
+        together.append(_RelativeSteps(relative))
+
     def before(*_: Any) -> None:
-        for step in steps:
+        for step in together:
             step.before()
 
     def after(*_: Any) -> None:
-        for step in steps:
+        for step in together:
             step.after()
 
     if steps:

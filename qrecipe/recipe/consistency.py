@@ -190,6 +190,9 @@ def _check_train(data: Any) -> Iterator[Finding]:
     if value_at(train, "loss", "denoising") is True and value_at(train, "loss", "auxiliary") is False:
         what = "denoising is one of the auxiliary losses, which are off"
         yield ("train", "loss", "denoising"), what, "set auxiliary: true, or remove it"
+    weighted = (mapping_at(data, "quantize"), *(rule for _, rule in each_at(data, "quantize", "rules")))
+    if train.get("dampen") is not None and not any(given_keys(one, "weight") for one in weighted):
+        yield ("train", "dampen"), "there are no quantized weights to dampen", "give quantize.weight, or remove it"
     schedule = mapping_at(train, "schedule")
     name, drops = schedule.get("name", "constant"), schedule.get("drop_at")
     place = ("train", "schedule")

@@ -73,11 +73,15 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class AlignSpec:
-    """Distribution alignment (Q-DETR 2.32) at a role. init ``fit`` is least squares, ``identity`` gamma 1, beta 0."""
+    """Distribution alignment (Q-DETR 2.32) at a role. init ``fit`` is least squares, ``identity`` gamma 1, beta 0.
+
+    blend: how much of it there is is learned, beginning with none of it; None is all of it.
+    """
 
     at: str
     per: Literal["head", "query"] = "head"
     init: Literal["fit", "identity"] = "fit"
+    blend: Literal["learned"] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,17 @@ class MatchSpec:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """One distillation target: a tapped role, on the last or on all decoder layers."""
+    """One distillation target: a tapped role, on the last or on all decoder layers or levels; or a prediction.
+
+    anneal: how the weight goes to 0 over training; None keeps it.
+    """
 
     at: str
     layers: Literal["last", "all"] = "last"
     loss: str = "l2"
     weight: float = 1.0
     match: MatchSpec = field(default_factory=MatchSpec)
+    anneal: Literal["linear", "cosine"] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,13 @@ class EmaSpec:
 
 
 @dataclass(frozen=True)
+class DampenSpec:
+    """A pull of weights towards their levels (Nagel et al., ICML 2022). weight: in the loss, at the end of training."""
+
+    weight: float
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """accumulate: batches of an optimizer step. patience: epochs without a better AP after which training ends; None is
     all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit: most epochs of a stage, to which
@@ -184,6 +199,7 @@ class TrainSpec:
     evaluate_every: int = 1
     precision: Literal["no", "bf16"] = "no"
     ema: EmaSpec | None = None
+    dampen: DampenSpec | None = None
     patience: int | None = None
     keep: int = 2
     limit: int | None = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..vocabulary import PREDICTIONS
+from ..vocabulary import MAPS, PREDICTIONS
 from .distill_table import LOSSES, MATCHERS, compared, losses_of
-from .findings import Finding, each_at, either, mapping_at
+from .findings import Finding, each_at, either, mapping_at, value_at
 from .places import KeyPath
 
 
@@ -20,6 +20,8 @@ def check_targets(data: Any) -> Iterator[Finding]:
             if at in PREDICTIONS and target.get("layers") == "all":
                 what = f"{at} is what the last decoder layer leads to: there are no others' to compare"
                 yield (*path, "layers"), what, "remove it"
+            if at in MAPS:
+                yield from _map(data, path, target, at)
         yield from _match(path, target)
 
 
@@ -28,6 +30,15 @@ def _loss(path: KeyPath, target: Mapping[str, Any], at: str) -> Iterator[Finding
     if isinstance(loss, str) and loss in LOSSES and loss not in able:
         place = (*path, "loss") if "loss" in target else path
         yield place, f"{loss} does not compare {compared(at)}, which {at} has", f"set loss: {either(able)}"
+
+
+def _map(data: Any, path: KeyPath, target: Mapping[str, Any], at: str) -> Iterator[Finding]:
+    if target.get("match") is not None:
+        yield (*path, "match"), f"{at} is compared where it is: there are no queries to match", "remove it"
+    for key in ("equalize", "smooth"):
+        if value_at(data, "quantize", key):
+            what = f"{key} scales the student's channels, and {at} compares them with the teacher's"
+            yield ("quantize", key), what, "remove one of the two"
 
 
 def _match(path: KeyPath, target: Mapping[str, Any]) -> Iterator[Finding]:

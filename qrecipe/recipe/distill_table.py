@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..vocabulary import PREDICTED_BOXES, PREDICTED_CLASSES
+from ..vocabulary import MAPS, PREDICTED_BOXES, PREDICTED_CLASSES
 
-Compared = Literal["features", "classes", "boxes"]
-"""What a pair of queries is compared by: any features of theirs, the logits of their classes, or their boxes."""
+Compared = Literal["features", "maps", "classes", "boxes"]
+"""What is compared: features, logits or boxes of a pair of queries; or the feature maps of an image."""
 
 
 @dataclass(frozen=True)
 class LossRow:
-    """How what a pair of queries has is compared.
+    """How what a pair of queries has is compared, or a pair of maps, all of an image's channels and positions.
 
     code: a function of student and teacher, (..., width) twice to (...), with finite gradients everywhere.
     what: completes "NAME is ..." in the schema. compares: what it is for.
@@ -47,10 +47,12 @@ class MatcherRow:
 LOSSES: dict[str, LossRow] = {
     "l2": LossRow("qrecipe.distill.losses:l2", "the Euclidean distance", ("features", "boxes")),
     "relative": LossRow(
-        "qrecipe.distill.losses:relative", "the squared distance, divided by the squared norm of the teacher's"
+        "qrecipe.distill.losses:relative",
+        "the squared distance, divided by the squared norm of the teacher's",
+        ("features", "maps"),
     ),
-    "mse": LossRow("qrecipe.distill.losses:mse", "the mean of the squared differences"),
-    "cosine": LossRow("qrecipe.distill.losses:cosine", "1 less the cosine of their angle"),
+    "mse": LossRow("qrecipe.distill.losses:mse", "the mean of the squared differences", ("features", "maps")),
+    "cosine": LossRow("qrecipe.distill.losses:cosine", "1 less the cosine of their angle", ("features", "maps")),
     "kl": LossRow(
         "qrecipe.distill.predictions:kl", "the divergence of two softmaxes", compares=("classes",), scores="softmax"
     ),
@@ -74,7 +76,7 @@ MATCHERS: dict[str, MatcherRow] = {
 
 def compared(at: str) -> Compared:
     """What a target at a place compares."""
-    known: dict[str, Compared] = {PREDICTED_CLASSES: "classes", PREDICTED_BOXES: "boxes"}
+    known: dict[str, Compared] = {PREDICTED_CLASSES: "classes", PREDICTED_BOXES: "boxes", **dict.fromkeys(MAPS, "maps")}
     return known.get(at, "features")
 
 

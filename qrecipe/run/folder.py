@@ -10,6 +10,8 @@ checkpoints/PHASE/         ``last`` and ``best``
 calibrated/, student/, control/   the models that it keeps
 matches/ROW.npz            what each row of the summary found, image by image
 detections.png             the last model's detections on the split that the summary is of
+evidence/                  what the page shows of a few images, of quantizers and of queries
+exports.json, bench.json   what `export` and `bench` of its student found
 report.html                the same and what is seen so far, as a page; written anew after every epoch
 summary.json               written last: a run that has it is finished
 

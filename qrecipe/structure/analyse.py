@@ -14,6 +14,7 @@ from .biases import is_biased
 from .blocks import find_blocks, up_to_last_weighted
 from .chains import find_chains
 from .cross_attention import LayerPoints, points_of_layer, shape_at
+from .feature_maps import feature_maps
 from .operands import WEIGHTED, Operand, Slot, operand_at
 from .operations import Operation, find_operations
 from .parameters import canonical_parameters, multiplied_parameters, parameter_sizes
@@ -105,7 +106,8 @@ def _program(
             for operation in operations
         ),
         queries={layer: _query(one, one.query, sites) for layer, one in enumerate(points) if one.query is not None},
-        taps={(role, layer): _tap(tap) for layer, one in enumerate(points) for role, tap in one.taps.items()},
+        taps={(role, layer): _tap(tap) for layer, one in enumerate(points) for role, tap in one.taps.items()}
+        | {key: _tap(tap) for key, tap in feature_maps(program, roles.backbone, roles.layers).items()},
         symbols=symbols,
         nodes=len(program.graph.nodes),
     )

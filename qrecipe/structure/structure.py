@@ -115,7 +115,8 @@ class TapFacts:
 
 @dataclass(frozen=True)
 class ProgramFacts:
-    """One of the two programs. operations: in the graph's order. queries: by decoder layer. taps: by role and layer.
+    """One of the two programs. operations: in the graph's order. queries: by decoder layer. taps: by role and layer,
+    those of feature maps by role and level.
 
     symbols: of the input's batch, height and width. nodes: how many the graph has.
     """

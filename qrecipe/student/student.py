@@ -14,7 +14,7 @@ from ..detection.prediction import Prediction
 from ..distill import QueryAlignment
 from ..graph.flow import within
 from ..graph.graph_model import GraphModel
-from ..graph.program import GraphMode, Program
+from ..graph.program import GraphMode, Program, is_view
 from ..models.families import Family
 from ..passes import PassReport
 from ..planning import Plan
@@ -148,10 +148,13 @@ class Student(GraphModel):
 
 
 def _read_origins(graph: fx.Graph) -> None:
-    """What reads a fake quantizer's result keeps less of it for the backward pass."""
+    """What reads a fake quantizer's result, or a view of it, keeps less of it for the backward pass."""
+    copies: set[fx.Node] = set()
     for node in graph.nodes:
-        if node.op == "call_function" and any(
-            source.op == "call_module" and within(str(source.target), FAKE_QUANTIZERS)
-            for source in node.all_input_nodes
-        ):
-            node.target = Reading(node.target)
+        if node.op == "call_module" and within(str(node.target), FAKE_QUANTIZERS):
+            copies.add(node)
+        elif node.op == "call_function" and not copies.isdisjoint(node.all_input_nodes):
+            if is_view(node):
+                copies.add(node)
+            else:
+                node.target = Reading(node.target)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..detection.prediction import Prediction
 from ..distill import check_widths, query_features
-from ..errors import PlanError, PlanErrors
+from ..errors import PlanError, PlanErrors, TrainError
 from ..planning import PlannedTap
 from ..recipe.definition import TargetSpec
 from ..student import Student
-from ..vocabulary import PREDICTED_BOXES, PREDICTED_CLASSES
+from ..vocabulary import MAPS, PREDICTED_BOXES, PREDICTED_CLASSES
 
 Pair = tuple[PlannedTap, PlannedTap]
 
@@ -33,9 +33,12 @@ def features(target: TargetSpec, pairs: Sequence[Pair], mine: Seen, his: Seen) -
     elif target.at == PREDICTED_BOXES:
         yield mine.prediction.boxes, his.prediction.boxes
     for own, other in pairs:
+        a, b = mine.taps[own.name], his.taps[other.name]
+        if target.at in MAPS:
+            _check_sizes(a, b, own.name)
         # Denoising queries stand before those that predict; the teacher, in evaluation, has none.
-        queries = query_features(mine.taps[own.name], own.layout)[:, -mine.prediction.boxes.shape[1] :]
-        yield queries, query_features(his.taps[other.name], other.layout)
+        queries = query_features(a, own.layout)[:, -mine.prediction.boxes.shape[1] :]
+        yield queries, query_features(b, other.layout)
 
 
 def paired(student: Student, teacher: Student, targets: Sequence[TargetSpec]) -> list[list[Pair]]:
@@ -75,6 +78,17 @@ def _pairs_of(student: Student, teacher: Student, target: TargetSpec, index: int
         except PlanError as problem:
             raise PlanError(f"{problem.where}: {problem.what}", where=where, remedy=problem.remedy) from None
     return list(zip(mine, his, strict=True))
+
+
+def _check_sizes(mine: Tensor, his: Tensor, name: str) -> None:
+    """Raises: TrainError: two maps of other heights and widths, or numbers of positions."""
+    if mine.shape != his.shape:
+        sizes = ["x".join(map(str, value.shape[1:])) for value in (mine, his)]
+        raise TrainError(
+            f"the student's map is {sizes[0]}, the teacher's {sizes[1]}",
+            where=name,
+            remedy="choose a teacher with the student's strides, or remove this target",
+        )
 
 
 def _check_classes(student: Student, teacher: Student, where: str) -> None:

@@ -60,6 +60,7 @@ def train_epoch(
     accumulate: int = 1,
     clip_norm: float | None,
     rate: Callable[[int], float],
+    over: Callable[[int], float],
     on_step: Callable[[int, float, dict[str, float]], None],
     averages: Averages,
 ) -> None:
@@ -69,6 +70,7 @@ def train_epoch(
         named: the parameters that are trained. epoch: from 1, for messages. accumulate: batches of a step; the last
             step of the epoch has those that are left.
         rate: what the learning rates are multiplied by, by the step in this epoch, from 0.
+        over: the share of all training that is over, likewise.
         on_step: called with the step from 1, the loss and its parts.
         averages: of the steps of this epoch that an earlier start took; these are added.
 
@@ -78,6 +80,7 @@ def train_epoch(
     """
     for step, parts in enumerate(in_steps(batches, accumulate), start=averages.steps + 1):
         with held():
+            trainable.set_progress(over(step - 1))
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * rate(step - 1)
             figures = _step(trainable, parts, optimizer, named, accelerator, clip_norm, f"epoch {epoch}, step {step}")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from ..data.batch import Batch
 from ..detection.prediction import Prediction
-from ..distill import Match, distill_loss, global_divisor, match_queries
+from ..distill import Match, distill_loss, global_divisor, match_queries, remaining, whole_images
 from ..errors import PlanError, TrainError
 from ..placement import fitted_labels
-from ..recipe.definition import TargetSpec
+from ..recipe.definition import MatchSpec, TargetSpec
 from ..student import Student
+from ..vocabulary import MAPS
 from .compared import Seen, features, paired
+from .dampening import dampening, weights_seen
 
 
 @final
@@ -35,6 +37,8 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.student = student
         self.targets = student.recipe.distill.targets
+        self.dampen = student.recipe.train.dampen
+        self.over = 0.0
         self.teacher = teacher if self.targets else None
         if self.targets:
             if teacher is None:
@@ -54,15 +58,20 @@ class TrainingModule(nn.Module):
         """Quantize only the roles that match; None quantizes all."""
         self.student.set_stage(quantize)
 
+    def set_progress(self, over: float) -> None:
+        """What share of training is over, in 0..1: targets that are annealed fall with it, and dampening rises."""
+        self.over = over
+
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a scalar with a graph, and its detached parts: ``detection``, ``distill``, and their own.
+        """The loss, a scalar with a graph, and its detached parts: ``detection``, ``distill``, ``dampening``, theirs.
 
         Raises:
             TrainError: the predictions are not finite, so that the matching in the detection loss fails.
         """
         student = self.student
         inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
-        outputs, extras, taps = student.run(inputs, mode="train", taps=self.teacher is not None)
+        with weights_seen({} if self.dampen is None else student.quantizers) as weights:
+            outputs, extras, taps = student.run(inputs, mode="train", taps=self.teacher is not None)
         prediction = student.family.read(outputs, extras)
         try:
             if batch.whole is None:
@@ -80,6 +89,10 @@ class TrainingModule(nn.Module):
             distilled = torch.stack(list(terms.values())).sum()
             parts |= {"distill": distilled.detach(), **{name: term.detach() for name, term in terms.items()}}
             loss = loss + distilled
+        if self.dampen is not None:
+            pull = self.dampen.weight * (1 - remaining("cosine", self.over)) * dampening(weights).to(loss.device)
+            parts["dampening"] = pull.detach()
+            loss = loss + pull
         return loss, parts
 
     def _distill(self, batch: Batch, mine: Seen) -> dict[str, Tensor]:
@@ -92,16 +105,18 @@ class TrainingModule(nn.Module):
             his = Seen(teacher.family.read(outputs, extras), taps)
         own, other = mine.prediction.boxes, his.prediction.boxes
         truth = [label["boxes"] for label in fitted_labels(batch.labels, other)]
-        matches: dict[Any, tuple[Match, Tensor]] = {}  # made once, with the final boxes, for all layers
+        matches: dict[MatchSpec | None, tuple[Match, Tensor]] = {}  # once, with the final boxes, for all layers
         share = 1.0 if batch.whole is None else batch.whole.share
         terms: dict[str, Tensor] = {}
         for target, pairs in zip(self.targets, self.pairs, strict=True):
-            if target.match not in matches:
-                match = match_queries(target.match, own, other, truth)
-                matches[target.match] = match, global_divisor(match.keep.sum() * (not batch.idle))
-            match, kept = matches[target.match]
+            key = None if target.at in MAPS else target.match
+            if key not in matches:
+                match = whole_images(own) if key is None else match_queries(key, own, other, truth)
+                matches[key] = match, global_divisor(match.keep.sum() * (not batch.idle))
+            match, kept = matches[key]
             sums = [distill_loss(a, b, match, target.loss)[0] for a, b in features(target, pairs, mine, his)]
-            term = target.weight * share * torch.stack(sums).mean() / kept
+            weight = target.weight * remaining(target.anneal, self.over)
+            term = weight * share * torch.stack(sums).mean() / kept
             terms[name_of(target)] = terms.get(name_of(target), 0) + term
         return terms
 

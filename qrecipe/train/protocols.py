@@ -26,6 +26,9 @@ class Trainable(Protocol[Model_co]):
     def set_stage(self, quantize: tuple[str, ...] | None) -> None:
         """From now on quantize these roles only; None: all."""
 
+    def set_progress(self, over: float) -> None:
+        """What share of training is over, before each step: 0 before the first."""
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
     def to(self, device: torch.device) -> Any: ...

@@ -237,6 +237,7 @@ class Trainer(Generic[Model]):
             accumulate=self.spec.accumulate,
             clip_norm=self.spec.clip_norm,
             rate=rate,
+            over=lambda step: (before + step) / (epochs * self.steps),
             on_step=told,
             averages=averages,
         )

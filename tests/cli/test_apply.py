@@ -20,7 +20,7 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_a_run_leaves_everything(finished: Finished) -> None:
     folder = finished.folder
-    assert list(finished.phases) == ["teacher", "calibration", "calibrated", "student", "control", "test"]
+    assert list(finished.phases) == ["teacher", "calibration", "calibrated", "student", "control", "test", "evidence"]
     assert [row["model"] for row in finished.summary["rows"]] == ["teacher", "control", "calibrated", "trained"]
     assert finished.summary["split"] == "test"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

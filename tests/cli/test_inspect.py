@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qrecipe.vocabulary import TAPS
+from qrecipe.vocabulary import MAPS, TAPS
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -43,7 +43,7 @@ def test_json_is_the_same_as_data(finished: Finished) -> None:
     assert data["image_size"] == [64, 96]
     assert data["queries"] == [{"layer": 0, "heads": 2, "head_dim": 8, "others": []}]
     assert sum(role["macs"] for role in data["roles"]) == data["macs"] == data["tree"]["macs"]
-    assert tuple(tap["role"] for tap in data["taps"]) == TAPS
+    assert tuple(tap["role"] for tap in data["taps"]) == (*TAPS, *MAPS)
     out = tiny.qrecipe("inspect", finished.recipe, "--tree").fine
     assert {child["name"] for child in data["tree"]["children"]} <= set(out.replace(".", " ").split())
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from qrecipe.data.batch import Batch
+from qrecipe.run.deployed import exports_of
 from qrecipe.student import Student, calibrate, compile
 from tests import tiny_commands as tiny
 from tests.deploy.exported import Files
@@ -258,3 +259,8 @@ def test_containers_with_and_without_sign(bits: int, signed: bool) -> None:
     assert int(onnx.numpy_helper.to_array(zero)) == (0 if signed else 2 ** (bits - 1))
     found = find_runtime().open(model.SerializeToString()).run({"x": value.numpy() * 2})["y"]
     assert np.allclose(found, quantizer(value * 2), atol=1e-6)
+
+
+def test_a_run_keeps_what_its_page_shows(finished: Finished, files: Files) -> None:
+    (kept,) = (one for one in exports_of(finished.folder) if one["path"] == files.told["path"])
+    assert kept == files.told

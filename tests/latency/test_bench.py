@@ -10,6 +10,7 @@ import pytest
 
 from qrecipe.latency.machine import Machine, this_machine
 from qrecipe.latency.timing import Latency, interleaved
+from qrecipe.run.deployed import bench_of
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -48,8 +49,11 @@ def measured(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> tu
     return json.loads(answer.out), kept
 
 
-def test_a_run_beside_its_float_self_and_other_programs(measured: tuple[dict[str, Any], Path]) -> None:
+def test_a_run_beside_its_float_self_and_other_programs(
+    finished: Finished, measured: tuple[dict[str, Any], Path]
+) -> None:
     found, kept = measured
+    assert bench_of(finished.folder) == found  # kept for its page
     rows = {(row["network"], row["program"]): row for row in found["rows"]}
     assert ("float", "PyTorch") in rows
     for network in ("float", "static QDQ", "ours, integer", "ours, packed"):

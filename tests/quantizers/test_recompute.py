@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -73,6 +74,34 @@ def test_a_copy_is_freed_and_backward_can_be_taken_twice() -> None:
     first = torch.autograd.grad(loss, [x, w], retain_graph=True)
     second = torch.autograd.grad(loss, [x, w])
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+class _Rows(torch.autograd.Function):
+    """As the kernels that torch compiles: rows, seen in the tensor's own shape."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (x.reshape(-1, 2) * 2).view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * 2
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_copy_that_is_a_view_of_its_memory_and_a_view_of_a_copy(turned: bool) -> None:
+    x, w = torch.randn(4, 8, requires_grad=True), torch.randn(8, 3, requires_grad=True)
+    copy = _Rows.apply(x)
+    recompute.remember(copy, _Rows.apply, x, iter(()))
+    read = copy.transpose(0, 1) if turned else copy
+    other = w[:4] if turned else w
+    result = Reading(torch.ops.aten.mm.default)(read, other)
+    watched = weakref.ref(copy.untyped_storage())
+    del copy, read
+    assert watched() is None
+    (gradient,) = torch.autograd.grad(result.sum(), w)
+    expected = ((x.T if turned else x) * 2).sum(0)
+    torch.testing.assert_close(gradient[: len(expected)], expected[:, None].expand(-1, 3))
 
 
 @pytest.mark.parametrize("what", ["input", "scale", "other operand"])

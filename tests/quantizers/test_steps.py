@@ -83,3 +83,22 @@ def test_nothing_to_do_is_no_hook() -> None:
     optimizer = torch.optim.AdamW([other], lr=0.1)
     step_in_coordinates(optimizer, [])
     assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_many_steps_at_once_are_those_of_one_after_the_other() -> None:
+    def trained(together: bool) -> list[torch.Tensor]:
+        draw = torch.Generator().manual_seed(0)
+        values = [(torch.rand(size, generator=draw) - 0.3, torch.randn(size, generator=draw)) for size in (1, 5, 8, 1)]
+        pairs = [(nn.Parameter(a), nn.Parameter(b) if index != 1 else None) for index, (a, b) in enumerate(values)]
+        steps = [RelativeStep(*pair) for pair in pairs]
+        parameters = [value for pair in pairs for value in pair if value is not None]
+        optimizer = torch.optim.AdamW(parameters, lr=0.1)
+        for part in [steps] if together else [[step] for step in steps]:
+            step_in_coordinates(optimizer, part)
+        for number in range(3):
+            for index, parameter in enumerate(parameters):  # one of them never has a gradient
+                parameter.grad = None if index == 4 else torch.randn(parameter.shape, generator=draw) * 10**number
+            optimizer.step()
+        return [value.detach() for value in parameters]
+
+    assert all(torch.equal(a, b) for a, b in zip(trained(True), trained(False), strict=True))

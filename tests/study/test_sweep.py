@@ -78,6 +78,18 @@ def test_as_data(carried: Carried) -> None:
     assert own.runs[0].summary == RunFolder.read(carried.folder / "plain_seed0").summary()
 
 
+def test_rules_that_match_nothing_are_said_before_the_first_run(tmp_path: Path) -> None:
+    """Of all variants at once, each at its place; nothing is made."""
+    rules = {name: {"quantize.rules": [{"match": name, "keep": "float"}]} for name in ("nowhere", "neither")}
+    file = write_sweep(tmp_path, seeds=[0, 1], also={"plain": {}, **rules})
+    answer = tiny.qrecipe("sweep", file, "--output", tmp_path / "runs")
+    assert answer.code == 2
+    assert answer.err.count("error: ") == 2
+    assert f"{file}:" in answer.err
+    assert all(f"'{name}'" in answer.err or f'"{name}"' in answer.err for name in rules)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_dry_run_makes_nothing(carried: Carried, tmp_path: Path) -> None:
     words = ("sweep", carried.file, "--output", tmp_path / "out", "--dry-run")
     out = tiny.qrecipe(*words, "--set", "train.batch_size=4").fine

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from qrecipe.data.labels import LabelMap
-from qrecipe.errors import PlanError, PlanErrors, RecipeErrors
+from qrecipe.errors import PlanError, PlanErrors, RecipeErrors, TrainError
 from qrecipe.models.families import build_family
 from qrecipe.recipe.definition import LossSpec
 from qrecipe.student import Student, make_student
@@ -55,10 +55,26 @@ def test_a_loss_goes_with_what_it_compares_and_with_the_scores(toy: Specimen) ->
             {"at": OUTPUT, "loss": "giou"},
             r"giou does not compare features, .*set loss: l2, relative, mse or cosine",
         ),
+        ({"at": "encoder.output"}, r"l2 does not compare maps, .* \(set loss: relative, mse or cosine\)"),
+        ({"at": "encoder.output", "loss": "mse", "match": {}}, r"match: encoder.output is compared where it is"),
         ({"at": "head.box", "loss": "l1", "layers": "all"}, r"layers: head.box is what the last .* \(remove it\)"),
     ):
         with pytest.raises(RecipeErrors, match=said):
             a_recipe(targets=[target])
+    with pytest.raises(RecipeErrors, match=r"quantize.equalize: equalize scales .* backbone.output compares"):
+        a_recipe({"equalize": True}, targets=[{"at": "backbone.output", "loss": "mse"}])
+
+
+def test_maps_of_other_sizes_are_refused_before_they_are_compared(toy: Specimen) -> None:
+    targets = [{"at": "backbone.output", "loss": "relative"}]
+    model = ToyDetector()
+    model.backbone[0] = nn.Conv2d(3, 8, 3, padding=1)
+    module = TrainingModule(toy.student(a_recipe(targets=targets)), other(toy, model, targets))
+    with pytest.raises(TrainError, match=r"backbone.output.0: the student's map is 8x\d+x\d+, the teacher's 8x64x96"):
+        module(toy.batch())
+    narrow = other(toy, ToyDetector(width=16), targets)
+    with pytest.raises(PlanErrors, match=r"backbone.output.0: the student's feature has 8 .* the teacher's 16"):
+        TrainingModule(toy.student(a_recipe(targets=targets)), narrow)
 
 
 def test_classes_of_the_teacher_are_the_students(toy: Specimen) -> None:

@@ -15,7 +15,7 @@ from qrecipe.distill import LOSSES
 from qrecipe.errors import TrainError
 from qrecipe.named_code import load
 from qrecipe.train.module import TrainingModule
-from qrecipe.vocabulary import PREDICTIONS
+from qrecipe.vocabulary import MAPS, PREDICTIONS
 from tests.specimens import ALIGN, TARGETS, Specimen, a_recipe
 from tests.train.distilled_pairs import OUTPUT, pair
 
@@ -56,6 +56,11 @@ def slow_loss(module: TrainingModule, batch: Batch) -> tuple[Tensor, Tensor]:
         layers = [layer for layer in range(2) if target.layers == "all" or layer == 1]
         tau = target.match.tau if target.match.kind == "foreground" else None
         read = student.family.read(outputs, extras)
+        if target.at in MAPS:
+            name = f"{target.at}.0"
+            distances = [((a - b) ** 2).sum() / (b**2).sum() for a, b in zip(taps[name], their_taps[name], strict=True)]
+            distilled = distilled + target.weight * left(module.over) * sum(distances) / len(distances)
+            continue
         for layer in layers if target.at not in PREDICTIONS else [1]:
             name = f"{target.at}.{layer}"
             if target.at == "head.class":
@@ -67,6 +72,10 @@ def slow_loss(module: TrainingModule, batch: Batch) -> tuple[Tensor, Tensor]:
             distance = slow_distance(own, his, boxes, prediction.boxes, batch, tau, load(LOSSES[target.loss].code))
             distilled = distilled + target.weight / len(layers) * distance
     return detection, distilled
+
+
+def left(over: float) -> float:
+    return 1 - over
 
 
 TARGET_SETS = {
@@ -84,6 +93,10 @@ TARGET_SETS = {
         {"at": "head.box", "loss": "giou", "weight": 2.0},
         {"at": OUTPUT, "layers": "all", "loss": "relative", "match": {"kind": "all"}},
     ],
+    "maps": [
+        {"at": "backbone.output", "loss": "relative", "weight": 3.0, "anneal": "linear"},
+        {"at": "encoder.output", "loss": "relative", "layers": "all", "weight": 2.0, "anneal": "linear"},
+    ],
 }
 
 
@@ -91,6 +104,7 @@ TARGET_SETS = {
 @pytest.mark.parametrize("counts", [(2, 1), (0, 3), (0, 0)])
 def test_the_loss_is_what_the_equations_say(toy: Specimen, targets: str, counts: tuple[int, ...]) -> None:
     module = pair(toy, TARGET_SETS[targets]).eval()
+    module.set_progress(0.3)
     assert module.teacher is not None
     with torch.no_grad():  # its queries are in another order, so that each has to be found
         own = module.teacher.get_parameter("queries")

@@ -88,3 +88,11 @@ def test_empty_groups_are_left_out() -> None:
 def test_nothing_to_train() -> None:
     with pytest.raises(TrainError, match="nothing to train"):
         built(OptimizerSpec(), nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_one_call_steps_all_parameters() -> None:
+    optimizer, _ = built(OptimizerSpec())
+    assert all(group["fused"] for group in optimizer.param_groups)
+    on_meta = student().to("meta")
+    optimizer, _ = built(OptimizerSpec(), on_meta)  # a device without it
+    assert not any(group["fused"] for group in optimizer.param_groups)

@@ -28,6 +28,16 @@ def test_a_trainable_fits_the_protocol() -> None:
     assert trainable.student is not None
 
 
+def test_progress_is_a_function_of_the_step_also_after_a_resume(tmp_path: Path) -> None:
+    whole = TinyTrainable()
+    fit(whole, TinyLoader(), SPEC, folder=tmp_path / "whole")
+    assert whole.progress == [step / 15 for step in range(15)]
+    first, second = TinyTrainable(), TinyTrainable()
+    fit(first, TinyLoader(), SPEC, folder=tmp_path / "parts", stop_after=2)
+    fit(second, TinyLoader(), SPEC, folder=tmp_path / "parts", resume=True)
+    assert first.progress + second.progress == whole.progress
+
+
 def test_training_learns_and_reports(tmp_path: Path) -> None:
     trainable = TinyTrainable()
     events: list[TrainingEvent] = []
@@ -88,7 +98,7 @@ def test_the_loop_is_adamw_by_hand(tmp_path: Path) -> None:
     decayed = [p for p in other.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in other.parameters() if p.requires_grad and p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 1e-4}, {"params": plain, "weight_decay": 0.0}], lr=1e-2
+        [{"params": decayed, "weight_decay": 1e-4}, {"params": plain, "weight_decay": 0.0}], lr=1e-2, fused=True
     )
     step, loader = 0, TinyLoader(2)
     for epoch in (1, 2):

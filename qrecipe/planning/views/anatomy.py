@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ...structure import Structure
-from ...vocabulary import TAPS
+from ...vocabulary import MAPS, TAPS
 from ..plan import Plan
 from ..targets import tap_at, tapped_layers
 from .breakdown import by_role
@@ -89,7 +89,7 @@ def anatomy(root: nn.Module, structure: Structure, plan: Plan) -> Anatomy:
         RoleShare(part.name, modules.get(part.name, ()), part.cost.parameters, part.cost.macs) for part in by_role(plan)
     )
     training = structure.programs["train"]
-    layers = sorted({layer for _, layer in training.taps})
+    layers = sorted({layer for role, layer in training.taps if role not in MAPS})
     queries = []
     for layer in layers:
         point = training.queries.get(layer)
@@ -109,7 +109,7 @@ def anatomy(root: nn.Module, structure: Structure, plan: Plan) -> Anatomy:
 
 def _taps(structure: Structure) -> list[TapPoint]:
     found = []
-    for role in TAPS:
+    for role in (*TAPS, *MAPS):
         layers = tuple(tapped_layers(structure, role))
         if layers:
             found.append(TapPoint(role, layers, tap_at(structure, role, layers[-1]).width))

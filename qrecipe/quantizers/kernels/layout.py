@@ -113,7 +113,7 @@ def _memory_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int
 def laid_out(x: Tensor) -> Tensor:
     """x itself where an operation reads it without a copy, else one by rows: an operation then makes none.
 
-    A product folds its leading dimensions, a convolution takes its channels last.
+    A product folds its leading dimensions, a linear layer all but the last, a convolution takes its channels last.
     """
     if x.is_contiguous() or _is_read(tuple(x.shape), x.stride()):
         return x
@@ -125,7 +125,9 @@ def _is_read(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     order = _memory_order(shape, strides)
     if order is None:
         return False
-    folded = all(strides[dim] == strides[dim + 1] * shape[dim + 1] for dim in range(len(shape) - 3))
+    # A product reads its matrices transposed; what has three dimensions is taken for a linear layer's.
+    fixed = 2 if len(shape) == 3 else 3
+    folded = all(strides[dim] == strides[dim + 1] * shape[dim + 1] for dim in range(len(shape) - fixed))
     return folded or (len(shape) in (4, 5) and order == (0, *range(2, len(shape)), 1))
 
 

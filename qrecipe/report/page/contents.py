@@ -14,6 +14,8 @@ from ...run.folder import RunFolder
 from ...run.layout import PHASES, PLAN, RECIPE_TEXT
 from ...run.summary import ROWS, Summary
 from ..amounts import ABSENT, amount, share, size, three_places
+from .deployed import Table, deployed
+from .evidence import Evidence, evidence_of
 from .network import Network, network_of
 from .svg import Line, line_chart
 
@@ -57,7 +59,8 @@ class Card:
 class Contents:
     """All that stands on the page of one run. state: how far it is; finished: whether it is through.
 
-    charts: (title, SVG, names with their colours). reference, last: what the classes compare.
+    charts: (title, SVG, names with their colours). reference, last: what the classes compare. no_evidence: why there is
+    none, where there could be.
     """
 
     name: str
@@ -76,10 +79,20 @@ class Contents:
     reference: str
     last: str
     classes: tuple[ClassAP, ...] = field(default=())
+    evidence: Evidence | None = None
+    no_evidence: str = ""
+    deployed: tuple[Table, ...] = ()
 
 
-def contents_of(path: Path) -> Contents:
-    """Raises: RunError: the folder holds no run, or something in it is damaged."""
+PICTURES = 12
+"""Images of a run that are shown."""
+
+
+def contents_of(path: Path, pictures: int = PICTURES) -> Contents:
+    """pictures: images that are shown at most.
+
+    Raises:     RunError: the folder holds no run, or something in it is damaged.
+    """
     run = RunFolder.read(path)
     recipe = run.recipe()
     plan = read_json(path / PLAN) if (path / PLAN).exists() else None
@@ -94,6 +107,7 @@ def contents_of(path: Path) -> Contents:
     rows = tuple(
         Row(title[row], _figures(scored, row, costs.get(row, (None, None)), reference)) for row in ROWS if row in scored
     )
+    evidence = evidence_of(path, pictures)
     text = (path / RECIPE_TEXT).read_text(encoding="utf-8") if (path / RECIPE_TEXT).exists() else ""
     return Contents(
         name=printable(path.name),
@@ -112,6 +126,9 @@ def contents_of(path: Path) -> Contents:
         reference=title.get(reference, ""),
         last=title.get(last, ""),
         classes=_classes(scored, reference, last),
+        evidence=evidence,
+        no_evidence="" if evidence else _no_evidence(run, plan, phases),
+        deployed=deployed(path),
     )
 
 
@@ -202,6 +219,19 @@ def _environment(run: RunFolder) -> str:
     told += [str(first.get("cpu", "")), *map(str, first.get("gpus", ()))]
     told += [f"started {first.get('started', '?')}", *([f"{len(starts)} starts"] if len(starts) > 1 else [])]
     return printable(", ".join(part for part in told if part))
+
+
+def _no_evidence(run: RunFolder, plan: Mapping[str, Any] | None, phases: Mapping[str, Any]) -> str:
+    if plan is None or not plan["totals"]["quantizers"]:
+        return ""
+    if not run.is_finished:
+        return "Detections, noise and queries are looked at when the run is through."
+    failed = phases.get("evidence", {}).get("failed")
+    why = f" ({failed})" if failed else ""
+    return printable(
+        f"Nobody has looked at this run's detections, noise and queries{why}: "
+        f"qrecipe report {run.path} --evidence does, where its data and weights are."
+    )
 
 
 def _charts(records: Sequence[Mapping[str, Any]], phases: Mapping[str, Any]) -> list[Any]:

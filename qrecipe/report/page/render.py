@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ...errors import RunError
 from ...run.files import write_atomically
@@ -22,19 +23,31 @@ def can_render() -> bool:
 
 def render(runs: Sequence[Contents]) -> str:
     """HTML. Raises: RunError: jinja2 is missing."""
-    if not can_render():
-        raise MISSING
-    from jinja2 import Environment, StrictUndefined
-
-    folder = files(__package__)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string((folder / "page.html").read_text(encoding="utf-8")).render(
+    return filled(
+        "page.html",
         runs=runs,
         title=", ".join(run.name for run in runs),
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        script=(folder / "page.js").read_text(encoding="utf-8"),
+        style=beside("page.css") + beside("evidence.css"),
+        script=beside("page.js") + beside("steps.js"),
         going_on=not all(run.finished for run in runs),
     )
+
+
+def filled(template: str, **values: Any) -> str:
+    """A template of this folder with its values, whose text is escaped. Raises: RunError: jinja2 is missing."""
+    if not can_render():
+        raise MISSING
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(beside), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(template).render(**values)
+
+
+def beside(name: str) -> str:
+    """The text of a file of this folder."""
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def write_page(path: Path, runs: Sequence[Contents]) -> None:

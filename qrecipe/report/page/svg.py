@@ -50,6 +50,34 @@ def line_chart(title: str, across: str, lines: Sequence[Line], from_zero: bool =
     return picture(title, parts)
 
 
+@dataclass(frozen=True)
+class Steps:
+    """A histogram. shares: of all values in each of the bins, which are alike in width. colour: as a line's."""
+
+    name: str
+    shares: Sequence[float]
+    colour: int
+
+
+def steps_chart(title: str, across: str, low: float, high: float, found: Sequence[Steps]) -> str:
+    """Histograms over the same bins, as lines of steps on a ground of their colour. low, high: of the bins."""
+    plane = Plane((low, high), (0.0, max(max(one.shares) for one in found)))
+    base = plane.y(0.0)
+    parts = plane.grid(across)
+    for one in found:
+        width = (high - low) / len(one.shares)
+        path = [f"M{plane.x(low):.1f},{base:.1f}"]
+        for place, share in enumerate(one.shares):
+            path.append(f"V{plane.y(share):.1f}H{plane.x(low + (place + 1) * width):.1f}")
+        path.append(f"V{base:.1f}")
+        outline = "".join(path)
+        parts.append(
+            f'<path class="under fill-{one.colour}" d="{outline}Z"/>'
+            f'<path class="line c{one.colour}" d="{outline}"><title>{label(one.name)}</title></path>'
+        )
+    return picture(title, parts)
+
+
 def picture(title: str, parts: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
     """An SVG element with a name that screen readers say."""
     body = "\n".join(parts)

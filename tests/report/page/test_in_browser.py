@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.browser import MISSING, Page, browser
 from tests.tiny_commands import Finished
@@ -78,6 +80,33 @@ def test_the_toggle_turns_the_lights(page: Page, finished: Finished) -> None:
     page.run("document.getElementById('theme').click()")
     assert page.run("return document.documentElement.dataset.theme") == "dark"
     assert page.run("return getComputedStyle(document.body).backgroundColor") != before
+
+
+def test_keys_and_buttons_step_through_the_images(page: Page, finished: Finished) -> None:
+    page.open(finished.folder / "report.html", 1440)
+    shown = """
+    const steps = [...document.querySelectorAll(".step")].filter(one => one.closest(".steps"));
+    const seen = steps.map((one, number) => one.getClientRects().length ? number : -1).filter(one => one >= 0);
+    return [seen, document.querySelector(".where").textContent];
+    """
+    assert page.run(shown) == [[0], "1 of 8"]
+    page.run("document.querySelector('.stepper').scrollIntoView()")
+    page.press("\ue014")  # arrow right
+    assert page.run(shown) == [[1], "2 of 8"]
+    page.press("\ue012")  # arrow left
+    page.press("\ue012")
+    assert page.run(shown) == [[7], "8 of 8"]
+    page.run("document.querySelector('.on').click()")
+    assert page.run(shown) == [[0], "1 of 8"]
+    assert page.errors() == []
+
+
+def test_the_documents_pictures_are_taken(finished: Finished, tmp_path: Path) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[3] / "docs" / "pictures" / "report.py"))
+    for path in script["take"](finished.folder, tmp_path):
+        with Image.open(path) as picture:
+            assert min(picture.size) > 200
+        assert path.stat().st_size < 150_000
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm install --no-save axe-core")
