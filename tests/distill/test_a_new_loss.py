@@ -43,7 +43,7 @@ def test_the_language_knows_the_rows() -> None:
     assert target["loss"]["enum"] == [*TABLE, "largest"]
     assert target["match"]["properties"]["kind"]["enum"] == ["foreground", "all", "first"]
     text = reference()
-    assert "cosine is 1 less the cosine of their angle; largest is the largest difference. Classes:" in text
+    assert "cosine is 1 less the cosine of their angle; largest is the largest difference. Maps:" in text
     assert "all: every query; first: the first query" in text
     (spec,) = a_recipe(W4A4, align=ALIGN, targets=[TOY]).distill.targets
     assert (spec.loss, spec.match.kind) == ("largest", "first")

@@ -44,7 +44,7 @@ def supports(x: Tensor, scale: Tensor) -> bool:
         not torch.compiler.is_compiling()  # first: a tracer makes guards of the other questions
         and x.dtype == torch.float32
         and scale.dtype == torch.float32
-        and x.device.type == "cpu"
+        and x.device.type == scale.device.type == "cpu"
         and type(x) in (Tensor, torch.nn.Parameter)
         and torch._C._get_tracing_state() is None
         and torch._C._len_torch_dispatch_stack() == 0
@@ -63,6 +63,7 @@ def fake_quantize(x: Tensor, scale: Tensor, offset: Tensor | None, rounding: Rou
         x: that :func:`supports`.
         scale: (size,), any values; max(|scale|, 1e-8) is used. offset: (size,) in x's units, None for ``none``.
     """
+    scale, offset = scale.contiguous(), None if offset is None else offset.contiguous()
     if torch.is_grad_enabled() and (
         x.requires_grad or scale.requires_grad or (offset is not None and offset.requires_grad)
     ):
@@ -81,11 +82,10 @@ def _forward(x: Tensor, scale: Tensor, offset: Tensor | None, rounding: Rounding
     result = torch.empty_like(x)
     kernels = library()
     assert kernels is not None
-    scale = scale.contiguous()
     kernels.fake_quantize_forward(
         x.data_ptr(),
         scale.data_ptr(),
-        None if offset is None else offset.contiguous().data_ptr(),
+        None if offset is None else offset.data_ptr(),
         result.data_ptr(),
         *cut,
         PIECE,
@@ -134,8 +134,8 @@ class _FakeQuantize(torch.autograd.Function):
         kernels.fake_quantize_backward(
             gradient.data_ptr(),
             x.data_ptr(),
-            scale.contiguous().data_ptr(),
-            None if offset is None else offset.contiguous().data_ptr(),
+            scale.data_ptr(),
+            None if offset is None else offset.data_ptr(),
             to_x.data_ptr(),
             None if to_scale is None else to_scale.data_ptr(),
             None if to_offset is None else to_offset.data_ptr(),

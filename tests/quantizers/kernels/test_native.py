@@ -18,13 +18,18 @@ from tests.quantizers.tiny_quantizers import activation, calibrate
 OFFSETS: tuple[native.Offset, ...] = ("none", "integer", "real")
 
 
-def both(x: Tensor, size: int, axis: int | None, offset: native.Offset, bits: int = 4) -> tuple[list[Tensor], ...]:
-    """(result, gradients) by the kernels and by plain tensor code, and a bound of what the reduced ones sum."""
+def both(
+    x: Tensor, size: int, axis: int | None, offset: native.Offset, bits: int = 4, spread: int = 1
+) -> tuple[list[Tensor], ...]:
+    """(result, gradients) by the kernels and by plain tensor code, and a bound of what the reduced ones sum.
+
+    spread: how far apart scales and offsets lie in memory.
+    """
     x = x.detach().requires_grad_()
-    scale = torch.rand(size) * 0.5 + 0.1
+    scale = (torch.rand(size * spread) * 0.5 + 0.1)[::spread]
     scale[::3] *= -1
     scale = scale.requires_grad_()
-    shift = None if offset == "none" else (torch.randn(size) * 2).requires_grad_()
+    shift = None if offset == "none" else (torch.randn(size * spread) * 2)[::spread].requires_grad_()
     rounding = native.Rounding(Grid(bits), offset, axis, 0.25)
     gradient = torch.randn(x.shape)
     leaves = [leaf for leaf in (x, scale, shift) if leaf is not None]
@@ -49,6 +54,15 @@ def test_every_layout_equals_the_reference(name: str, per_head: bool, offset: na
     assert torch.equal(fast[0], slow[0])
     torch.testing.assert_close(fast[1], slow[1], rtol=1e-6, atol=0)
     for got, expected in zip(fast[2:], slow[2:], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6 * grown.item())
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_scales_that_lie_apart_in_memory(offset: native.Offset) -> None:
+    torch.manual_seed(5)
+    fast, slow, (grown,) = both(torch.randn(4, 64, 33), 64, 1, offset, spread=3)
+    assert torch.equal(fast[0], slow[0])
+    for got, expected in zip(fast[1:], slow[1:], strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6 * grown.item())
 
 
