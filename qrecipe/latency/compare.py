@@ -146,7 +146,8 @@ def compare_file(file: Path, pixels: Array, settings: BenchSettings) -> Benched:
 def _torch(table: _Table, lowered: Lowered) -> None:
     value = torch.from_numpy(np.array(table.pixels))
     module = lowered.module
-    size = sum(one.numel() * one.element_size() for one in module.parameters())
+    held = (*module.parameters(), *module.buffers())  # what was folded are buffers
+    size = sum(one.numel() * one.element_size() for one in held)
 
     def call() -> object:
         before = torch.get_num_threads()

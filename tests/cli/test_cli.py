@@ -26,7 +26,7 @@ def test_version_and_help() -> None:
     out = tiny.qrecipe("--help").out
     for name in cli.COMMANDS:
         assert re.search(rf"^    {name}\s", out, re.MULTILINE)
-        takes_no_recipe = ("init", "schema", "export", "bench", "report")
+        takes_no_recipe = ("init", "schema", "export", "bench", "report", "compare")
         assert name in takes_no_recipe or "--set KEY=VALUE" in tiny.qrecipe(name, "--help").out
 
 

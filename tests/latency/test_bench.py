@@ -64,6 +64,7 @@ def test_a_run_beside_its_float_self_and_other_programs(
     assert rows["ours, integer", "ONNX Runtime"]["integer"] > 20
     sizes = [rows[name, "ONNX Runtime"]["size"] for name in ("ours, packed", "ours, integer", "float")]
     assert sizes == sorted(sizes)
+    assert 0.5 < rows["float", "PyTorch"]["size"] / sizes[-1] <= 1  # a file says more than values
     assert found["shape"] == [1, 3, 64, 64]
     assert found["macs"] > 0
     assert found["calibration"] == "2 images of the training split"
