@@ -13,23 +13,13 @@ from ...study.compared import Group, Table
 from ..amounts import ABSENT, amount, size
 from ..compare import by_value, difference_text, explained
 from ..sweep import spread
+from .contents import Chart, Row
 from .render import beside, filled
 from .svg import BOTTOM, RIGHT, TOP, WIDTH, Line, Plane, label, line_chart, picture, ticks
 
 COLOURS = 6
 """Lines that can be told apart."""
 ROW = 40
-
-Chart = tuple[str, str, tuple[tuple[str, int], ...]]
-"""Title, SVG, names with their colours."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One group."""
-
-    name: str
-    figures: tuple[str, ...]
 
 
 @dataclass(frozen=True)

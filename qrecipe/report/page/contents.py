@@ -12,7 +12,7 @@ from ...plain_text import printable
 from ...run.files import read_json
 from ...run.folder import RunFolder
 from ...run.layout import PHASES, PLAN, RECIPE_TEXT
-from ...run.summary import ROWS, Summary
+from ...run.summary import ROWS, STUDENTS, Summary
 from ..amounts import ABSENT, amount, share, size, three_places
 from .deployed import Table, deployed
 from .evidence import Evidence, evidence_of
@@ -21,15 +21,21 @@ from .svg import Line, line_chart
 
 BEFORE_TEST = ("teacher", "calibrated", "reconstructed")
 """Phases that score a model on the validation split, named as its row is."""
+Chart = tuple[str, str, tuple[tuple[str, int], ...]]
+"""Title, SVG, names with their colours."""
 COLOURS = {"teacher": 0, "start": 0, "control": 1, "calibrated": 3, "reconstructed": 4, "trained": 2}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model of the headline's table, its figures as text."""
+    """One line of a page's first table: a model or a group of runs, its figures as text."""
 
     name: str
     figures: tuple[str, ...]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return self.name, *self.figures
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Card:
 class Contents:
     """All that stands on the page of one run. state: how far it is; finished: whether it is through.
 
-    charts: (title, SVG, names with their colours). reference, last: what the classes compare. no_evidence: why there is
+    reference, last: what the classes compare. no_evidence: why there is
     none, where there could be.
     """
 
@@ -75,7 +81,7 @@ class Contents:
     recipe: str
     environment: str
     network: Network | None
-    charts: tuple[tuple[str, str, tuple[tuple[str, int], ...]], ...]
+    charts: tuple[Chart, ...]
     reference: str
     last: str
     classes: tuple[ClassAP, ...] = field(default=())
@@ -102,7 +108,7 @@ def contents_of(path: Path, pictures: int = PICTURES) -> Contents:
     scored, split = _scored(summary, phases, records)
     costs = _costs(summary, plan)
     reference = next((row for row in ("teacher", "start") if row in scored), "")
-    last = next((row for row in ("trained", "reconstructed", "calibrated") if row in scored), "")
+    last = next((row for row in STUDENTS if row in scored), "")
     title = {**ROWS, "start": "before training"} | ({"trained": "after training"} if reference == "start" else {})
     rows = tuple(
         Row(title[row], _figures(scored, row, costs.get(row, (None, None)), reference)) for row in ROWS if row in scored
@@ -234,7 +240,7 @@ def _no_evidence(run: RunFolder, plan: Mapping[str, Any] | None, phases: Mapping
     )
 
 
-def _charts(records: Sequence[Mapping[str, Any]], phases: Mapping[str, Any]) -> list[Any]:
+def _charts(records: Sequence[Mapping[str, Any]], phases: Mapping[str, Any]) -> list[Chart]:
     """AP and loss over epochs; only what has points."""
     runs = [(phase, row) for phase, row in (("student", "trained"), ("control", "control"))]
     by_phase = {phase: [one for one in records if one["phase"] == phase] for phase, _ in runs}
@@ -254,7 +260,7 @@ def _charts(records: Sequence[Mapping[str, Any]], phases: Mapping[str, Any]) -> 
         Line(phase, [(one["epoch"], one["loss"]) for one in by_phase[phase] if _finite(one["loss"])], COLOURS[row])
         for phase, row in runs
     ]
-    drawn = []
+    drawn: list[Chart] = []
     for title, lines in (("AP on the validation split", [*scores, *levels]), ("Training loss", losses)):
         there = [line for line in lines if line.points]
         chart = line_chart(title, "epoch", there)
