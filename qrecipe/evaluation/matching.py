@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools.cocoeval import COCOeval
+from pycocotools.mask import iou
 
 STRICT = 1 - 1e-10
 """pycocotools takes thresholds above this as this."""
+
+
+def overlap(box: Sequence[float], boxes: NDArray[np.float64], crowds: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The IoU of a detection with each of an image's boxes, (n,); of a crowd the share of the detection in it.
+
+    Args:
+        box: x, y, width, height. boxes: (n, 4), likewise. crowds: (n,).
+    """
+    found: NDArray[np.float64] = iou([box], boxes, crowds)[0] if len(boxes) else np.zeros(0)
+    return found
 
 
 class Matcher(COCOeval):  # type: ignore[misc]  # pycocotools has no types

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluation.detections import Result
+from ..evaluation.matching import overlap
 
 THRESHOLD = 0.3
 """Detections of a lower score are not looked at."""
@@ -50,12 +51,12 @@ def judge(
     kept: list[Result] = []
     finds: list[int | None] = []
     for one in sorted((one for one in found if one["score"] >= THRESHOLD), key=lambda one: -float(one["score"])):
-        same, box = own == one["category_id"], np.array(one["bbox"], dtype=np.float64)
-        inside, either = _areas(box, boxes)
-        overlaps = np.where(same & free, _ratio(inside, either), 0.0)
+        same = own == one["category_id"]
+        ious = overlap(one["bbox"], boxes, crowds)
+        overlaps = np.where(same & free, ious, 0.0)
         best = int(overlaps.argmax()) if len(boxes) else 0
         right = bool(len(boxes)) and overlaps[best] >= OVERLAP
-        if not right and bool((same & crowds & (inside > 0) & (inside >= box[2] * box[3] / 2)).any()):
+        if not right and bool((same & crowds & (ious >= 0.5)).any()):
             continue
         if right:
             free[best] = False
@@ -67,15 +68,3 @@ def judge(
 def disagreement(first: Judged, second: Judged) -> int:
     """Boxes that one finds and the other does not, and how many more false detections one has than the other."""
     return len(first.found ^ second.found) + abs(first.false - second.false)
-
-
-def _areas(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of a box with each of some: their intersection, and their union."""
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
-    both = np.clip(high - low, 0.0, None).prod(axis=1)
-    return both, box[2] * box[3] + boxes[:, 2:].prod(axis=1) - both
-
-
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
