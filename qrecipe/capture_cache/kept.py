@@ -87,17 +87,18 @@ class KeptCapture:
             _, files, _ = code_of(modules)
             more = {file: checksum for file, checksum in files.items() if file not in self._key.files}
             entry = Entry(self._key.text, more, capture_to_plain(captured))
-            self._require_equal(entry)
-            write_entry(entry_path(self._key.text), entry.to_bytes())
+            data = entry.to_bytes()
+            self._require_equal(data, entry)
+            write_entry(entry_path(self._key.text), data)
         except Unkeepable as reason:
             self._not_kept(str(reason))
         except OSError as error:
             self._not_kept(f"{captures_folder()} cannot be written: {error.strerror or error}")
 
-    def _require_equal(self, entry: Entry) -> None:
+    def _require_equal(self, data: bytes, entry: Entry) -> None:
         """What comes back is what was kept. Raises: Unkeepable: not so."""
         try:
-            again = Entry.from_bytes(entry.to_bytes())
+            again = Entry.from_bytes(data)
             if capture_to_plain(capture_from_plain(again.data, self._model)) == entry.data:
                 return
         except DamagedEntry as problem:

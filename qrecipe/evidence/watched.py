@@ -9,15 +9,13 @@ from ..planning import WhichModel
 from ..planning.targets import tapped_layers
 from ..recipe.definition import TargetSpec
 from ..structure import Structure
-from ..student import Original, Student, make_plan, make_student
+from ..student import Original, Student, make_plan, make_student, model_spec
 from ..vocabulary import LOGITS, QUERY
 
 
 def structure_of(student: Student, original: Original, part: WhichModel) -> Structure:
     """The original's, with the roles that the student's recipe names for it."""
-    recipe = student.recipe
-    spec = recipe.teacher if part == "teacher" and recipe.teacher is not None else recipe.model
-    return original.structure(spec.roles)
+    return original.structure(model_spec(student.recipe, part).roles)
 
 
 def watched_like(student: Student, original: Original, part: WhichModel) -> Student:

@@ -9,6 +9,7 @@ from ..recipe import recipe_from_mapping
 from ..run.checkpoint import has_checkpoint, load_weights
 from ..run.folder import RunFolder
 from ..run.layout import MODELS
+from ..run.summary import STUDENTS
 from ..train.denormals import flushed_denormals
 from .events import Listener, Noted, nobody
 from .experiment import Experiment
@@ -16,9 +17,6 @@ from .gather_evidence import gather_evidence
 from .inputs import changes, inputs_of
 from .stored_input import with_input_of_run
 from .workspace import Workspace
-
-STUDENTS = ("trained", "reconstructed", "calibrated")
-"""What a run's student may be, the furthest one first."""
 
 
 @flushed_denormals()

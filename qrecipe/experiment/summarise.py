@@ -7,11 +7,8 @@ from typing import Any
 
 from ..planning import Cost, cost_of
 from ..recipe.definition import Recipe
-from ..run.summary import Summary, SummaryRow
+from ..run.summary import STUDENTS, Summary, SummaryRow
 from .experiment import Experiment
-
-QUANTIZED = ("calibrated", "reconstructed", "trained")
-"""The rows that cost what the student's plan says; the others cost what the teacher's does."""
 
 
 def summary_split(experiment: Experiment) -> str:
@@ -23,7 +20,7 @@ def summarise(experiment: Experiment, scores: Mapping[str, Mapping[str, Any]]) -
     """scores: evaluations as plain data, by row."""
     plan = experiment.student.plan
     own, real = cost_of(plan), cost_of(experiment.teacher.plan)
-    rows = tuple(_row(name, result, own if name in QUANTIZED else real) for name, result in scores.items())
+    rows = tuple(_row(name, result, own if name in STUDENTS else real) for name, result in scores.items())
     split = summary_split(experiment)
     notes = [] if split == "test" else ["the recipe names no test split: these scores are from val, which selected"]
     took = experiment.run.phases().get("student", {}).get("epochs", experiment.recipe.train.epochs)

@@ -21,6 +21,8 @@ ROWS: dict[str, str] = {
 start: the model itself, where nothing is quantized and no other teacher is named. control: the teacher, trained on for
 the student's own budget and schedule.
 """
+STUDENTS = ("trained", "reconstructed", "calibrated")
+"""Rows of students, the furthest one first."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from .calibrate import CalibrationReport, calibrate, inputs_of
 from .compile import compile
 from .deployable import Deployable
-from .make import make_plan, make_student, plan_size, real_valued
+from .make import make_plan, make_student, model_spec, plan_size, real_valued
 from .original import Original, capture_original
 from .store import load, save
 from .student import Student
@@ -20,6 +20,7 @@ __all__ = [
     "load",
     "make_plan",
     "make_student",
+    "model_spec",
     "plan_size",
     "real_valued",
     "save",

@@ -36,7 +36,7 @@ def make_student(
     elif _carried_out(plan) != _carried_out(own):
         raise PlanError("the plan was made of another recipe or model than this one", remedy="make_plan makes one")
     captured = original.captured.copy()
-    mark(captured, original.structure(_spec(recipe, part).roles))
+    mark(captured, original.structure(model_spec(recipe, part).roles))
     reports = run_passes(captured, plan)
     student = Student(
         captured.root, captured.programs, recipe, plan, original.family, original.input, original.label_map, reports
@@ -79,7 +79,7 @@ def make_plan(
             remedy="remove it, or set it to null",
         )
     _check_scores(original, recipe, part)
-    roles = _spec(recipe, part).roles
+    roles = model_spec(recipe, part).roles
     check(original.captured, recipe, roles, part)
     notes = (*original.family.notes, *original.captured.warnings)
     return build_plan(
@@ -104,7 +104,7 @@ def _check_scores(original: Original, recipe: Recipe, part: WhichModel) -> None:
         raise PlanErrors(problems)
 
 
-def _spec(recipe: Recipe, part: WhichModel) -> ModelSpec:
+def model_spec(recipe: Recipe, part: WhichModel) -> ModelSpec:
     """The model, or the teacher; the model is its own teacher where the recipe names no other."""
     return recipe.teacher if part == "teacher" and recipe.teacher is not None else recipe.model
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..errors import QRecipeError
 from ..experiment.events import Listener, Noted
 from ..run.layout import is_run
 from ..termination import Terminated
@@ -38,8 +37,6 @@ def carry_out(runs: Sequence[PlannedRun], run_one: RunOne, listener: Listener) -
             raise
         except BrokenPipeError:
             raise  # nobody reads what is said
-        except QRecipeError as error:
-            listener(Noted("sweep", f"{label(run, runs)} failed: {keep_failure(run, error)}"))
         except Exception as error:
             listener(Noted("sweep", f"{label(run, runs)} failed: {keep_failure(run, error)}"))
         tell_rest([state_of(one) for one in runs], 1, listener)

@@ -15,7 +15,7 @@ from ..recipe.dump import one_line
 from ..run.folder import RunFolder
 from ..run.layout import MATCHES, is_finished, is_run
 from ..run.summary import Summary, SummaryRow
-from .results import LAST
+from .results import last_row
 
 OF_EACH_RUN = ("name", "output", "seed")
 """Keys in which runs of one recipe may differ."""
@@ -104,8 +104,7 @@ def read_runs(paths: Sequence[Path], model: str | None = None) -> tuple[list[Fin
 def _read(folder: Path, model: str | None) -> FinishedRun:
     run = RunFolder.read(folder)
     summary = run.summary()
-    names = (model,) if model is not None else LAST
-    row = next((row for name in names if (row := summary.row(name)) is not None), None)
+    row = last_row(summary) if model is None else summary.row(model)
     if row is None:
         there = ", ".join(row.model for row in summary.rows)
         raise RunError(f"the run has no {model} model", where=str(folder), remedy=f"it has {there}")

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from ..run.summary import Summary, SummaryRow
+from ..run.summary import STUDENTS, Summary, SummaryRow
 
-LAST = ("trained", "reconstructed", "calibrated", "teacher", "start")
+LAST = (*STUDENTS, "teacher", "start")
 """The row of a summary that a run is judged by: the first of these that it has."""
 
 
