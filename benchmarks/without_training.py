@@ -15,19 +15,22 @@ import time
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from qrecipe.experiment.detector import score, student_detector
 from qrecipe.experiment.events import Event
 from qrecipe.experiment.workspace import Workspace
 from qrecipe.recipe import load_recipe
-from qrecipe.recipe.definition import Recipe
-from qrecipe.reconstruct import ReconstructSettings, reconstruct
+from qrecipe.recipe.definition import Recipe, ReconstructSpec
+from qrecipe.reconstruct import Imitation, ReconstructSettings, reconstruct
 from qrecipe.report.amounts import share, three_places
 from qrecipe.report.lines import lines_of
 from qrecipe.run.ledger import Ledger
 from qrecipe.student import Student, calibrate, make_student, real_valued
 from qrecipe.train.denormals import flushed_denormals
+from qrecipe.train.imitate import imitate
+from qrecipe.train.records import Records
 
 WIDTHS = ("8-8-8", "6-6-8", "4-8-8", "4-4-8")
 EXTENTS: Mapping[str, tuple[str, ...]] = {"everything": ("quantize.rules=[]",), "with the recipe's exceptions": ()}
@@ -37,7 +40,8 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "+ smooth": ("quantize.smooth=0.5",),
     "+ correct_biases": ("quantize.correct_biases=true",),
     "+ equalize, correct_biases": ("quantize.equalize=true", "quantize.correct_biases=true"),
-    "+ compensate": ("quantize.reconstruct.iterations=0",),
+    "+ compensate": ("quantize.reconstruct.iterations=0", "quantize.reconstruct.whole.steps=0"),
+    "+ blocks": ("quantize.reconstruct.iterations=500", "quantize.reconstruct.whole.steps=0"),
     "+ reconstruct": ("quantize.reconstruct={}",),
 }
 
@@ -71,13 +75,24 @@ class Table:
         student = make_student(original, recipe)
         if student.quantizers:
             calibrate(student, self.calibration(recipe))
-            learned = recipe.quantize.reconstruct
-            if learned is not None:
+            if recipe.quantize.reconstruct is not None:
                 reference = make_student(original, recipe)
                 reference.load_state_dict(student.state_dict())
-                settings = ReconstructSettings(learned.iterations, 1 - learned.drop, recipe.seed)
-                reconstruct(student, self._batches(learned.batch_size, learned.batches), settings, real=reference)
+                self._reconstruct(student, reference, recipe.quantize.reconstruct)
         return student
+
+    def _reconstruct(self, student: Student, real: Student, spec: ReconstructSpec) -> None:
+        seed = self.workspace.recipe.seed
+        if spec.iterations is not None:
+            settings = ReconstructSettings(spec.iterations, 1 - spec.drop, seed)
+            reconstruct(student, self._batches(spec.batch_size, spec.batches), settings, real=real)
+        if spec.whole.steps:
+            assert student.label_map is not None
+            whole = spec.whole
+            loader = self.workspace.unlabelled(student.label_map, student.input, whole.batch_size, whole.images)
+            with TemporaryDirectory() as folder:
+                records = Records(Path(folder), "reconstruction")
+                imitate(Imitation(student, real), loader, whole, records, seed=seed, listener=remark)
 
     def calibration(self, recipe: Recipe | None = None) -> list[Any]:
         """The batches that set the ranges."""

@@ -12,8 +12,7 @@ from ..errors import QRecipeError
 from ..launched import is_first
 from ..planning import describe
 from ..processes import from_first, gathered, take_over
-from ..reconstruct import BlockReport, ReconstructSettings, reconstruct
-from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights, save_checkpoint
+from ..run.checkpoint import load_weights
 from ..run.files import DiskFullError
 from ..run.layout import BEST, LAST, PICTURE
 from ..student import Student, calibrate, save
@@ -23,9 +22,10 @@ from ..train.module import TrainingModule
 from ..train.records import Records
 from ..train.trainer import Trainer
 from .detector import score, student_detector
-from .events import BestChosen, BlockReconstructed, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
+from .events import BestChosen, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
 from .experiment import Experiment
 from .gather_evidence import gather_evidence
+from .reconstruction import reconstruct_student
 from .summarise import stopped_early, summarise, summary_split
 
 
@@ -112,32 +112,6 @@ def _load_calibrated(experiment: Experiment, result: Any) -> None:
 
 def _score_calibrated(experiment: Experiment) -> Any:
     return experiment.score(experiment.student, "val", "calibrated")[0].to_dict()
-
-
-def _reconstruct(experiment: Experiment) -> Any:
-    """Each block that is done is a checkpoint: a run that is cut off goes on with the next one."""
-    student, run, spec = experiment.student, experiment.run, experiment.recipe.quantize.reconstruct
-    assert spec is not None
-    real, folder = experiment.make_student(), run.checkpoints("reconstruction") / LAST
-    load_weights(experiment.folder("calibrated"), real)
-    done: list[BlockReport] = []
-    if has_checkpoint(folder):
-        done = [BlockReport(**report) for report in load_weights(folder, student).extra["blocks"]]
-    reports = list(done)
-    gathered(None)  # nothing is written before all have read
-
-    def keep(report: BlockReport, number: int, total: int) -> None:
-        reports.append(report)
-        blocks = [one.to_dict() for one in reports]
-        save_checkpoint(folder, Checkpoint(student.state_dict(), extra={**description(student), "blocks": blocks}))
-        experiment.listener(BlockReconstructed(report, number, total))
-
-    batches = experiment.batches(student, spec.batch_size, train=False)
-    settings = ReconstructSettings(spec.iterations, 1 - spec.drop, experiment.recipe.seed)
-    reconstruct(student, list(islice(batches, spec.batches)), settings, real=real, done=done, on_block=keep)
-    take_over(list(student.state_dict().values()))
-    save(student, experiment.folder("reconstructed"))
-    return {"blocks": [report.to_dict() for report in reports]}
 
 
 def _load_reconstructed(experiment: Experiment, result: Any) -> None:
@@ -271,7 +245,7 @@ PHASES: tuple[Phase, ...] = (
     Phase("teacher", ("plan",), _teacher),
     Phase("calibration", ("plan",), _calibrate, lambda run: run.quantizes, _load_calibrated),
     Phase("calibrated", ("calibration",), _score_calibrated, lambda run: run.quantizes),
-    Phase("reconstruction", ("calibrated",), _reconstruct, lambda run: run.reconstructs, _load_reconstructed),
+    Phase("reconstruction", ("calibrated",), reconstruct_student, lambda run: run.reconstructs, _load_reconstructed),
     Phase("reconstructed", ("reconstruction",), _score_reconstructed, lambda run: run.reconstructs),
     Phase("student", ("calibration",), _train_student, lambda run: run.trains, _restore_student),
     Phase("kept", ("calibration", "student"), _keep_student, recorded=False),

@@ -155,6 +155,11 @@ class Workspace:
                 found += batch_findings(index, inputs, size)
             elif spec.asks:
                 found += batch_findings(index, inputs, calibration.batch_size, batches=calibration.batches)
+        learned = recipe.quantize.reconstruct
+        if learned is not None and learned.whole.steps and spec.asks:
+            found += transform_findings(recipe.data.transforms, inputs)
+            if train is not None:
+                found += batch_findings(train, inputs, learned.whole.batch_size, recipe.data.transforms)
         if recipe.train.epochs:
             found += transform_findings(recipe.data.transforms, inputs)
             if train is not None:
@@ -189,6 +194,19 @@ class Workspace:
         size = batch_size or self.recipe.train.batch_size
         part = (rank(), count()) if shared else (0, 1)
         return build_loader(dataset, size, shuffle=train, workers=self.recipe.data.workers, part=part)
+
+    def unlabelled(self, label_map: LabelMap, image_input: InputSpec, batch_size: int, images: int) -> BatchLoader:
+        """The first so many training images without their labels, with training's transforms and order, shared by all
+        processes.
+
+        Raises:
+            DataError: the data cannot be used.
+        """
+        index = self.data["train"]
+        kept = index.images[:images]
+        bare = dataclasses.replace(index, images=kept, boxes=((),) * len(kept), headers=index.headers[:images])
+        dataset = CocoDataset(bare, label_map, image_input, self.recipe.data.transforms, self.recipe.seed)
+        return build_loader(dataset, batch_size, shuffle=True, workers=self.recipe.data.workers, part=(rank(), count()))
 
     def _dataset(self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool) -> CocoDataset:
         transforms = self.recipe.data.transforms if train else None

@@ -57,6 +57,7 @@ def build_plan(
     problems += unfinished_problems(structure, recipe, decided)
     problems += missing_role_problems(recipe, set(structure.roles.of.values()), part)
     stop_at(problems)
+    learned = recipe.quantize.reconstruct if _quantizes(sites) else None
     plan = Plan(
         sites=sites,
         operations=operations_at(structure, *image_size),
@@ -72,7 +73,8 @@ def build_plan(
         equalized=plan_scaling(structure, sites, "weights") if recipe.quantize.equalize else (),
         smoothed=plan_scaling(structure, sites, "norm") if recipe.quantize.smooth is not None else (),
         corrections=plan_corrections(structure, sites) if recipe.quantize.correct_biases else (),
-        blocks=structure.blocks if recipe.quantize.reconstruct is not None and _quantizes(sites) else (),
+        blocks=structure.blocks if learned is not None and learned.iterations is not None else (),
+        whole=learned.whole if learned is not None and learned.whole.steps else None,
     )
     of_rules = rule_warnings(recipe, count_judged(structure, verdicts))
     warnings = (*of_rules, *alignment_warnings(structure, recipe, plan), *logits_warnings(structure, recipe))

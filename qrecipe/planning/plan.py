@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..recipe.definition import QuantizerSpec
+from ..recipe.definition import QuantizerSpec, WholeSpec
 from ..structure import BlockFacts, Chain
 from ..structure.operands import PASSIVE, Slot
 from ..vocabulary import OperandKind
@@ -147,6 +147,7 @@ class Plan:
         moves outliers.
     corrections: weights whose layers' biases calibration corrects.
     blocks: what reconstruction optimises, one after the other; none where the recipe does not ask for it.
+    whole: reconstruction of the whole network behind them, or None.
     """
 
     sites: Mapping[str, Site]
@@ -165,6 +166,7 @@ class Plan:
     smoothed: tuple[Chain, ...] = ()
     corrections: tuple[PlannedCorrection, ...] = ()
     blocks: tuple[BlockFacts, ...] = ()
+    whole: WholeSpec | None = None
 
     @property
     def quantizers(self) -> dict[str, Site]:

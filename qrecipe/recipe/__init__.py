@@ -28,6 +28,7 @@ from .definition import (
     TrainSpec,
     TransformSpec,
     WeightsSource,
+    WholeSpec,
     dotted,
 )
 from .document import LocatedError
@@ -63,6 +64,7 @@ __all__ = [
     "TrainSpec",
     "TransformSpec",
     "WeightsSource",
+    "WholeSpec",
     "default_offset",
     "dotted",
     "dump",

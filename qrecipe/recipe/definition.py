@@ -19,6 +19,7 @@ from .quantize_specs import QuantizerSpec as QuantizerSpec
 from .quantize_specs import QuantizeSpec as QuantizeSpec
 from .quantize_specs import ReconstructSpec as ReconstructSpec
 from .quantize_specs import Rule as Rule
+from .quantize_specs import WholeSpec as WholeSpec
 
 
 @dataclass(frozen=True)

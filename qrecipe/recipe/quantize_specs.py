@@ -54,14 +54,31 @@ class CalibrationSpec:
 
 
 @dataclass(frozen=True)
+class WholeSpec:
+    """Reconstruction of the whole network at once: optimizer steps of ``batch_size`` images each, in whole epochs over
+    the first ``images`` of the training split. Learning rates are as ``train.optimizer`` has them."""
+
+    steps: int = 2000
+    images: int = 1024
+    batch_size: int = 4
+    lr: float = 3e-4
+    lr_quantizer: float = 5e-3
+
+
+@dataclass(frozen=True)
 class ReconstructSpec:
-    """Learned rounding and ranges, block by block: on how many batches of which size, drawn as for calibration; steps
-    per block; the share of activations whose quantization is dropped meanwhile."""
+    """Reconstruction, first block by block, then of the whole network.
+
+    batches, batch_size: images of the blocks, drawn as for calibration. iterations: steps per block; 0 rounds with
+    compensation alone, None leaves the blocks out. drop: the share of activations whose quantization is dropped
+    meanwhile.
+    """
 
     batches: int = 8
     batch_size: int = 8
-    iterations: int = 500
+    iterations: int | None = None
     drop: float = 0.5
+    whole: WholeSpec = field(default_factory=WholeSpec)
 
 
 @dataclass(frozen=True)

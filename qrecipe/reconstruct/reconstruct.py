@@ -16,11 +16,11 @@ from ..data.batch import Batch
 from ..errors import CalibrationError
 from ..quantizers import Quantizer
 from ..student import Student
-from ..student.calibrate import inputs_of
 from ..vocabulary import CORRECTIONS
 from .layers import compensate
-from .optimise import Learned, Pair, ReconstructSettings, optimise
-from .segments import Segment, Values, cut, is_compared
+from .optimise import Learned, ReconstructSettings, optimise
+from .segments import Segment, cut
+from .stream import Stream
 from .weights import Weight, weight_behind
 
 
@@ -72,7 +72,7 @@ def reconstruct(
     student.eval()
     try:
         student.set_stage(None)
-        streams = [_Stream.of(student, batch) for batch in batches]
+        streams = [Stream.of(student, batch) for batch in batches]
         changed: set[str] = set()
         shared = _shared(student, segments)
         for number, segment in enumerate(segments):
@@ -94,36 +94,6 @@ def reconstruct(
         student.set_stage(stage)
         student.train(training)
     return reports
-
-
-@dataclass
-class _Stream:
-    """The values of one batch between two blocks, in the real model and in the student."""
-
-    real: Values
-    quantized: Values
-
-    @staticmethod
-    def of(student: Student, batch: Batch) -> _Stream:
-        inputs: Values = dict(inputs_of(student, batch))
-        return _Stream(inputs, dict(inputs))
-
-    def real_reads(self, segment: Segment) -> Values:
-        return {name: self.real[name] for name in segment.reads}
-
-    def quantized_reads(self, segment: Segment) -> Values:
-        return {name: self.quantized[name] for name in segment.reads}
-
-    def pair(self, segment: Segment, target: Values) -> Pair:
-        return Pair(self.real_reads(segment), self.quantized_reads(segment), target)
-
-    def advance(self, segment: Segment, real: Values, quantized: Values) -> None:
-        """Take what the block wrote. Choices among places and sizes are the real model's in both."""
-        for name in segment.last:
-            del self.real[name], self.quantized[name]
-        for name, value in real.items():
-            self.real[name] = value
-            self.quantized[name] = quantized[name] if is_compared(value) else value
 
 
 def _shared(student: Student, segments: Sequence[Segment]) -> set[tuple[int, tuple[int, ...]]]:

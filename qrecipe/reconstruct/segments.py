@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..graph.program import function_of, mutates
-from ..structure.blocks import Block, find_blocks, up_to_last_weighted
+from ..structure.blocks import CHOICES, Block, find_blocks, up_to_last_weighted
 
 Values = dict[str, Any]
 """Values by their node's name: tensors, and sizes as plain numbers."""
@@ -60,20 +60,24 @@ class Segment:
         return tuple(dict.fromkeys(str(node.target) for node in self.block.nodes if node.op == "call_module"))
 
 
-def cut(graph: fx.Graph) -> tuple[Segment, ...]:
-    """The blocks of a graph up to the last one with a weighted operation."""
-    blocks = up_to_last_weighted(find_blocks(graph))
+def cut(graph: fx.Graph, *, whole: bool = False) -> tuple[Segment, ...]:
+    """The blocks of a graph up to the last one with a weighted operation.
+
+    whole: all of them; what a choice among places is made by is then written too.
+    """
+    blocks = find_blocks(graph) if whole else up_to_last_weighted(find_blocks(graph))
     home = {node: index for index, block in enumerate(blocks) for node in block.nodes}
     readers = {node: [home.get(user, len(home)) for user in node.users] for node in graph.nodes}
-    return tuple(_segment(block, index, readers) for index, block in enumerate(blocks))
+    chosen_by = {node.args[0] for node in graph.nodes if whole and node.target in CHOICES}
+    return tuple(_segment(block, index, readers, chosen_by) for index, block in enumerate(blocks))
 
 
-def _segment(block: Block, index: int, readers: Mapping[fx.Node, Sequence[int]]) -> Segment:
+def _segment(block: Block, index: int, readers: Mapping[fx.Node, Sequence[int]], shown: Collection[Any]) -> Segment:
     inside = set(block.nodes)
     sources = [source for node in block.nodes for source in node.all_input_nodes]
     reads = list(dict.fromkeys(node for node in sources if node not in inside and node.op != "get_attr"))
     graph, made = _graph(block.nodes, [node.name for node in reads])
-    writes = [node for node in block.nodes if any(reader > index for reader in readers[node])]
+    writes = [node for node in block.nodes if node in shown or any(reader > index for reader in readers[node])]
     graph.output(tuple(made[node.name] for node in writes))
     last = [node for node in reads if max(readers[node]) <= index]
     return Segment(

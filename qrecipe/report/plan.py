@@ -8,6 +8,7 @@ from typing import Literal
 from rich.table import Table
 
 from ..planning import DEPTH, Decision, Part, Plan, by_module, by_role, cost_of, real_macs, unquantized, whole
+from ..recipe.definition import WholeSpec
 from ..vocabulary import OPERAND_KINDS, OperandKind
 from .amounts import BIT_OPERATIONS, OPERATIONS, amount, bits_text, size, tight
 from .table import compact
@@ -50,6 +51,8 @@ def plan_tables(
     yield _unquantized(plan)
     if plan.blocks:
         yield _blocks(plan)
+    if plan.whole:
+        yield _whole(plan.whole)
     yield _costs(plan)
     in_part = [IN_PART] if any(decision.in_part for decision in plan.decisions) else []
     yield WORDS if by != "rule" else "\n".join([RULE_WORDS, *in_part, OPERATIONS, BIT_OPERATIONS])
@@ -133,6 +136,12 @@ def _blocks(plan: Plan) -> str:
     width = max(len(block.name) for block in plan.blocks)
     rows = [f"  {block.name:<{width}}  {len(block.operations):>3}" for block in plan.blocks]
     return "\n".join(["Reconstruction, block by block (operations with weights):", *rows])
+
+
+def _whole(spec: WholeSpec) -> str:
+    """Reconstruction of the whole network."""
+    images = f"{spec.batch_size} of the first {spec.images} training images"
+    return f"Reconstruction of the whole network: about {spec.steps} steps, each on {images}."
 
 
 def _filled(words: list[str], indent: str = "    ", width: int = 80) -> list[str]:

@@ -23,7 +23,7 @@ LARGEST = 24
 """A region with more weighted operations than this is no block but a part of the network that has blocks in it."""
 LONGEST = 4
 """Operations of a sequence that is a block."""
-_CHOICES = {aten.topk.default, aten.sort.default, aten.argmax.default, aten.argsort.default}
+CHOICES = {aten.topk.default, aten.sort.default, aten.argmax.default, aten.argsort.default}
 """Operations whose result is a choice among places: what is compared behind one must have been chosen alike."""
 
 
@@ -50,7 +50,7 @@ def find_blocks(graph: fx.Graph) -> tuple[Block, ...]:
     labels = _labels(nodes)
     ends = []
     for index, node in enumerate(nodes):
-        if (labels[node] and not _goes_on(nodes, labels, index)) or node.target in _CHOICES:
+        if (labels[node] and not _goes_on(nodes, labels, index)) or node.target in CHOICES:
             ends.append(index)
     blocks, start = [], 0
     for end in [*ends, len(nodes) - 1]:

@@ -14,7 +14,10 @@ DEPTH = 2
 
 
 def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
-    """Every key of the plan; ``blocks`` where there are any. depth: levels of the module paths in ``by_module``."""
+    """Every key of the plan, ``blocks`` and ``whole`` where it reconstructs them.
+
+    depth: levels of the module paths in ``by_module``.
+    """
     total = whole(plan)
     return {
         "image_size": list(plan.image_size),
@@ -41,6 +44,7 @@ def describe(plan: Plan, depth: int = DEPTH) -> dict[str, Any]:
         "operations": [dataclasses.asdict(operation) for operation in plan.operations],
         "parameters": dict(plan.parameters),
         **({"blocks": [_block(block) for block in plan.blocks]} if plan.blocks else {}),
+        **({"whole": dataclasses.asdict(plan.whole)} if plan.whole else {}),
     }
 
 

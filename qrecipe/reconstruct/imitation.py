@@ -1,0 +1,113 @@
+"""The whole network learns to do what the real-valued model does with the same images, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from ..data.batch import Batch
+from ..detection.prediction import Prediction, Scores
+from ..distill.predictions import bce, giou, kl, l1
+from ..structure.blocks import CHOICES
+from ..student import Student
+from .segments import Values, cut, is_compared
+from .stream import Stream
+
+L1, GIOU = 5.0, 2.0
+"""What a box's distances weigh, as in DETR's loss."""
+
+
+@final
+class Imitation(nn.Module):
+    """``forward(batch)`` gives the loss and its parts.
+
+    Both run block by block, and what the real-valued model chooses among places, the student takes from it: the
+    queries of both are the same ones, in the same order.
+
+    Args:
+        student: what learns. real: the student of before, its quantizers are switched off here.
+    """
+
+    def __init__(self, student: Student, real: Student, weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        deployable = student.deployable()
+        self.weights = dict(weights or {})
+        self.student = student
+        self.real = real
+        self.segments = cut(deployable.graph, whole=True)
+        self.out_spec = deployable.out_spec
+        self.outputs = _outputs(deployable.graph)
+        self.choices = {str(node.args[0]) for node in deployable.graph.nodes if node.target in CHOICES}
+        real.requires_grad_(False)
+        real.eval().switch_off()
+
+    def train(self, mode: bool = True) -> Imitation:
+        """Both stay in evaluation mode: it is what is deployed."""
+        self.training = mode
+        self.student.eval()
+        self.real.eval()
+        return self
+
+    def set_stage(self, quantize: Sequence[str] | None) -> None:
+        self.student.set_stage(quantize)
+
+    def set_progress(self, over: float) -> None:
+        """Nothing changes on the way."""
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        stream = Stream.of(self.student, batch)
+        features: list[Tensor] = []
+        choices: list[Tensor] = []
+        given_own: Values = {}
+        given_real: Values = {}
+        given = {node.name for node in self.outputs if isinstance(node, fx.Node)}
+        for segment in self.segments:
+            target = segment.constants(self.real, stream.real_reads(segment))
+            own = segment.run(self.student, stream.quantized_reads(segment))
+            for name, wanted in target.items():
+                if name in given:
+                    given_real[name], given_own[name] = wanted, own[name]
+                elif is_compared(wanted) and own[name].requires_grad:
+                    if name in self.choices:
+                        choices.append(_relative(own[name], wanted, wanted.mean()))
+                    else:
+                        features.append(_relative(own[name], wanted))
+            stream.advance(segment, target, own)
+        parts = {
+            name: torch.stack(errors).mean()
+            for name, errors in (("features", features), ("choices", choices))
+            if errors
+        }
+        parts |= _predictions(self._read(given_own), self._read(given_real), self.student.family.scores)
+        loss = torch.stack([self.weights.get(name, 1.0) * value for name, value in parts.items()]).sum()
+        return loss, {name: value.detach() for name, value in parts.items()}
+
+    def _read(self, values: Values) -> Prediction:
+        flat = [values[node.name] if isinstance(node, fx.Node) else node for node in self.outputs]
+        outputs, extras = pytree.tree_unflatten(flat, self.out_spec)
+        return self.student.family.read(outputs, extras)
+
+
+def _outputs(graph: fx.Graph) -> tuple[Any, ...]:
+    node = next(node for node in reversed(graph.nodes) if node.op == "output")
+    flat: Any = node.args[0]
+    return tuple(flat)
+
+
+def _relative(own: Tensor, wanted: Tensor, centre: Tensor | float = 0.0) -> Tensor:
+    """The squared distance, over the wanted values' own energy around ``centre``."""
+    return (own - wanted).square().mean() / (wanted - centre).square().mean().clamp_min(1e-12)
+
+
+def _predictions(own: Prediction, wanted: Prediction, scores: Scores) -> dict[str, Tensor]:
+    """Distances of classes over all queries, and of boxes weighted by their scores, per object that is seen."""
+    logits = wanted.logits
+    score = logits.softmax(-1)[..., :-1].amax(-1) if scores == "softmax" else logits.sigmoid().amax(-1)
+    total = score.sum().clamp_min(1.0)
+    classes = (kl if scores == "softmax" else bce)(own.logits, logits)
+    boxes = L1 * l1(own.boxes, wanted.boxes) + GIOU * giou(own.boxes, wanted.boxes)
+    return {"classes": classes.sum() / total, "boxes": (score * boxes).sum() / total}

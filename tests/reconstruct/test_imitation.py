@@ -1,0 +1,102 @@
+"""A whole student against its real-valued model: what is compared, and that it learns."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from qrecipe.data.batch import Batch
+from qrecipe.detection.boxes import cxcywh_to_xyxy
+from qrecipe.reconstruct import Imitation
+from qrecipe.student import Student, calibrate
+from tests.specimens import W4A4, Specimen, a_recipe
+
+
+def pair(specimen: Specimen) -> tuple[Student, Student, Batch]:
+    """A calibrated student, the same again, and a batch."""
+    student = specimen.student(a_recipe(quantize=W4A4))
+    batch = specimen.batch((2, 1))
+    calibrate(student, [batch])
+    return student, copy.deepcopy(student), batch
+
+
+def test_a_student_without_quantizers_has_nothing_to_learn(specimen: Specimen) -> None:
+    student, real, batch = pair(specimen)
+    module = Imitation(student, real).train()
+    assert not student.training
+    assert all(float(part) > 0 for part in module(batch)[1].values())
+    module.set_stage(())
+    loss, parts = module(batch)
+    assert float(loss) < 1e-12
+    assert set(parts) - {"choices"} == {"features", "classes", "boxes"}
+
+
+def test_labels_are_not_read(demo: Specimen) -> None:
+    student, real, batch = pair(demo)
+    module = Imitation(student, real).train()
+    other = replace(batch, labels=[{"class_labels": torch.zeros(0, dtype=torch.int64), "boxes": torch.zeros(0, 4)}] * 2)
+    assert float(module(batch)[0]) == float(module(other)[0])
+
+
+def test_predictions_are_compared_query_by_query(detr: Specimen) -> None:
+    """DETR's queries are always the same ones, so that two plain runs give them in the same order."""
+    student, real, batch = pair(detr)
+    parts = Imitation(student, real).train()(batch)[1]
+    with torch.no_grad():
+        own = student.predict(batch.pixel_values, batch.pixel_mask)
+        wanted = real.predict(batch.pixel_values, batch.pixel_mask)
+    classes, boxes, seen = 0.0, 0.0, 0.0
+    for image in range(2):
+        for query in range(own.logits.shape[1]):
+            mine, his = own.logits[image, query].softmax(0), wanted.logits[image, query].softmax(0)
+            score = float(his[:-1].max())
+            seen += score
+            classes += float((his * (his / mine).log()).sum())
+            boxes += score * box_distance(own.boxes[image, query], wanted.boxes[image, query])
+    assert float(parts["classes"]) == pytest.approx(classes / max(seen, 1.0), rel=1e-6)
+    assert float(parts["boxes"]) == pytest.approx(boxes / max(seen, 1.0), rel=1e-6)
+
+
+def box_distance(one: Tensor, other: Tensor) -> float:
+    """5 L1 + 2 (1 - GIoU), written out."""
+    a, b = cxcywh_to_xyxy(one), cxcywh_to_xyxy(other)
+    width, height = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp(min=0)
+    around = (torch.maximum(a[2:], b[2:]) - torch.minimum(a[:2], b[:2])).prod()
+    overlap = width * height
+    union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - overlap
+    giou = overlap / union - (around - union) / around
+    return float(5 * (one - other).abs().sum() + 2 * (1 - giou))
+
+
+def test_the_student_takes_the_real_model_s_queries(demo: Specimen) -> None:
+    """Scores that choose other queries change what a plain run gives; what is compared are the same queries still."""
+    student, real, batch = pair(demo)
+    module = Imitation(student, real).train()
+    module.set_stage(())
+    with torch.no_grad():
+        student.get_parameter("proposal_class_head.weight").neg_()
+        apart = student.predict(batch.pixel_values).boxes - real.predict(batch.pixel_values).boxes
+    parts = module(batch)[1]
+    assert float(apart.abs().max()) > 1e-3
+    assert float(parts["boxes"]) < 1e-9
+    assert float(parts["choices"]) > 0.1
+
+
+def test_it_learns(specimen: Specimen) -> None:
+    student, real, batch = pair(specimen)
+    before = copy.deepcopy(real.state_dict())
+    module = Imitation(student, real).train()
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss, _ = module(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(torch.equal(value, real.state_dict()[name]) for name, value in before.items())
