@@ -71,11 +71,10 @@ class Imitation(nn.Module):
             for name, wanted in target.items():
                 if name in given:
                     given_real[name], given_own[name] = wanted, own[name]
+                if name in self.choices:
+                    choices.append(_relative(own[name], wanted, wanted.mean()))
                 elif is_compared(wanted) and own[name].requires_grad:
-                    if name in self.choices:
-                        choices.append(_relative(own[name], wanted, wanted.mean()))
-                    else:
-                        features.append(_relative(own[name], wanted))
+                    features.append(_relative(own[name], wanted))
             stream.advance(segment, target, own)
         parts = {
             name: torch.stack(errors).mean()

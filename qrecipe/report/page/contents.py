@@ -242,7 +242,7 @@ def _no_evidence(run: RunFolder, plan: Mapping[str, Any] | None, phases: Mapping
 
 def _charts(records: Sequence[Mapping[str, Any]], phases: Mapping[str, Any]) -> list[Chart]:
     """AP and loss over epochs; only what has points."""
-    runs = [(phase, row) for phase, row in (("student", "trained"), ("control", "control"))]
+    runs = [("student", "trained"), ("control", "control"), ("reconstruction", "reconstructed")]
     by_phase = {phase: [one for one in records if one["phase"] == phase] for phase, _ in runs}
     longest = max((one["epoch"] for one in records), default=0)
     if not longest:
