@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -17,8 +17,12 @@ from ..student import Student
 from .segments import Values, cut, is_compared
 from .stream import Stream
 
+WEIGHTS = {"features": 4.0, "choices": 1.0, "classes": 1.0, "boxes": 1.0}
+"""Of the loss's parts."""
 L1, GIOU = 5.0, 2.0
 """What a box's distances weigh, as in DETR's loss."""
+NEARLY_NOTHING = 1e-12
+"""The least energy that an error is related to."""
 
 
 @final
@@ -26,16 +30,22 @@ class Imitation(nn.Module):
     """``forward(batch)`` gives the loss and its parts.
 
     Both run block by block, and what the real-valued model chooses among places, the student takes from it: the
-    queries of both are the same ones, in the same order.
+    queries of both are the same ones, in the same order. The parts are
+
+    - ``features``: of every value that a block gives and the student can change, the squared distance over the real
+      one's energy; the mean;
+    - ``choices``: of what a choice is made by, as proposals' scores, the same, the energy around the mean;
+    - ``classes``: the divergence of class probabilities (softmaxes, or each class's sigmoid), summed over queries;
+    - ``boxes``: 5 L1 + 2 (1 - GIoU), weighted by the real model's scores; both over the sum of these.
 
     Args:
-        student: what learns. real: the student of before, its quantizers are switched off here.
+        student: what learns; it stays in evaluation mode, which is what is deployed.
+        real: the student as it was calibrated; its quantizers are switched off here.
     """
 
-    def __init__(self, student: Student, real: Student, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(self, student: Student, real: Student) -> None:
         super().__init__()
         deployable = student.deployable()
-        self.weights = dict(weights or {})
         self.student = student
         self.real = real
         self.segments = cut(deployable.graph, whole=True)
@@ -46,47 +56,40 @@ class Imitation(nn.Module):
         real.eval().switch_off()
 
     def train(self, mode: bool = True) -> Imitation:
-        """Both stay in evaluation mode: it is what is deployed."""
+        """Both models stay in evaluation mode."""
         self.training = mode
         self.student.eval()
         self.real.eval()
         return self
 
     def set_stage(self, quantize: Sequence[str] | None) -> None:
+        """Quantize only the roles that match; None quantizes all."""
         self.student.set_stage(quantize)
 
     def set_progress(self, over: float) -> None:
         """Nothing changes on the way."""
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a scalar with a graph, and its detached parts, not weighted. Labels are not read."""
         stream = Stream.of(self.student, batch)
-        features: list[Tensor] = []
-        choices: list[Tensor] = []
-        given_own: Values = {}
-        given_real: Values = {}
-        given = {node.name for node in self.outputs if isinstance(node, fx.Node)}
+        compared: dict[str, list[Tensor]] = {"features": [], "choices": []}
         for segment in self.segments:
             target = segment.constants(self.real, stream.real_reads(segment))
             own = segment.run(self.student, stream.quantized_reads(segment))
             for name, wanted in target.items():
-                if name in given:
-                    given_real[name], given_own[name] = wanted, own[name]
-                if name in self.choices:
-                    choices.append(_relative(own[name], wanted, wanted.mean()))
-                elif is_compared(wanted) and own[name].requires_grad:
-                    features.append(_relative(own[name], wanted))
+                if is_compared(wanted) and own[name].requires_grad:
+                    chosen_by = name in self.choices
+                    error = _relative(own[name], wanted, wanted.mean() if chosen_by else 0.0)
+                    compared["choices" if chosen_by else "features"].append(error)
             stream.advance(segment, target, own)
-        parts = {
-            name: torch.stack(errors).mean()
-            for name, errors in (("features", features), ("choices", choices))
-            if errors
-        }
-        parts |= _predictions(self._read(given_own), self._read(given_real), self.student.family.scores)
-        loss = torch.stack([self.weights.get(name, 1.0) * value for name, value in parts.items()]).sum()
+        parts = {name: torch.stack(errors).mean() for name, errors in compared.items() if errors}
+        mine, his = self._read(stream.quantized), self._read(stream.real)
+        parts |= _predictions(mine, his, self.student.family.scores)
+        loss = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
         return loss, {name: value.detach() for name, value in parts.items()}
 
     def _read(self, values: Values) -> Prediction:
-        flat = [values[node.name] if isinstance(node, fx.Node) else node for node in self.outputs]
+        flat = [values.get(node.name) if isinstance(node, fx.Node) else node for node in self.outputs]
         outputs, extras = pytree.tree_unflatten(flat, self.out_spec)
         return self.student.family.read(outputs, extras)
 
@@ -99,7 +102,7 @@ def _outputs(graph: fx.Graph) -> tuple[Any, ...]:
 
 def _relative(own: Tensor, wanted: Tensor, centre: Tensor | float = 0.0) -> Tensor:
     """The squared distance, over the wanted values' own energy around ``centre``."""
-    return (own - wanted).square().mean() / (wanted - centre).square().mean().clamp_min(1e-12)
+    return (own - wanted).square().mean() / (wanted - centre).square().mean().clamp_min(NEARLY_NOTHING)
 
 
 def _predictions(own: Prediction, wanted: Prediction, scores: Scores) -> dict[str, Tensor]:

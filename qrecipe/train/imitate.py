@@ -9,6 +9,11 @@ from .protocols import Loader
 from .records import FitResult, Records
 from .trainer import Trainer
 
+CLIP = 1.0
+"""Of the gradient's norm."""
+WARM_UP = 20
+"""Steps until the learning rate is whole."""
+
 
 def imitate(
     module: Imitation,
@@ -33,12 +38,8 @@ def imitate(
         stages=(StageSpec("reconstruction", epochs),),
         batch_size=spec.batch_size,
         optimizer=OptimizerSpec(lr=spec.lr, weight_decay=0.0, lr_quantizer=spec.lr_quantizer),
-        schedule=ScheduleSpec("one_cycle", final=0.01),
+        schedule=ScheduleSpec("cosine", warmup=WARM_UP, final=0.01),
         clip_norm=CLIP,
         keep=1,
     )
     return Trainer(module, loader, train, records, seed=seed, listener=listener).fit(resume)
-
-
-CLIP = 1.0
-"""Of the gradient's norm."""
