@@ -24,8 +24,9 @@ def pair(specimen: Specimen) -> tuple[Student, Student, Batch]:
     return student, copy.deepcopy(student), batch
 
 
-def test_a_student_without_quantizers_has_nothing_to_learn(specimen: Specimen) -> None:
-    student, real, batch = pair(specimen)
+@pytest.mark.parametrize("name", ["demo", "detr"])
+def test_a_student_without_quantizers_has_nothing_to_learn(name: str, request: pytest.FixtureRequest) -> None:
+    student, real, batch = pair(request.getfixturevalue(name))
     module = Imitation(student, real).train()
     assert not student.training
     assert all(float(part) > 0 for part in module(batch)[1].values())
@@ -86,8 +87,8 @@ def test_the_student_takes_the_real_model_s_queries(demo: Specimen) -> None:
     assert float(parts["choices"]) > 0.1
 
 
-def test_it_learns(specimen: Specimen) -> None:
-    student, real, batch = pair(specimen)
+def test_it_learns(demo: Specimen) -> None:
+    student, real, batch = pair(demo)
     before = copy.deepcopy(real.state_dict())
     module = Imitation(student, real).train()
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)

@@ -53,18 +53,31 @@ def test_it_fits(specimen: Specimen, by: By, width: int) -> None:
     assert "bit operations: MACs of one image, each counted as the bits of its weight" in text
 
 
-def test_blocks_stand_there_where_they_are_reconstructed(toy: Specimen) -> None:
-    plain, asked = (
-        plan_of(toy.captured, a_recipe({**W4A4, **more}), (64, 96)) for more in ({}, {"reconstruct": {"batches": 1}})
+def test_what_is_reconstructed_stands_there(toy: Specimen) -> None:
+    learned: dict[str, object] = {"iterations": 0, "whole": {"steps": 70}}
+    plain, asked, alone = (
+        plan_of(toy.captured, a_recipe({**W4A4, **more}), (64, 96))
+        for more in ({}, {"reconstruct": learned}, {"reconstruct": {}})
     )
-    assert "blocks" not in describe(plain)
-    assert not plan_of(toy.captured, a_recipe({"reconstruct": {}}), (64, 96)).blocks  # nothing to learn
+    assert not {"blocks", "whole"} & set(describe(plain))
+    nothing = plan_of(toy.captured, a_recipe({"reconstruct": learned}), (64, 96))  # to learn
+    assert not {"blocks", "whole"} & set(describe(nothing))
     assert "Reconstruction" not in shown(plan_tables(plain), 80)
     listed = describe(asked)["blocks"]
     assert [block["weighted"] for block in listed] == [len(block["operations"]) for block in listed]
     text = shown(plan_tables(asked), 80).partition("Reconstruction, block by block (operations with weights):\n")[2]
     lines = [line.split() for line in text.splitlines()[: len(listed)]]
     assert lines == [[block["name"], str(block["weighted"])] for block in listed]
+    assert "Reconstruction of the whole network: about 70 steps, each on 4 of the first 1024 training images." in text
+    assert describe(asked)["whole"]["steps"] == 70
+    assert "blocks" not in describe(alone)
+    assert describe(alone)["whole"] == {
+        "steps": 2000,
+        "images": 1024,
+        "batch_size": 4,
+        "lr": 3e-4,
+        "lr_quantizer": 5e-3,
+    }
 
 
 @pytest.mark.parametrize("width", [80, 120])
