@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from ..out_of_memory import enough_memory
-from ..recipe.definition import Recipe
+from ..recipe.definition import Recipe, ReconstructSpec
 from ..train.smaller_step import smaller_step
 
 
@@ -16,8 +16,8 @@ def enough_for(phase: str, recipe: Recipe) -> AbstractContextManager[None]:
     key, part = parts.get(phase, ("", None))
     if part is None:
         return enough_memory(phase, smaller_step(recipe.train))
-    if spec.reconstruct is part and spec.reconstruct.iterations is None:
-        half = f"quantize.reconstruct.whole.batch_size: {-(-spec.reconstruct.whole.batch_size // 2)}"
+    if isinstance(part, ReconstructSpec) and part.iterations is None:
+        half = f"quantize.reconstruct.whole.batch_size: {-(-part.whole.batch_size // 2)}"
     else:
         half = f"quantize.{key}.batch_size: {-(-part.batch_size // 2)} and batches: {2 * part.batches}"
     free = "go on with --resume once other programs leave more"
