@@ -25,7 +25,9 @@ from .saturation import has_vnni, saturating
 OTHER = 0.5
 """Of an image's values at a site: their error, as a share of their own spread, above which they are others. Values of
 other queries have 1.4; a fifth of 4-bit levels rounded otherwise gives 0.15."""
-
+ONE_LEVEL = 1.0
+"""An error that rounding may always make: values with hardly any spread, as near uniform attention has, may all lie
+beside a tie."""
 
 NAMED = 3
 """Modules that a line names."""
@@ -164,4 +166,4 @@ def images_apart(expected: Array, found: Array, images: int) -> tuple[float, NDA
     own = expected.astype(np.float64).reshape(images, -1)
     off = own - found.astype(np.float64).reshape(images, -1)
     error = np.sqrt((off**2).mean(1))
-    return float((off != 0).mean()), error > OTHER * np.maximum(own.std(1), 0.5)
+    return float((off != 0).mean()), error > np.maximum(OTHER * own.std(1), ONE_LEVEL)
