@@ -15,7 +15,7 @@ from tests.surroundings import command_surroundings
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder in which captures, compiled kernels and synthetic sets of this run are kept, by all of its processes."""
+    """The folder in which captures, compiled kernels and synthetic sets of this run are kept, by all processes."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache of all"
     folder.mkdir(exist_ok=True)

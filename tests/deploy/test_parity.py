@@ -137,12 +137,15 @@ def test_values_with_heads_beside_the_images_are_compared_by_image() -> None:
     assert images_apart(shared, shared, 2)[1].tolist() == [False, False]
 
 
-def test_near_uniform_values_beside_a_tie_are_rounding() -> None:
+def test_what_rounding_alone_may_do_is_no_departure() -> None:
+    """Near uniform attention beside a tie: a level that tips tips nearly everywhere."""
     from qrecipe.deploy.departure import images_apart
 
     own = np.full((2, 100), 3)
-    assert images_apart(own, own + 1, 2) == (1.0, pytest.approx([False, False]))
-    assert images_apart(own, own + 2, 2)[1].tolist() == [True, True]
+    found = own + np.array([[1], [3]])
+    assert images_apart(own, found, 2)[1].tolist() == [True, True]
+    assert images_apart(own, found, 2, own + 1)[1].tolist() == [False, True]
+    assert images_apart(own, found, 2, own)[1].tolist() == [True, True]
 
 
 def test_most_queries_must_be_others_for_an_error() -> None:
