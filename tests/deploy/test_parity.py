@@ -154,9 +154,9 @@ def test_most_queries_must_be_others_for_an_error() -> None:
     logits, boxes = np.zeros((2, 4, 3), dtype=np.float32), np.full((2, 4, 4), 0.2, dtype=np.float32)
     expected = Prediction(torch.from_numpy(logits), torch.from_numpy(boxes.copy()))
     boxes[:, :2] = 0.7
-    assert not mostly_others(expected, {"logits": logits, "boxes": boxes})
+    assert not mostly_others(expected, Prediction(torch.from_numpy(logits), torch.from_numpy(boxes)))
     boxes[0, 2] = 0.7
-    assert mostly_others(expected, {"logits": logits, "boxes": boxes})
+    assert mostly_others(expected, Prediction(torch.from_numpy(logits), torch.from_numpy(boxes)))
 
 
 def test_what_a_departure_says() -> None:
