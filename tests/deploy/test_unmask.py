@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from qrecipe.deploy.unmask import unmask
 from qrecipe.passes.decompose_attention import masked_softmax
-from tests.specimens import Specimen, W4A4, a_recipe
+from tests.specimens import W4A4, Specimen, a_recipe
 
 aten = torch.ops.aten
 

@@ -79,8 +79,8 @@ def least_squares_affine(
         for part in shrinking:
             lower = (towards + (low - towards) * part).expand_as(upper)
             best, error = _try_ranges(few, lower, upper, best, error, grid, integer)
-    # Values of one sign keep zero at the grid's end: levels beyond it would be lost, and a runtime takes a ReLU into the
-    # convolution in front of it only so.
+    # Values of one sign keep zero at the grid's end: levels beyond it would be lost, and a runtime takes a ReLU into
+    # the convolution in front of it only so.
     floor = torch.where(minimum >= 0, 0.0, -torch.inf)
     ceiling = torch.where(maximum <= 0, 0.0, torch.inf)
     moves = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0], device=sample.device, dtype=sample.dtype)] * 2)
