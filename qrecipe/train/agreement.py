@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from ..errors import DataError, QRecipeError
 from ..processes import count, gathered, take_over
 from ..termination import Terminated, heard, held
 from .average import Average
@@ -32,6 +33,17 @@ def agree_to_end() -> None:
         number = max(signal or 0 for signal in gathered(heard()))
         if number:
             raise Terminated(number)
+
+
+def is_between_steps(error: Terminated | QRecipeError, trained: bool) -> bool:
+    """Whether all processes hold the weights of a whole step, which can be kept, when an epoch ends by an error.
+
+    trained: whether its last step was taken. An image that cannot be read comes before a step; of several processes
+    one alone has it.
+    """
+    if isinstance(error, Terminated):
+        return not error.at_once
+    return count() == 1 and (trained or isinstance(error, DataError))
 
 
 def take_over_statistics(student: nn.Module, average: Average | None) -> None:

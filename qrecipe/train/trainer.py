@@ -15,7 +15,8 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim import Optimizer
 
-from ..errors import TrainError
+from ..errors import QRecipeError, TrainError
+from ..out_of_memory import enough_memory
 from ..processes import gathered, rank, take_over
 from ..recipe.definition import StageSpec, TrainSpec
 from ..run.checkpoint import Checkpoint, save_checkpoint
@@ -23,7 +24,7 @@ from ..run.files import writing
 from ..run.kept import drop_earlier, of_epoch
 from ..run.layout import BEST, LAST
 from ..termination import Terminated, held
-from .agreement import agree_to_end, ending_together, take_over_statistics
+from .agreement import agree_to_end, ending_together, is_between_steps, take_over_statistics
 from .average import Average
 from .clock import Clock
 from .denormals import flushed_denormals
@@ -32,9 +33,10 @@ from .epoch import Averages, epoch_seed, train_epoch
 from .events import EpochEnded, StepTaken, TrainingListener, TrainingStarted, nobody
 from .optimizer import ParameterGroup, build_optimizer
 from .protocols import Loader, Scores, Trainable
-from .records import FitResult, Records, epoch_of, odd_lines
+from .records import FitResult, Records, epoch_of, epoch_record, odd_lines
 from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters, training_state
 from .schedule import lr_multiplier, stage_of
+from .smaller_step import smaller_step
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -169,39 +171,36 @@ class Trainer(Generic[Model]):
         """Train, evaluate and keep one epoch, counted from 1; ``begun``: the part of it that is done.
 
         A signal to end leaves what was trained in ``last``: it waits for the step that is being taken, not for the
-        evaluation, which is repeated.
+        evaluation, which is repeated. So does, in one process, an image that cannot be read, or a score.
         """
         stage = stage_of(self.spec, number)
         averages = Averages() if begun is None else begun.averages
-        began = time.perf_counter() - (0.0 if begun is None else begun.seconds)
+        began, before = time.perf_counter() - (0.0 if begun is None else begun.seconds), averages.steps
         trained = None
         try:
             self.learn(number, stage, averages, begun)
             trained = time.perf_counter()
             take_over_statistics(self.trainable.student, self.average)
             scores = self.evaluate(number)
-        except Terminated as signal:
-            if averages.steps and not signal.at_once:
+        except (Terminated, QRecipeError) as error:
+            if averages.steps > before and is_between_steps(error, trained is not None):
                 self.keep_begun(number, Begun.now(averages, (trained or time.perf_counter()) - began))
             raise
         is_best = scores is not None and self._is_candidate(stage) and self._is_better(scores["AP"])
         if scores is not None and is_best:
             self.best = {"epoch": number, "AP": scores["AP"]}
-        record = {
-            "phase": self.records.phase,
-            "epoch": number,
-            "stage": stage.name,
-            "step": number * self.steps,
-            "loss": averages.loss,
-            "parts": {name: value if math.isfinite(value) else None for name, value in averages.parts.items()},
-            "lr": {group["name"]: group["lr"] for group in self.optimizer.param_groups},
-            "grad_norm": averages.grad_norm,
-            "seconds": round(trained - began, 3),
-            "seconds_evaluation": round(time.perf_counter() - trained, 3),
-            "val": scores,
-            "best": is_best,
-            **self.records.marks,
-        }
+        rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        record = epoch_record(
+            averages,
+            rates,
+            (began, trained, time.perf_counter()),
+            scores,
+            phase=self.records.phase,
+            epoch=number,
+            stage=stage.name,
+            step=number * self.steps,
+        )
+        record |= {"best": is_best, **self.records.marks}
         with held():
             self.keep(record)
             self._listener(EpochEnded(record, self.spec.epochs))
@@ -240,6 +239,7 @@ class Trainer(Generic[Model]):
             over=lambda step: (before + step) / (epochs * self.steps),
             on_step=told,
             averages=averages,
+            smaller=smaller_step(self.spec),
         )
 
     def evaluate(self, number: int) -> dict[str, Any] | None:
@@ -248,7 +248,8 @@ class Trainer(Generic[Model]):
         if self._evaluate is None or not due:
             return None
         self.trainable.train(False)
-        with torch.no_grad(), self.scored() as student:
+        memory = enough_memory(f"epoch {number}, evaluation", smaller_step(self.spec))
+        with memory, torch.no_grad(), self.scored() as student:
             return self._evaluate(student).to_dict()
 
     def keep(self, record: Mapping[str, Any]) -> None:
