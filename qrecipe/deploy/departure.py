@@ -198,5 +198,5 @@ def images_apart(
     error = np.sqrt((off**2).mean(1))
     others = error > OTHER * np.maximum(own.std(1), 0.5)
     if moved is not None:
-        others &= error > BEYOND * np.sqrt(((own - moved.reshape(images, -1)) ** 2).mean(1))
+        others &= error > BEYOND * np.sqrt(((own - moved.astype(np.float64).reshape(images, -1)) ** 2).mean(1))
     return float((off != 0).mean()), others

@@ -89,7 +89,7 @@ def unmask(graph: fx.Graph, inputs: Mapping[str, float]) -> int:
     removed = 0
     for node in list(graph.nodes):
         if node.op == "placeholder" and node.name in inputs:
-            known[node] = (inputs[node.name],) * 2
+            known[node] = (inputs[node.name], inputs[node.name])
         elif node.op == "call_function":
             bounds = _bounds(node, known)
             if bounds is not None:
@@ -108,7 +108,7 @@ def _bounds(node: fx.Node, known: Mapping[fx.Node, Bounds]) -> Bounds | None:
         return 0.0, math.inf
     if node.target in (aten.new_ones.default, aten.ones.default, aten.ones_like.default):
         return 1.0, 1.0
-    given = [(float(arg),) * 2 if isinstance(arg, bool | int | float) else known.get(arg) for arg in node.args[:2]]
+    given = [_of(arg, known) for arg in node.args[:2]]
     if node.target in _SAME:
         return _cast(node, given[0])
     operation = _OPERATIONS.get(node.target)
@@ -117,6 +117,13 @@ def _bounds(node: fx.Node, known: Mapping[fx.Node, Bounds]) -> Bounds | None:
     if node.target in _OF_BOOLEANS and not all(_is_boolean(source) for source in node.all_input_nodes):
         return None
     return operation(*given)
+
+
+def _of(value: Any, known: Mapping[fx.Node, Bounds]) -> Bounds | None:
+    """The bounds of an argument: of a node, or a number."""
+    if isinstance(value, fx.Node):
+        return known.get(value)
+    return (float(value), float(value)) if isinstance(value, bool | int | float) else None
 
 
 def _cast(node: fx.Node, bounds: Bounds | None) -> Bounds | None:
@@ -136,15 +143,15 @@ def _unmasked(node: fx.Node, known: Mapping[fx.Node, Bounds]) -> fx.Node | None:
     if node.target is masked_softmax:
         scores, mask = node.args
         allowed = (1.0, 1.0) if isinstance(mask, fx.Node) and _is_boolean(mask) else (0.0, 0.0)
-        if known.get(mask) == allowed:
+        if _of(mask, known) == allowed:
             node.args = (scores, None)
         return None
     value: Any = None
-    if node.target in (aten.masked_fill.Scalar, aten.masked_fill.Tensor) and known.get(node.args[1]) == (0.0, 0.0):
+    if node.target in (aten.masked_fill.Scalar, aten.masked_fill.Tensor) and _of(node.args[1], known) == (0.0, 0.0):
         value = node.args[0]
-    elif node.target is aten.where.self and known.get(node.args[0]) == (1.0, 1.0):
+    elif node.target is aten.where.self and _of(node.args[0], known) == (1.0, 1.0):
         value = node.args[1]
-    elif node.target is aten.where.self and known.get(node.args[0]) == (0.0, 0.0):
+    elif node.target is aten.where.self and _of(node.args[0], known) == (0.0, 0.0):
         value = node.args[2]
     return value if isinstance(value, fx.Node) and _alike(value, node) else None
 
