@@ -48,6 +48,7 @@ RECIPES = [path for path in SHIPPED if path not in SWEEPS]
 PIECES = sorted((ROOT / "recipes" / "base").glob("*.yaml"))
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*/*.yaml"))
 ELSEWHERE = {"detr", "deimv2", "demo"}
+TRAINED_AND_CALIBRATED = [path for path in RECIPES if path.with_stem(f"{path.stem}_calibrated") in RECIPES]
 DETR_R50 = [path for path in RECIPES if path.stem.startswith("detr_r50_")]
 
 TWO_LAYERS = {"decoder_layers": 2, "dropout": 0.0}
@@ -215,6 +216,15 @@ def test_a_family(path: Path) -> None:
     assert found.reloaded == found.copied == 0.0
     assert all(found.targets.values())
     assert bool(found.targets) is queries
+
+
+@pytest.mark.parametrize("path", TRAINED_AND_CALIBRATED, ids=lambda path: path.stem)
+def test_what_is_only_calibrated_is_quantized_as_what_is_trained(path: Path) -> None:
+    trained, calibrated = (load_recipe(one) for one in (path, path.with_stem(f"{path.stem}_calibrated")))
+    own = calibrated.quantize.calibration
+    assert dataclasses.replace(trained.quantize, calibration=own) == calibrated.quantize
+    assert trained.model == calibrated.model
+    assert calibrated.train.epochs == 0
 
 
 @pytest.mark.parametrize("path", DETR_R50, ids=lambda path: path.stem)
