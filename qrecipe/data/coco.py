@@ -65,6 +65,14 @@ class CocoIndex:
     def __len__(self) -> int:
         return len(self.images)
 
+    def unlabelled(self, count: int) -> CocoIndex:
+        """The first so many images, without boxes."""
+        kept = self.images[:count]
+        images = Images(self.images.folder, [(one.id, one.file_name, one.width, one.height) for one in kept])
+        nothing = np.zeros(0, np.int64)
+        boxes = Boxes(len(kept), nothing, nothing, nothing, np.zeros((0, 4)))
+        return replace(self, images=images, boxes=boxes, headers=self.headers[:count])
+
     def lines(self, grey_range: tuple[int, int] | None) -> list[str]:
         """What a user is told of the split, a sentence each; decodes some images. grey_range: ``model.input``'s."""
         files = [(image.path, header) for image, header in zip(self.images, self.headers, strict=True)]

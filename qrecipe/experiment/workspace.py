@@ -201,10 +201,8 @@ class Workspace:
         Raises:
             DataError: the data cannot be used.
         """
-        index = self.data["train"]
-        kept = index.images[:images]
-        bare = dataclasses.replace(index, images=kept, boxes=((),) * len(kept), headers=index.headers[:images])
-        dataset = CocoDataset(bare, label_map, image_input, self.recipe.data.transforms, self.recipe.seed)
+        index = self.data["train"].unlabelled(images)
+        dataset = CocoDataset(index, label_map, image_input, self.recipe.data.transforms, self.recipe.seed)
         return build_loader(dataset, batch_size, shuffle=True, workers=self.recipe.data.workers, part=(rank(), count()))
 
     def _dataset(self, split: str, label_map: LabelMap, image_input: InputSpec, *, train: bool) -> CocoDataset:

@@ -37,6 +37,17 @@ def test_reads_sparse_ids_and_keeps_images_without_boxes(write_coco: WriteCoco) 
     assert len(index) == 2
 
 
+def test_the_first_images_without_boxes(write_coco: WriteCoco) -> None:
+    index = read_coco(write_coco({30: (40, 20), 4: (10, 50), 5: (8, 8)}, [box(30, [1, 2, 3, 4])]))
+    for count, kept in ((2, [30, 4]), (9, [30, 4, 5])):
+        few = index.unlabelled(count)
+        assert [(image, boxes) for image, boxes in zip(few.images, few.boxes, strict=True)] == [
+            (image, ()) for image in index.images if image.id in kept
+        ]
+        assert len(few.headers) == len(few) == len(kept)
+    assert index.boxes[0]
+
+
 def test_index_is_immutable(write_coco: WriteCoco) -> None:
     index = read_coco(write_coco({1: (8, 8)}))
     with pytest.raises(dataclasses.FrozenInstanceError):
