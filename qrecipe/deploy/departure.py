@@ -12,6 +12,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..detection.prediction import Prediction
 from ..runtimes import Array, Runtime, find_runtime
@@ -164,17 +165,27 @@ def _watched(student: Student, lowered: Lowered) -> Iterator[dict[str, Array]]:
 
 @contextmanager
 def _moving(student: Student) -> Iterator[None]:
-    """Every activation is moved by as little as another order of summing may move it, before it is rounded."""
+    """Every activation is moved by as little as another order of summing may move it, before it is rounded or a top-k
+    chooses by it: scores may be tied."""
     generator = torch.Generator().manual_seed(0)
 
-    def move(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        noise = torch.randn(inputs[0].shape, generator=generator, dtype=inputs[0].dtype)
-        return (inputs[0] + MOVED * inputs[0].abs().mean() * noise, *inputs[1:])
+    def moved(value: Tensor) -> Tensor:
+        noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
+        return value + MOVED * value.abs().mean() * noise
+
+    class Choosing(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten.topk.default:
+                args = (moved(args[0]), *args[1:])
+            return func(*args, **(kwargs or {}))
 
     rounded = [quantizer for quantizer in student.quantizers.values() if not quantizer.operand.is_weight]
-    hooks = [quantizer.register_forward_pre_hook(move) for quantizer in rounded]
+    hooks = [
+        quantizer.register_forward_pre_hook(lambda _, inputs: (moved(inputs[0]), *inputs[1:])) for quantizer in rounded
+    ]
     try:
-        yield
+        with Choosing():  # type: ignore[no-untyped-call]
+            yield
     finally:
         for hook in hooks:
             hook.remove()
