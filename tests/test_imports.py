@@ -65,8 +65,8 @@ ALLOWED: dict[str, set[str]] = {
     "sensitivity_analysis": {"recipe", "detection", "data", "quantizers", "planning", "student"},
     "latency": {"planning", "student", "runtimes", "deploy"},
     "bit_allocation": {"recipe", "structure", "planning"},
-    "reconstruct": {"graph", "structure", "quantizers", "data", "passes", "student"},
-    "train": {"recipe", "quantizers", "detection", "distill", "data", "planning", "run", "student"},
+    "reconstruct": {"graph", "structure", "detection", "quantizers", "distill", "data", "passes", "student"},
+    "train": {"recipe", "quantizers", "detection", "distill", "data", "planning", "run", "student", "reconstruct"},
     "experiment": {
         "recipe",
         "detection",
@@ -85,7 +85,7 @@ ALLOWED: dict[str, set[str]] = {
         "deploy",
     },
     "study": {"recipe", "run", "student", "evaluation", "experiment"},
-    "report": {"latency", "data", "planning", "run", "evaluation", "train"}
+    "report": {"latency", "recipe", "data", "planning", "run", "evaluation", "train"}
     | {"sensitivity_analysis", "experiment", "study"},
     "commands": {
         "recipe",

@@ -90,10 +90,17 @@ def test_the_student_takes_the_real_model_s_queries(demo: Specimen) -> None:
 
 
 def test_it_learns(demo: Specimen) -> None:
+    """A student whose weights are no longer the real model's comes nearer to it, which stays as it is."""
     student, real, batch = pair(demo)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in student.named_parameters():
+            if name.endswith(".weight") and value.ndim > 1:
+                noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
+                value += 0.5 * value.std() * noise
     before = copy.deepcopy(real.state_dict())
     module = Imitation(student, real).train()
-    rates = OptimizerSpec(lr=3e-4, weight_decay=0.0, lr_quantizer=5e-3)
+    rates = OptimizerSpec(lr=1e-3, weight_decay=0.0, lr_quantizer=2e-3)
     optimizer, _ = build_optimizer(student.named_parameters(), rates, lambda name: False, student.modules())
     losses = []
     for _ in range(25):
@@ -102,5 +109,5 @@ def test_it_learns(demo: Specimen) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert sum(losses[-3:]) / 3 < 0.9 * losses[0]
+    assert sum(losses[-3:]) / 3 < 0.7 * losses[0], losses
     assert all(torch.equal(value, real.state_dict()[name]) for name, value in before.items())
