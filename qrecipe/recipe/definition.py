@@ -186,7 +186,7 @@ class DampenSpec:
 class TrainSpec:
     """accumulate: batches of an optimizer step. patience: epochs without a better AP after which training ends; None is
     all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit: most epochs of a stage, to which
-    ``stages`` is cut already."""
+    ``stages`` is cut already. trackers: experiment trackers that are told too."""
 
     stages: tuple[StageSpec, ...] = ()
     batch_size: int = 8
@@ -203,6 +203,7 @@ class TrainSpec:
     patience: int | None = None
     keep: int = 2
     limit: int | None = None
+    trackers: tuple[str, ...] = ()
 
     @property
     def epochs(self) -> int:

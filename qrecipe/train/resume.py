@@ -24,7 +24,7 @@ from .epoch import Averages
 from .optimizer import ParameterGroup
 from .protocols import Trainable
 
-_LATER = ("accumulate", "ema", "dampen", "patience", "keep", "limit")
+_LATER = ("accumulate", "ema", "dampen", "patience", "keep", "limit", "trackers")
 """Keys that ``train`` has got since checkpoints were first written."""
 
 
