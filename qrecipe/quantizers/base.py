@@ -84,7 +84,7 @@ class Quantizer(nn.Module, ABC):
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
         self._observer: Observer | None = None
         self._multiplied = InputMoment()
-        self._read_buffers()
+        self.read_buffers()
 
     @abstractmethod
     def quantize(self, x: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ class Quantizer(nn.Module, ABC):
         self.count.fill_(seen.count)
         self.calibrated.fill_(True)
         self.forget()
-        self._read_buffers()
+        self.read_buffers()
 
     @final
     def require_calibrated(self) -> None:
@@ -205,14 +205,15 @@ class Quantizer(nn.Module, ABC):
                 remedy="calibrate the student, or load a trained one",
             )
 
-    def _read_buffers(self) -> None:
+    def read_buffers(self) -> None:
+        """Take in buffers that were written from outside."""
         # As Python numbers: asking a GPU for them at every forward would wait for it.
         self._calibrated = bool(self.calibrated)
         self._count = int(self.count)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any) -> None:
         super()._load_from_state_dict(state_dict, *arguments)
-        self._read_buffers()
+        self.read_buffers()
 
     def extra_repr(self) -> str:
         zero_point = {"none": "symmetric", "integer": "integer zero point", "real": "real offset"}[self.spec.offset]

@@ -1,15 +1,12 @@
-"""All processes of a training end at the same step, and score the same student."""
+"""All processes of a training end at the same step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
-
-from ..processes import count, gathered, take_over
+from ..processes import count, gathered
 from ..termination import Terminated, heard, held
-from .average import Average
 
 
 @contextmanager
@@ -32,10 +29,3 @@ def agree_to_end() -> None:
         number = max(signal or 0 for signal in gathered(heard()))
         if number:
             raise Terminated(number)
-
-
-def take_over_statistics(student: nn.Module, average: Average | None) -> None:
-    """Running statistics are of each process's own images; the first one's are scored and kept, as DDP has it."""
-    take_over(list(student.buffers()))
-    if average is not None:
-        take_over(list(average.values.values()))

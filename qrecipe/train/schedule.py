@@ -23,6 +23,11 @@ def stage_of(spec: TrainSpec, epoch: int) -> StageSpec:
     raise ValueError(f"there is no epoch {epoch} in {spec.epochs}")
 
 
+def is_candidate(spec: TrainSpec, stage: StageSpec) -> bool:
+    """Whether its epochs may be the best: a stage that quantizes less scores higher, and is not what was asked for."""
+    return stage.quantize == spec.stages[-1].quantize
+
+
 def lr_multiplier(spec: ScheduleSpec, step: int, steps_per_epoch: int, total_steps: int) -> float:
     """What the learning rates of all groups are multiplied by at an optimizer step, 0 or more.
 

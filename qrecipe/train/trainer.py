@@ -23,18 +23,18 @@ from ..run.files import writing
 from ..run.kept import drop_earlier, of_epoch
 from ..run.layout import BEST, LAST
 from ..termination import Terminated, held
-from .agreement import agree_to_end, ending_together, take_over_statistics
-from .average import Average
+from .agreement import agree_to_end, ending_together
 from .clock import Clock
 from .denormals import flushed_denormals
 from .device import make_accelerator
 from .epoch import Averages, epoch_seed, train_epoch
 from .events import EpochEnded, StepTaken, TrainingListener, TrainingStarted, nobody
+from .followers import Followers
 from .optimizer import ParameterGroup, build_optimizer
 from .protocols import Loader, Scores, Trainable
 from .records import FitResult, Records, epoch_of, odd_lines
 from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters, training_state
-from .schedule import lr_multiplier, stage_of
+from .schedule import is_candidate, lr_multiplier, stage_of
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -59,7 +59,7 @@ class Trainer(Generic[Model]):
     groups: tuple[ParameterGroup, ...]
     settings: dict[str, Any]
     clock: Clock
-    average: Average | None
+    followers: Followers
     begun: Begun | None
 
     def __init__(
@@ -86,7 +86,7 @@ class Trainer(Generic[Model]):
     @contextmanager
     def scored(self) -> Iterator[Model]:
         """The student with the weights that are scored and kept as the best: their average, where there is one."""
-        with self.average.applied() if self.average is not None else nullcontext():
+        with self.followers.scored():
             yield self.trainable.student
 
     def fit(self, resume: bool = False) -> FitResult:
@@ -148,13 +148,13 @@ class Trainer(Generic[Model]):
         self.named = trained_parameters(self.trainable)
         modules = self.trainable.student.modules()
         self.optimizer, self.groups = build_optimizer(self.named, self.spec.optimizer, self._is_backbone, modules)
-        self.average = None if self.spec.ema is None else Average(self.trainable.student, self.spec.ema)
+        self.followers = Followers(self.trainable.student, self.spec)
         self.settings = fit_settings(self.spec, self.seed, self.steps)
 
     def resume(self) -> int:
         """Take over what ``last`` holds, if it is there; returns the number of finished epochs."""
         last = self.records.folder / LAST
-        found = resume_from(last, self.trainable, self.optimizer, self.groups, self.settings, self.average)
+        found = resume_from(last, self.trainable, self.optimizer, self.groups, self.settings, self.followers)
         start = found or Checkpoint({})
         phase = self.records.phase
         lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or epoch_of(line) <= start.epoch)
@@ -178,13 +178,13 @@ class Trainer(Generic[Model]):
         try:
             self.learn(number, stage, averages, begun)
             trained = time.perf_counter()
-            take_over_statistics(self.trainable.student, self.average)
+            self.followers.take_over_statistics()
             scores = self.evaluate(number)
         except Terminated as signal:
             if averages.steps and not signal.at_once:
                 self.keep_begun(number, Begun.now(averages, (trained or time.perf_counter()) - began))
             raise
-        is_best = scores is not None and self._is_candidate(stage) and self._is_better(scores["AP"])
+        is_best = scores is not None and is_candidate(self.spec, stage) and self._is_better(scores["AP"])
         if scores is not None and is_best:
             self.best = {"epoch": number, "AP": scores["AP"]}
         record = {
@@ -200,6 +200,7 @@ class Trainer(Generic[Model]):
             "seconds_evaluation": round(time.perf_counter() - trained, 3),
             "val": scores,
             "best": is_best,
+            **self.followers.figures(),
             **self.records.marks,
         }
         with held():
@@ -219,9 +220,11 @@ class Trainer(Generic[Model]):
         def rate(step: int) -> float:
             return lr_multiplier(self.spec.schedule, before + step, self.steps, epochs * self.steps)
 
+        def over(step: int) -> float:
+            return (before + step) / (epochs * self.steps)
+
         def told(step: int, loss: float, parts: Mapping[str, float]) -> None:
-            if self.average is not None:
-                self.average.update(before + step)
+            self.followers.update(before + step, over(step - 1))
             lr, left = self.optimizer.param_groups[0]["lr"], self.clock.seconds_left(number, step)
             at = partial(StepTaken, phase, stage.name, number, epochs, step, self.steps)
             self._listener(at(loss, parts, lr, left))
@@ -237,7 +240,7 @@ class Trainer(Generic[Model]):
             accumulate=self.spec.accumulate,
             clip_norm=self.spec.clip_norm,
             rate=rate,
-            over=lambda step: (before + step) / (epochs * self.steps),
+            over=over,
             on_step=told,
             averages=averages,
         )
@@ -287,12 +290,8 @@ class Trainer(Generic[Model]):
             step=step,
             best=self.best,
             extra={**self.records.extra, "fit": self.settings},
-            training=training_state(self.trainable, self.optimizer, self.groups, step, self.average, begun),
+            training=training_state(self.trainable, self.optimizer, self.groups, step, self.followers, begun),
         )
-
-    def _is_candidate(self, stage: StageSpec) -> bool:
-        """An earlier stage that quantizes less scores higher, and is not what was asked for."""
-        return stage.quantize == self.spec.stages[-1].quantize
 
     def _is_better(self, ap: float | None) -> bool:
         """Of equals the first is kept. None: there was nothing to find."""
