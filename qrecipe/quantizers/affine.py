@@ -65,6 +65,10 @@ class AffineQuantizer(Quantizer):
         self.is_frozen |= new
         self.read_buffers()
 
+    def set_bits(self, bits: int) -> None:
+        super().set_bits(bits)
+        self._fixed = None
+
     def read_buffers(self) -> None:
         super().read_buffers()
         self._holds = "is_frozen" in self._buffers and bool(self.is_frozen.any())
@@ -121,6 +125,8 @@ class AffineQuantizer(Quantizer):
         scale, offset = first_range(self.spec.init or self.own_initialiser(), seen, target, self.name)
         if self.spec.scale == "power_of_two":
             scale, offset = nearest_powers(scale, offset, seen, target)
+        if "is_frozen" in self._buffers:  # integers of another grid mean nothing on this one
+            self.is_frozen.zero_()
         self.scale.copy_(scale)
         if self.offset is not None:
             self.offset.copy_(offset)

@@ -129,6 +129,11 @@ class Quantizer(nn.Module, ABC):
             raise ValueError(f"mode {mode!r} is none of {MODES}")
         self.mode = mode
 
+    def set_bits(self, bits: int) -> None:
+        """Round to this many bits from now on. The range stays as it was found until it is calibrated again."""
+        self.spec = dataclasses.replace(self.spec, bits=bits)
+        self.grid = Grid(bits)
+
     def forward(self, x: Tensor) -> Tensor:
         """x as it is, or its fake-quantized values in the same shape and dtype.
 

@@ -12,6 +12,7 @@ from .document import Document, LocatedError, shown
 from .findings import Finding, each_at, either, given_keys, mapping_at, value_at
 from .names import GRANULARITIES, Offset
 from .quantizer_table import QUANTIZERS, default_offset, quantizers_of
+from .stage_checks import check_stage_bits
 from .targets import REAL, TARGETS, Needs
 
 PLURALS: dict[OperandKind, str] = {"weight": "weights", "activation": "activations", "attention": "attention"}
@@ -191,6 +192,7 @@ def _check_train(data: Any) -> Iterator[Finding]:
         what = "denoising is one of the auxiliary losses, which are off"
         yield ("train", "loss", "denoising"), what, "set auxiliary: true, or remove it"
     yield from _check_oscillations(data, train)
+    yield from check_stage_bits(data)
     schedule = mapping_at(train, "schedule")
     name, drops = schedule.get("name", "constant"), schedule.get("drop_at")
     place = ("train", "schedule")

@@ -8,11 +8,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A stretch of training. quantize: the role globs that are quantized while it runs; None means all."""
+    """A stretch of training. quantize: the role globs that are quantized while it runs; None means all.
+
+    bits: no quantizer has fewer while it runs; None leaves each its own.
+    """
 
     name: str
     epochs: int
     quantize: tuple[str, ...] | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What follows a student from step to step, beside its optimizer: the average of its weights, and their oscillations."""
+"""What follows a student from step to step beside its optimizer: its weights' average, and their oscillations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from ..processes import take_over
 from ..recipe.definition import TrainSpec
+from ..vocabulary import FAKE_QUANTIZERS
 from .average import Average
 from .freezing import Oscillations
 
@@ -42,6 +43,13 @@ class Followers:
         """While it is entered, the student has the weights that are scored: their average, where there is one."""
         with self.average.applied() if self.average is not None else nullcontext():
             yield
+
+    def begin_ranges_anew(self) -> None:
+        """Ranges were calibrated for other bits: they have no past to be averaged with, nor have the integers."""
+        if self.average is not None:
+            self.average.begin_anew(FAKE_QUANTIZERS)
+        if self.oscillations is not None:
+            self.oscillations.values.clear()
 
     def take_over_statistics(self) -> None:
         """Running statistics are of each process's own images; the first one's are scored and kept, as DDP has it."""

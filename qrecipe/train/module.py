@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
@@ -14,7 +14,7 @@ from ..distill import Match, distill_loss, global_divisor, match_queries, remain
 from ..errors import PlanError, TrainError
 from ..placement import fitted_labels
 from ..recipe.definition import MatchSpec, TargetSpec
-from ..student import Student
+from ..student import Student, change_bits
 from ..vocabulary import MAPS
 from .compared import Seen, features, paired
 from .dampening import dampening, weights_seen
@@ -28,14 +28,21 @@ class TrainingModule(nn.Module):
         student: what is trained.
         teacher: a real-valued student with the same taps; frozen, always in evaluation mode. Needed where the recipe
             has distillation targets.
+        calibration: batches that ranges come from where a stage has other bits than the one before.
 
     Raises:
         PlanError: the teacher is missing, lacks a tap, or a tap of it has another width.
     """
 
-    def __init__(self, student: Student, teacher: Student | None = None) -> None:
+    def __init__(
+        self,
+        student: Student,
+        teacher: Student | None = None,
+        calibration: Callable[[], Sequence[Batch]] = tuple,
+    ) -> None:
         super().__init__()
         self.student = student
+        self.calibration = calibration
         self.targets = student.recipe.distill.targets
         self.dampen = student.recipe.train.dampen
         self.over = 0.0
@@ -54,9 +61,18 @@ class TrainingModule(nn.Module):
             self.teacher.eval()
         return self
 
-    def set_stage(self, quantize: Sequence[str] | None) -> None:
-        """Quantize only the roles that match; None quantizes all."""
+    def set_stage(self, quantize: Sequence[str] | None, bits: int | None = None) -> None:
+        """Quantize only the roles that match, None quantizes all; with no fewer bits than these, None: the plan's."""
+        self.student.set_bits(bits)
         self.student.set_stage(quantize)
+
+    def change_bits(self, bits: int | None) -> None:
+        """Give quantizers the bits of a stage that begins, and those that change ranges from ``calibration``.
+
+        Raises:
+            CalibrationError: there are no batches, or no range fits.
+        """
+        change_bits(self.student, bits, self.calibration())
 
     def set_progress(self, over: float) -> None:
         """What share of training is over, in 0..1: targets that are annealed fall with it, and dampening rises."""

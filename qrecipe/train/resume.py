@@ -47,6 +47,9 @@ def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, 
     for name in _LATER:
         if train[name] == usual[name]:  # as of a checkpoint of before there was this key
             del train[name]
+    for stage in train["stages"]:
+        if stage["bits"] is None:
+            del stage["bits"]
     settings = {"train": train, "seed": seed, "steps_per_epoch": steps_per_epoch}
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain

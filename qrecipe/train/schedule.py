@@ -24,8 +24,14 @@ def stage_of(spec: TrainSpec, epoch: int) -> StageSpec:
 
 
 def is_candidate(spec: TrainSpec, stage: StageSpec) -> bool:
-    """Whether its epochs may be the best: a stage that quantizes less scores higher, and is not what was asked for."""
-    return stage.quantize == spec.stages[-1].quantize
+    """Whether its epochs may be the best: one that quantizes less scores higher, and is not what was asked for."""
+    last = spec.stages[-1]
+    return (stage.quantize, stage.bits) == (last.quantize, last.bits)
+
+
+def bits_before(spec: TrainSpec, epoch: int) -> int | None:
+    """The fewest bits of the stage in force before an epoch, from 1; before the first, None: the recipe's own."""
+    return stage_of(spec, epoch - 1).bits if epoch > 1 else None
 
 
 def lr_multiplier(spec: ScheduleSpec, step: int, steps_per_epoch: int, total_steps: int) -> float:
