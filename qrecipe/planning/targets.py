@@ -10,6 +10,8 @@ from ..vocabulary import ALIGNABLE, DISTILLABLE, FEATURE, KEY, LOGITS, MAPS, PRE
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
 
+FEW_CHANNELS = 16
+"""Of fewer channels that are standardised together the two degrees of freedom that this takes are a large part."""
 _NAME_THEM = "name the modules under {part}.roles: {{decoder.cross_attention: GLOB}}"
 
 
@@ -103,14 +105,18 @@ def tap_at(structure: Structure, role: str, layer: int) -> PlannedTap:
 
 
 def alignment_warnings(structure: Structure, recipe: Recipe, plan: Plan) -> list[str]:
-    """Alignments that rectify a query which stays real-valued, and queries that are not aligned."""
+    """Alignments that cannot be expected to help, and queries that are not aligned."""
     training = structure.programs["train"]
     if not recipe.distill.align or not training.queries:
         return []
     where = place_in_words(recipe, ("distill", "align", 0, "at"))
     real = [layer for layer, point in sorted(training.queries.items()) if not _is_quantized(point, plan)]
     none = sorted({layer for role, layer in training.taps if role == FEATURE and layer not in training.queries})
-    warnings = []
+    warnings = [
+        f"alignment cannot be expected to help in {_layers(layers)}, where {reason}: "
+        "set blend: learned, or leave align out"
+        for reason, layers in _costly(structure, plan).items()
+    ]
     if real:
         warnings.append(
             f"the query that is aligned stays real-valued in {_layers(real)}, so that there is nothing to rectify"
@@ -125,6 +131,22 @@ def alignment_warnings(structure: Structure, recipe: Recipe, plan: Plan) -> list
             f"{', '.join(training.queries[layers[0]].others)} {'is' if others == 1 else 'are'} not"
         )
     return [f"{where}: {warning}" for warning in warnings]
+
+
+def _costly(structure: Structure, plan: Plan) -> dict[str, list[int]]:
+    """What an alignment takes out of queries that it leaves little of, and in which layers: docs/results.md."""
+    found: dict[str, list[int]] = {}
+    for one in plan.alignments:
+        point, reasons = structure.programs["train"].queries[one.layer], []
+        together = one.head_dim if one.per == "head" else one.heads * one.head_dim
+        if together < FEW_CHANNELS:
+            what = "a head" if one.per == "head" else "a query"
+            reasons.append(f"{what} has {together} channels, of which standardising takes two degrees of freedom")
+        if any(structure.sites[site].kind == "activation" for site in point.sites):
+            reasons.append("the query of the deformable attention is the decoder's own state, not a projection of it")
+        if reasons and one.blend is None:
+            found.setdefault(" and ".join(reasons), []).append(one.layer)
+    return found
 
 
 def logits_warnings(structure: Structure, recipe: Recipe) -> list[str]:
