@@ -108,6 +108,7 @@ class TargetSpec:
     """One distillation target: a tapped role, on the last or on all decoder layers or levels; or a prediction.
 
     anneal: how the weight goes to 0 over training; None keeps it.
+    project: whether the student's feature is brought to the teacher's width by a linear layer that is learned.
     """
 
     at: str
@@ -116,6 +117,7 @@ class TargetSpec:
     weight: float = 1.0
     match: MatchSpec = field(default_factory=MatchSpec)
     anneal: Literal["linear", "cosine"] | None = None
+    project: Literal["learned"] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..placement import fitted_labels
 from ..recipe.definition import MatchSpec, TargetSpec
 from ..student import Student, change_bits
 from ..vocabulary import MAPS
-from .compared import Seen, features, paired
+from .compared import Seen, features, paired, projections_of
 from .dampening import dampening, weights_seen
 
 
@@ -30,8 +30,10 @@ class TrainingModule(nn.Module):
             has distillation targets.
         calibration: batches that ranges come from where a stage has other bits than the one before.
 
+    Where a target is projected, the projections are parameters of this module, beside the student's.
+
     Raises:
-        PlanError: the teacher is missing, lacks a tap, or a tap of it has another width.
+        PlanError: the teacher is missing, lacks a tap, or a tap of it has another width and is not projected.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class TrainingModule(nn.Module):
             if teacher is None:
                 raise PlanError("the recipe distils, so a teacher is needed", where="distill.targets")
             self.pairs = paired(student, teacher, self.targets)
+            self.projections = projections_of(student, self.targets, self.pairs)
             teacher.requires_grad_(False)
             teacher.eval()
 
@@ -124,13 +127,14 @@ class TrainingModule(nn.Module):
         matches: dict[MatchSpec | None, tuple[Match, Tensor]] = {}  # once, with the final boxes, for all layers
         share = 1.0 if batch.whole is None else batch.whole.share
         terms: dict[str, Tensor] = {}
-        for target, pairs in zip(self.targets, self.pairs, strict=True):
+        for target, pairs, projections in zip(self.targets, self.pairs, self.projections, strict=True):
             key = None if target.at in MAPS else target.match
             if key not in matches:
                 match = whole_images(own) if key is None else match_queries(key, own, other, truth)
                 matches[key] = match, global_divisor(match.keep.sum() * (not batch.idle))
             match, kept = matches[key]
-            sums = [distill_loss(a, b, match, target.loss)[0] for a, b in features(target, pairs, mine, his)]
+            seen = features(target, pairs, mine, his, projections)
+            sums = [distill_loss(a, b, match, target.loss)[0] for a, b in seen]
             weight = target.weight * remaining(target.anneal, self.over)
             term = weight * share * torch.stack(sums).mean() / kept
             terms[name_of(target)] = terms.get(name_of(target), 0) + term
