@@ -34,9 +34,7 @@ class WidthProjection(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         """A tapped value; (batch, queries, teacher's channels), or a map with so many channels in the same layout."""
-        if self.layout != "map":
-            projected: Tensor = self.linear(query_features(value, self.layout))
-            return projected
-        if value.ndim == 4:
-            return self.linear(value.movedim(1, -1)).movedim(-1, 1)
-        return self.linear(value)
+        across = self.layout == "map" and value.ndim == 4
+        features = value if self.layout == "map" else query_features(value, self.layout)
+        projected: Tensor = self.linear(features.movedim(1, -1) if across else features)
+        return projected.movedim(-1, 1) if across else projected

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..graph.flow import within
 from ..quantizers import Quantizer, Step
 from ..recipe.definition import EmaSpec
 from ..run.checkpoint import Checkpoint
@@ -63,7 +62,7 @@ class Average:
 
     def begin_anew(self, part: str) -> None:
         """Take the student's values for averages, of the parameters and buffers below one of its modules."""
-        _put(self.values, {name: value for name, value in self._followed.items() if within(name, part)})
+        _put(self.values, {name: value for name, value in self._followed.items() if name.startswith(f"{part}.")})
 
     def restore(self, values: Mapping[str, Tensor]) -> None:
         """Take over the averages of an earlier start."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -29,7 +29,7 @@ class Seen:
 
 
 def features(
-    target: TargetSpec, pairs: Sequence[Pair], mine: Seen, his: Seen, projections: Iterable[nn.Module] = ()
+    target: TargetSpec, pairs: Sequence[Pair], mine: Seen, his: Seen, projections: nn.Module
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The student's and the teacher's (batch, queries, width), layer by layer; of predictions those of the last.
 
@@ -39,7 +39,7 @@ def features(
         yield mine.prediction.logits, his.prediction.logits
     elif target.at == PREDICTED_BOXES:
         yield mine.prediction.boxes, his.prediction.boxes
-    for (own, other), projection in zip_longest(pairs, projections):
+    for (own, other), projection in zip_longest(pairs, projections.children()):
         a, b = mine.taps[own.name], his.taps[other.name]
         layout = own.layout
         if projection is not None:

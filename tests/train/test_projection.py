@@ -1,4 +1,4 @@
-"""A teacher of another width: the projected features against loops, and a projection that is trained and left behind."""
+"""A teacher of another width: projected features against loops, and a projection that is trained and left behind."""
 
 from __future__ import annotations
 
