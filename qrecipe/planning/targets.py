@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..errors import PlanError
 from ..graph.shapes import is_number
 from ..recipe.definition import Recipe
@@ -133,17 +135,22 @@ def alignment_warnings(structure: Structure, recipe: Recipe, plan: Plan) -> list
     return [f"{where}: {warning}" for warning in warnings]
 
 
+def taken_by_alignment(structure: Structure, layer: int, per: Literal["head", "query"]) -> list[str]:
+    """Why aligning a decoder layer's query would leave little of it; nothing where it would not: docs/results.md."""
+    point, reasons = structure.programs["train"].queries[layer], []
+    together = point.head_dim if per == "head" else point.heads * point.head_dim
+    if together < FEW_CHANNELS:
+        reasons.append(f"a {per} has {together} channels, of which standardising takes two degrees of freedom")
+    if any(structure.sites[site].kind == "activation" for site in point.sites):
+        reasons.append("the query of the deformable attention is the decoder's own state, not a projection of it")
+    return reasons
+
+
 def _costly(structure: Structure, plan: Plan) -> dict[str, list[int]]:
-    """What an alignment takes out of queries that it leaves little of, and in which layers: docs/results.md."""
+    """By the reasons, the layers whose alignment leaves little of a query."""
     found: dict[str, list[int]] = {}
     for one in plan.alignments:
-        point, reasons = structure.programs["train"].queries[one.layer], []
-        together = one.head_dim if one.per == "head" else one.heads * one.head_dim
-        if together < FEW_CHANNELS:
-            what = "a head" if one.per == "head" else "a query"
-            reasons.append(f"{what} has {together} channels, of which standardising takes two degrees of freedom")
-        if any(structure.sites[site].kind == "activation" for site in point.sites):
-            reasons.append("the query of the deformable attention is the decoder's own state, not a projection of it")
+        reasons = taken_by_alignment(structure, one.layer, one.per)
         if reasons and one.blend is None:
             found.setdefault(" and ".join(reasons), []).append(one.layer)
     return found
