@@ -60,6 +60,12 @@ class DataError(QRecipeError):
     stage = "data"
 
 
+class ImageError(DataError):
+    """An image that was there when the data was checked and cannot be read now, or a process that reads images."""
+
+    passing: ClassVar[bool] = True
+
+
 class CaptureError(QRecipeError):
     """The model cannot be captured as a graph."""
 
@@ -104,6 +110,12 @@ class RunError(QRecipeError):
     """The run folder: it exists, is finished, is unfinished, or cannot be written."""
 
     stage = "run"
+
+
+class OutOfMemoryError(QRecipeError):
+    """More memory was asked for than there is."""
+
+    stage = "memory"
 
 
 class ProcessError(QRecipeError):

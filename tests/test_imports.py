@@ -20,7 +20,7 @@ TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
 GROUND = {"cache_folder", "code_age", "errors", "launched", "named_code", "placement", "plain_text", "processes"} | {
-    *("suggestions", "termination", "user_line", "vocabulary"),
+    *("out_of_memory", "suggestions", "termination", "user_line", "vocabulary"),
 }
 """Modules at the top that import nothing of ours but errors: everybody may import them."""
 
@@ -28,6 +28,7 @@ GROUND = {"cache_folder", "code_age", "errors", "launched", "named_code", "place
 # What each room or module at the top may import beside itself and the ground. An import that points back is a cycle.
 ALLOWED: dict[str, set[str]] = {
     **{name: set[str]() for name in GROUND},
+    "out_of_memory": {"errors"},
     "processes": {"errors"},
     "recipe": set(),
     "graph": set(),

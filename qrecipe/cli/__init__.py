@@ -21,6 +21,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import ProcessError, QRecipeError, RecipeErrors
 from ..launched import is_first, processes
+from ..out_of_memory import ran_out
 from ..termination import Terminated, listening
 from . import (
     apply,
@@ -100,6 +101,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             if error.errno is None or error.filename is None:  # what a library means by it, it does not say
                 raise
             _complain([f"{os.fsdecode(error.filename)}: the system refuses it: {error.strerror}"])
+            return 2
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            _complain(["memory ran out (give it smaller batches or images, or a device with more)"])
             return 2
         except Terminated as signal:
             _complain([signal])

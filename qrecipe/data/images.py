@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
-from ..errors import DataError
+from ..errors import DataError, ImageError
 from .json_file import unreadable
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -69,18 +69,21 @@ def read_rgb(path: Path, where: str | None = None, grey_range: tuple[int, int] |
     Args:
         grey_range: values of grey of more than 8 bits that become black and white; GREY_RANGE by default.
 
-    Raises: DataError, located at ``where`` or else at the path, when the file cannot be decoded.
+    Raises: ImageError, located at ``where`` or else at the path, when the file is gone or cannot be decoded.
     """
     try:
         with _opened(path) as image:
             image.load()
             return _to_rgb(image, grey_range or GREY_RANGE)
     except UNREADABLE as error:
-        raise DataError(
-            f"the image cannot be decoded: {error}",
-            where=where or str(path),
-            remedy="replace the file, or take the image out of the json",
-        ) from error
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Pillow
+            what, remedy = f"the image cannot be read: {error.strerror}", "put the file back"
+        else:
+            what, remedy = (
+                f"the image cannot be decoded: {error}",
+                "replace the file, or take the image out of the json",
+            )
+        raise ImageError(what, where=where or str(path), remedy=remedy) from error
 
 
 def read_values(path: Path) -> tuple[int, int] | None:

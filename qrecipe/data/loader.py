@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..errors import DataError
+from ..errors import DataError, ImageError
 from ..termination import leave_to_parent
 from .batch import Batch
 from .collate import collate
@@ -148,7 +148,7 @@ def _killed(error: RuntimeError) -> Exception:
     if not str(error).startswith("DataLoader worker"):
         return error
     time.sleep(0.2)  # a signal to the whole group of processes may have reached the worker first, and raises here
-    return DataError(
+    return ImageError(
         "a process that reads images was killed, as the system does where memory runs out",
         where="data.workers",
         remedy="set data.workers lower, 0 for none",

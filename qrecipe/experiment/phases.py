@@ -14,7 +14,7 @@ from ..planning import describe
 from ..processes import from_first, gathered, take_over
 from ..reconstruct import BlockReport, ReconstructSettings, reconstruct
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_weights, save_checkpoint
-from ..run.files import DiskFullError
+from ..run.files import WriteError
 from ..run.layout import BEST, LAST, PICTURE
 from ..student import Student, calibrate, save
 from ..student.store import description
@@ -26,6 +26,7 @@ from .detector import score, student_detector
 from .events import BestChosen, BlockReconstructed, Calibrated, Noted, PhaseEnded, PhaseStarted, PictureDrawn, Planned
 from .experiment import Experiment
 from .gather_evidence import gather_evidence
+from .memory import enough_for
 from .summarise import stopped_early, summarise, summary_split
 
 
@@ -66,7 +67,8 @@ def run_phases(experiment: Experiment, phases: Sequence[Phase] | None = None) ->
             result = done[phase.name]
             phase.restore(experiment, result)
         else:
-            result = phase.work(experiment)
+            with enough_for(phase.name, experiment.recipe):
+                result = phase.work(experiment)
             if phase.recorded:
                 result = from_first(partial(run.finish_phase, phase.name, result))
             gathered(None)  # what the first process has written is there for all
@@ -253,7 +255,7 @@ def _gather(experiment: Experiment) -> Any:
         return None
     try:
         return gather_evidence(experiment, experiment.student, experiment.last)
-    except DiskFullError:
+    except WriteError:
         raise
     except Exception as problem:  # of models as they come; the run is through but for its pictures
         reason = str(problem) if isinstance(problem, QRecipeError) else f"{type(problem).__name__}: {problem}"

@@ -13,6 +13,7 @@ from ..processes import count, from_first
 from ..recipe.definition import SPLITS, Recipe
 from ..recipe.dump import dump
 from ..run.folder import RunFolder
+from ..run.free_keys import batches_of_step
 from ..run.layout import is_finished
 from ..run.summary import Summary
 from ..termination import Terminated
@@ -97,7 +98,7 @@ def _run(
             if not known and is_first():
                 run.write_inputs(inputs)
             listener(RunStarted(folder, resolved, resume))
-            for note in _notes(run):
+            for note in _notes(run, resolved):
                 listener(Noted("run", note))
             run_phases(Experiment(workspace, run, resume, draw, evidence))
             summary = run.summary()
@@ -132,8 +133,14 @@ def _check_inputs(run: RunFolder, inputs: Mapping[str, Any], workspace: Workspac
     return before is not None and not found
 
 
-def _notes(run: RunFolder) -> Iterator[str]:
+def _notes(run: RunFolder, recipe: Mapping[str, Any]) -> Iterator[str]:
     """In what this start differs from the first."""
+    (size, parts), (own_size, own_parts) = batches_of_step(run.recipe()), batches_of_step(recipe)
+    if (size, parts) != (own_size, own_parts):
+        yield (
+            f"warning: it was started with steps of {parts} x {size} images and goes on with {own_parts} x {own_size}: "
+            "sums are taken in another order, and random numbers (dropout, denoising) are others"
+        )
     starts = run.starts()
     first, now = starts[0].get("processes", 1), starts[-1].get("processes", 1)
     if first != now:
@@ -159,8 +166,7 @@ def _saying_how_to_go_on() -> Iterator[None]:
         raise
     except QRecipeError as error:
         if error.passing:
-            how = "continue the run with --resume"
-            error.remedy = f"{error.remedy}; then {how}" if error.remedy else how
+            error.remedy = f"{error.remedy or 'mend that'}; then continue the run with --resume"
         raise
 
 

@@ -16,8 +16,8 @@ DAMAGED = "the file is damaged: put it back as it was, or start again with anoth
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class DiskFullError(RunError):
-    """Nothing more can be written; what was there before is intact."""
+class WriteError(RunError):
+    """The file system refuses to write; what was there before is intact."""
 
     passing: ClassVar[bool] = True
 
@@ -27,15 +27,15 @@ def writing(path: Path) -> Iterator[None]:
     """Names ``path`` and the reason when the file system refuses something inside.
 
     Raises:
-        RunError: in place of any OSError; DiskFullError where no space is left.
+        WriteError: in place of any OSError.
     """
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             what = "the disk is full; what was written here before is intact"
-            raise DiskFullError(what, where=str(path), remedy="free some space") from error
-        raise RunError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
+            raise WriteError(what, where=str(path), remedy="free some space") from error
+        raise WriteError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
 
 
 def write_synced(path: Path, data: bytes) -> None:

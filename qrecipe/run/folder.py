@@ -32,6 +32,7 @@ from ..recipe.definition import dotted
 from ..recipe.differences import by_place, differing
 from .environment import describe_environment
 from .files import DAMAGED, read_json, write_atomically, write_json, writing
+from .free_keys import comparable
 from .layout import (
     CHECKPOINTS,
     ENVIRONMENT,
@@ -89,7 +90,8 @@ class RunFolder:
 
     @classmethod
     def check_free(cls, path: Path) -> None:
-        """Raises: RunError: a run cannot start here, as something is there already. Nothing is made."""
+        """Raises: RunError: a run cannot start here, as something is there already or writes it. Nothing is made."""
+        RunLock.check(path)
         with writing(path):
             taken = {entry.name for entry in path.iterdir()} - _OWN if path.exists() else set()
         if RECIPE in taken:
@@ -107,14 +109,16 @@ class RunFolder:
 
     @classmethod
     def check_resumable(cls, path: Path, recipe: Mapping[str, Any]) -> None:
-        """Raises: RunError: there is no run here, or it is one of another recipe. Nothing is written."""
+        """Raises: RunError: there is no run here, it is one of another recipe, or another process writes it. Nothing is
+        written."""
+        RunLock.check(path)
         if not is_run(path):
             raise RunError("there is no run to resume", where=str(path), remedy="start it without --resume")
         cls(path, None).check_recipe(recipe)
 
     @classmethod
     def resume(cls, path: Path, *, recipe: Mapping[str, Any], text: str) -> RunFolder:
-        """Continue a run, with the recipe that it was started with. Where it writes to (``output``) may differ.
+        """Continue a run, with the recipe that it was started with but for what ``comparable`` leaves out.
 
         Raises:
             RunError: there is no run, another process writes it, or the recipe differs (all differing keys are listed).
@@ -160,12 +164,12 @@ class RunFolder:
         return starts.exists() and "sealed" not in self.starts()[0]
 
     def check_recipe(self, recipe: Mapping[str, Any]) -> None:
-        """Hold a resolved recipe against the run's own. Where it writes to (``output``) may differ.
+        """Hold a resolved recipe against the run's own. What its results do not depend on may differ: ``comparable``.
 
         Raises:
             RunError: other keys differ; all of them are listed.
         """
-        differing = differences(_without_output(self.recipe()), _without_output(_plain(recipe)))
+        differing = differences(*comparable(self.recipe(), _plain(recipe)))
         if differing:
             raise RunError(
                 "the recipe is not the one that this run was started with:\n  " + "\n  ".join(differing),
@@ -259,10 +263,6 @@ def differences(old: Any, new: Any) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
-
-
-def _without_output(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in recipe.items() if key != "output"}
 
 
 def _short(value: Any, limit: int = 60) -> str:

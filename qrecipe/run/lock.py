@@ -35,19 +35,39 @@ class RunLock:
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = self._holder(self._handle)
+                taken = self._taken(folder, self._handle)
                 self._close()
-                raise RunError(
-                    f"another process writes this run{holder}",
-                    where=str(folder),
-                    remedy="wait for it, or choose another --output",
-                ) from None
+                raise taken from None
             except OSError:
                 self._close()
                 raise
             _HELD.add(self)
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode(), 0)
+
+    @classmethod
+    def check(cls, folder: Path) -> None:
+        """Raises: RunError: another process holds it now. Nothing is made, and it is not held."""
+        try:
+            handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise cls._taken(folder, handle) from None
+        except OSError:
+            return
+        finally:
+            os.close(handle)
+
+    @classmethod
+    def _taken(cls, folder: Path, handle: int) -> RunError:
+        return RunError(
+            f"another process writes this run{cls._holder(handle)}",
+            where=str(folder),
+            remedy="wait for it, or choose another --output",
+        )
 
     def release(self) -> None:
         """Give the lock back. Harmless when it was given back already."""

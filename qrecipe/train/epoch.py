@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from ..data.batch import Batch
 from ..errors import TrainError
+from ..out_of_memory import enough_memory
 from ..processes import Whole, count, gathered, share_gradients
 from ..termination import held
 from .protocols import Trainable
@@ -63,6 +64,7 @@ def train_epoch(
     over: Callable[[int], float],
     on_step: Callable[[int, float, dict[str, float]], None],
     averages: Averages,
+    smaller: str = "make the batch smaller",
 ) -> None:
     """Train on each batch once. A signal to end waits until the step that is being taken is whole.
 
@@ -73,9 +75,12 @@ def train_epoch(
         over: the share of all training that is over, likewise.
         on_step: called with the step from 1, the loss and its parts.
         averages: of the steps of this epoch that an earlier start took; these are added.
+        smaller: what to do where memory runs out.
 
     Raises:
         TrainError: the loss or a gradient is not finite; it names the images. The step is not taken.
+        OutOfMemoryError: in a forward or backward pass. The step is not taken.
+        DataError: a batch cannot be read, between two steps.
         Terminated: between two steps, of which ``averages`` has the first.
     """
     for step, parts in enumerate(in_steps(batches, accumulate), start=averages.steps + 1):
@@ -83,7 +88,8 @@ def train_epoch(
             trainable.set_progress(over(step - 1))
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * rate(step - 1)
-            figures = _step(trainable, parts, optimizer, named, accelerator, clip_norm, f"epoch {epoch}, step {step}")
+            at = f"epoch {epoch}, step {step}"
+            figures = _step(trainable, parts, optimizer, named, accelerator, clip_norm, at, smaller)
             averages.add(*figures)
             on_step(step, figures[0], figures[1])
     optimizer.zero_grad(set_to_none=True)
@@ -121,11 +127,16 @@ def _step(
     accelerator: Accelerator,
     clip_norm: float | None,
     at: str,
+    smaller: str,
 ) -> tuple[float, dict[str, float], float]:
     """Take one step: the loss, its parts, and the gradient's norm before clipping."""
     parameters = [parameter for _, parameter in named]
     optimizer.zero_grad(set_to_none=True)
-    losses = [_backward(trainable, batch, len(batches), accelerator, _where(at, batch.image_ids)) for batch in batches]
+    losses = []
+    for batch in batches:
+        where = _where(at, batch.image_ids)
+        with enough_memory(where, smaller):
+            losses.append(_backward(trainable, batch, len(batches), accelerator, where))
     share_gradients(parameters)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients).to(accelerator.device)
@@ -188,7 +199,10 @@ def _check_finite(found: dict[str, float], where: str) -> None:
 _LOSS = ""
 """The key of a loss among its parts."""
 UNREACHED = "does forward run under torch.no_grad, or detach what it returns? train.epochs: 0 calibrates alone"
-_REMEDY = "no step was taken; look at these images and their boxes, or lower the learning rate"
+_REMEDY = (
+    "no step was taken; look at these images and their boxes, and go on with --resume --accept-changes once they are "
+    "mended; or begin another run with a lower learning rate"
+)
 
 
 def _gradient_report(named: Sequence[tuple[str, nn.Parameter]], norm: float, shown: int = 5) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from ..launched import is_first
 from ..run.layout import METRICS
 from ..run.lines import JsonLines
+from .epoch import Averages
 from .optimizer import ParameterGroup
 
 
@@ -49,6 +50,27 @@ class FitResult:
     groups: tuple[ParameterGroup, ...]
     checkpoint: Path | None
     epochs: int
+
+
+def epoch_record(
+    averages: Averages,
+    rates: Mapping[str, float],
+    times: tuple[float, float, float],
+    scores: Mapping[str, Any] | None,
+    **others: Any,
+) -> dict[str, Any]:
+    """The line of an epoch. times: seconds on a clock, at which it began, was trained, was scored."""
+    began, trained, scored = times
+    return {
+        **others,
+        "loss": averages.loss,
+        "parts": {name: value if math.isfinite(value) else None for name, value in averages.parts.items()},
+        "lr": dict(rates),
+        "grad_norm": averages.grad_norm,
+        "seconds": round(trained - began, 3),
+        "seconds_evaluation": round(scored - trained, 3),
+        "val": scores,
+    }
 
 
 def epoch_of(line: Mapping[str, Any]) -> float:

@@ -17,6 +17,7 @@ from ..processes import count, gathered, rank
 from ..recipe.definition import TrainSpec
 from ..run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, take_weights
 from ..run.folder import differences
+from ..run.free_keys import comparable
 from ..run.kept import earlier, offering_earlier
 from .epoch import Averages
 from .followers import Followers
@@ -148,7 +149,7 @@ def resume_from(
     with offering_earlier(last):
         checkpoint = load_checkpoint(last)
     take_weights(checkpoint, trainable.student, last)
-    changed = differences(checkpoint.extra.get("fit"), dict(settings))
+    changed = differences(*comparable(checkpoint.extra.get("fit") or {}, settings))
     if changed:
         raise TrainError(
             "the checkpoint is of a training with other settings:\n  " + "\n  ".join(changed),

@@ -14,14 +14,15 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim import Optimizer
 
-from ..errors import TrainError
+from ..errors import QRecipeError, TrainError
+from ..out_of_memory import enough_memory
 from ..processes import gathered, rank, take_over
 from ..recipe.definition import StageSpec, TrainSpec
 from ..run.checkpoint import Checkpoint
 from ..run.files import writing
 from ..run.layout import BEST, LAST
 from ..termination import Terminated, held
-from .agreement import agree_to_end, ending_together
+from .agreement import agree_to_end, ending_together, is_between_steps
 from .clock import Clock
 from .denormals import flushed_denormals
 from .device import make_accelerator
@@ -31,9 +32,10 @@ from .followers import Followers
 from .keeping import Keeper
 from .optimizer import ParameterGroup, build_optimizer
 from .protocols import Loader, Scores, Trainable
-from .records import FitResult, Records, epoch_of, odd_lines
+from .records import FitResult, Records, epoch_of, epoch_record, odd_lines
 from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters
 from .schedule import bits_before, is_candidate, lr_multiplier, stage_of
+from .smaller_step import smaller_step
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -175,41 +177,37 @@ class Trainer(Generic[Model]):
         """Train, evaluate and keep one epoch, counted from 1; ``begun``: the part of it that is done.
 
         A signal to end leaves what was trained in ``last``: it waits for the step that is being taken, not for the
-        evaluation, which is repeated.
+        evaluation, which is repeated. So does, in one process, an image that cannot be read, or a score.
         """
         stage = stage_of(self.spec, number)
         averages = Averages() if begun is None else begun.averages
-        began = time.perf_counter() - (0.0 if begun is None else begun.seconds)
+        began, before = time.perf_counter() - (0.0 if begun is None else begun.seconds), averages.steps
         trained = None
         try:
             self.learn(number, stage, averages, begun)
             trained = time.perf_counter()
             self.followers.take_over_statistics()
             scores = self.evaluate(number)
-        except Terminated as signal:
-            if averages.steps and not signal.at_once:
+        except (Terminated, QRecipeError) as error:
+            if averages.steps > before and is_between_steps(error, trained is not None):
                 now = Begun.now(averages, (trained or time.perf_counter()) - began)
                 self.keeper.keep_begun(number, self.steps, self.best, now)
             raise
         is_best = scores is not None and is_candidate(self.spec, stage) and self._is_better(scores["AP"])
         if scores is not None and is_best:
             self.best = {"epoch": number, "AP": scores["AP"]}
-        record = {
-            "phase": self.records.phase,
-            "epoch": number,
-            "stage": stage.name,
-            "step": number * self.steps,
-            "loss": averages.loss,
-            "parts": {name: value if math.isfinite(value) else None for name, value in averages.parts.items()},
-            "lr": {group["name"]: group["lr"] for group in self.optimizer.param_groups},
-            "grad_norm": averages.grad_norm,
-            "seconds": round(trained - began, 3),
-            "seconds_evaluation": round(time.perf_counter() - trained, 3),
-            "val": scores,
-            "best": is_best,
-            **self.followers.figures(),
-            **self.records.marks,
-        }
+        rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        record = epoch_record(
+            averages,
+            rates,
+            (began, trained, time.perf_counter()),
+            scores,
+            phase=self.records.phase,
+            epoch=number,
+            stage=stage.name,
+            step=number * self.steps,
+        )
+        record |= {"best": is_best, **self.followers.figures(), **self.records.marks}
         with held():
             self.keeper.keep(record, self.best)
             self.history.append(record)
@@ -254,6 +252,7 @@ class Trainer(Generic[Model]):
                 over=over,
                 on_step=told,
                 averages=averages,
+                smaller=smaller_step(self.spec),
             )
 
     def change_bits(self, number: int, stage: StageSpec) -> None:
@@ -269,7 +268,8 @@ class Trainer(Generic[Model]):
         if self._evaluate is None or not due:
             return None
         self.trainable.train(False)
-        with torch.no_grad(), self.scored() as student:
+        memory = enough_memory(f"epoch {number}, evaluation", smaller_step(self.spec))
+        with memory, torch.no_grad(), self.scored() as student:
             return self._evaluate(student).to_dict()
 
     def _is_better(self, ap: float | None) -> bool:

@@ -174,6 +174,8 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     first = RunFolder.create(tmp_path, recipe=RECIPE, text=TEXT)
     with pytest.raises(RunError, match=r"another process writes this run \(process \d+ on"):
         RunFolder.resume(tmp_path, recipe=RECIPE, text=TEXT)
+    with pytest.raises(RunError, match="another process writes this run"):  # not: continue it with --resume
+        RunFolder.create(tmp_path, recipe=RECIPE, text=TEXT)
     assert RunFolder.read(tmp_path).recipe() == RECIPE
     first.close()
     first.close()

@@ -1,0 +1,18 @@
+"""What to change where the memory of a training step runs out."""
+
+from __future__ import annotations
+
+from ..processes import count
+from ..recipe.definition import TrainSpec
+
+
+def smaller_step(spec: TrainSpec) -> str:
+    """The knobs, and by how much. Parts of a step have the gradients of the whole, so the run may go on in parts."""
+    free = "go on with --resume once other programs leave more"
+    size = spec.batch_size
+    parts = next((n for n in range(2, size + 1) if size % n == 0 and size // n >= count()), None)
+    if parts is None:
+        return f"{free}; another run with smaller images (model.input) holds less"
+    share = "half" if parts == 2 else f"1/{parts}"
+    keys = f"--set train.batch_size={size // parts} --set train.accumulate={spec.accumulate * parts}"
+    return f"{free}; or at once with --resume {keys}, which holds about {share} and has the same gradients"
