@@ -1,4 +1,4 @@
-"""A run whose bits narrow while it is trained: calibrated, trained, cut off, kept and scored at the recipe's own."""
+"""A run whose bits narrow while it is trained: calibrated, trained, cut off, and kept at the recipe's own."""
 
 from __future__ import annotations
 
@@ -42,10 +42,6 @@ def test_a_run_ends_as_one_that_was_never_cut_off(tmp_path: Path) -> None:
     assert lines[1]["frozen"] > 0
     student = qrecipe.load(whole / "student")
     assert {quantizer.grid.bits for quantizer in student.quantizers.values()} == {4, 8}
-    scored = json.loads(tiny.qrecipe("evaluate", whole, "--split", "test", "--json").fine)
-    summary = json.loads((whole / "summary.json").read_text())
-    (row,) = [row for row in summary["rows"] if row["model"] == "trained"]
-    assert scored["AP"] == row["scores"]["AP"]
 
 
 def manifest(folder: Path) -> dict[str, Any]:
