@@ -50,6 +50,7 @@ VOC = [path for path in sorted((ROOT / "recipes" / "voc").glob("*.yaml")) if pat
 PIECES = sorted((ROOT / "recipes" / "base").glob("*.yaml"))
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*/*.yaml"))
 ELSEWHERE = {"detr", "deimv2", "demo"}
+TRAINED_AND_CALIBRATED = [path for path in RECIPES if path.with_stem(f"{path.stem}_calibrated") in RECIPES]
 DETR_R50 = [path for path in RECIPES if path.stem.startswith("detr_r50_")]
 
 TWO_LAYERS = {"decoder_layers": 2, "dropout": 0.0}
@@ -218,6 +219,15 @@ def test_a_family(path: Path) -> None:
     assert found.reloaded == found.copied == 0.0
     assert all(found.targets.values())
     assert set(found.targets) == set(DISTILLABLE if queries else PREDICTIONS)
+
+
+@pytest.mark.parametrize("path", TRAINED_AND_CALIBRATED, ids=lambda path: path.stem)
+def test_what_is_only_calibrated_is_quantized_as_what_is_trained(path: Path) -> None:
+    trained, calibrated = (load_recipe(one) for one in (path, path.with_stem(f"{path.stem}_calibrated")))
+    own = calibrated.quantize.calibration
+    assert dataclasses.replace(trained.quantize, calibration=own) == calibrated.quantize
+    assert trained.model == calibrated.model
+    assert calibrated.train.epochs == 0
 
 
 @pytest.mark.parametrize("path", DETR_R50, ids=lambda path: path.stem)

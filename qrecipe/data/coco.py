@@ -6,9 +6,13 @@ import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import DataError
 from ..recipe.definition import SplitSpec
-from .document import Annotation, Category, Document, ImageEntry, read_document
+from .columns import Boxes, Images
+from .document import Category, Document, ImageEntry, read_document
 from .fields import shown
 from .images import NOT_RGB, Header, read_header
 from .notices import depth_lines, turned_line
@@ -17,26 +21,6 @@ from .truth import Truth, truth_of
 
 CLIP_TOLERANCE = 1e-3
 """Pixels. COCO's own boxes pass the border by rounding; less than this is not worth reporting."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One image: its file, and the size in pixels that both json and file give."""
-
-    id: int
-    path: Path
-    width: int
-    height: int
-    file_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A training target: corners x0, y0, x1, y1 in pixels, inside the image and with an area."""
-
-    annotation_id: int
-    category_id: int
-    xyxy: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -72,8 +56,8 @@ class CocoIndex:
 
     annotations: Path
     categories: tuple[Category, ...]
-    images: tuple[ImageRecord, ...]
-    boxes: tuple[tuple[Box, ...], ...]
+    images: Images
+    boxes: Boxes
     report: IndexReport
     truth: Truth
     headers: tuple[Header, ...]
@@ -84,7 +68,7 @@ class CocoIndex:
     def lines(self, grey_range: tuple[int, int] | None) -> list[str]:
         """What a user is told of the split, a sentence each; decodes some images. grey_range: ``model.input``'s."""
         files = [(image.path, header) for image, header in zip(self.images, self.headers, strict=True)]
-        nothing = [] if any(self.boxes) else ["warning: there is no box to find, and so no AP"]
+        nothing = [] if self.boxes.total else ["warning: there is no box to find, and so no AP"]
         return [*nothing, *self.report.lines(), *depth_lines(files, grey_range)]
 
 
@@ -102,18 +86,15 @@ def read_coco(split: SplitSpec, limit: int | None = None) -> CocoIndex:
     document = _first(read_document(split.annotations, problems), limit)
     headers = _headers(document.images, split.images, problems)
     problems.raise_any(split.annotations)
-    images = tuple(
-        ImageRecord(entry.id, split.images / entry.file_name, entry.width, entry.height, entry.file_name)
-        for entry in document.images
-    )
-    boxes, report = _boxes(document.annotations, images)
+    entries = document.images
+    boxes, report = _boxes(document)
     turned = tuple(
-        (image.id, own.orientation) for image, own in zip(images, headers, strict=True) if own.orientation != 1
+        (entry.id, own.orientation) for entry, own in zip(entries, headers, strict=True) if own.orientation != 1
     )
     return CocoIndex(
         annotations=split.annotations,
         categories=document.categories,
-        images=images,
+        images=Images(split.images, ((one.id, one.file_name, one.width, one.height) for one in entries)),
         boxes=boxes,
         report=replace(report, turned=turned),
         truth=truth_of(document),
@@ -166,33 +147,25 @@ def _check_header(entry: ImageEntry, header: Header, problems: Problems) -> None
         problems.add("images of another size than the json's (width x height)", sizes)
 
 
-def _boxes(
-    annotations: tuple[Annotation, ...], images: tuple[ImageRecord, ...]
-) -> tuple[tuple[tuple[Box, ...], ...], IndexReport]:
-    records = {image.id: image for image in images}
-    kept: dict[int, list[Box]] = {image.id: [] for image in images}
-    clipped: list[int] = []
-    dropped: list[int] = []
-    crowd: list[int] = []
-    for one in annotations:
-        x, y, width, height = one.bbox
-        box = x, y, x + width, y + height
-        inside = clip(box, records[one.image_id])
-        if one.iscrowd:
-            crowd.append(one.id)
-        elif inside[0] >= inside[2] or inside[1] >= inside[3]:
-            dropped.append(one.id)
-        else:
-            if max(abs(a - b) for a, b in zip(inside, box, strict=True)) > CLIP_TOLERANCE:
-                clipped.append(one.id)
-            kept[one.image_id].append(Box(one.id, one.category_id, inside))
-    empty = tuple(image.id for image in images if not kept[image.id])
-    report = IndexReport(tuple(clipped), tuple(dropped), tuple(crowd), empty)
-    return tuple(tuple(kept[image.id]) for image in images), report
+def _boxes(document: Document) -> tuple[Boxes, IndexReport]:
+    places = {image.id: place for place, image in enumerate(document.images)}
+    keys = [(places[one.image_id], one.id, one.category_id, one.iscrowd) for one in document.annotations]
+    image, key, category, crowd = np.array(keys, dtype=np.int64).reshape(-1, 4).T
+    corners = np.array([one.bbox for one in document.annotations], dtype=np.float64).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    sizes = np.array([(one.width, one.height) for one in document.images], dtype=np.float64).reshape(-1, 2)
+    inside = clip(corners, sizes[image])
+    target = ~crowd.astype(bool)
+    whole = (inside[:, :2] < inside[:, 2:]).all(axis=1)
+    kept = target & whole
+    moved = kept & (np.abs(inside - corners).max(axis=1, initial=0.0) > CLIP_TOLERANCE)
+    boxes = Boxes(len(sizes), image[kept], key[kept], category[kept], inside[kept])
+    empty = tuple(document.images[place].id for place in np.flatnonzero(boxes.counts == 0))
+    clipped, dropped, crowds = (tuple(key[chosen].tolist()) for chosen in (moved, target & ~whole, ~target))
+    return boxes, IndexReport(clipped, dropped, crowds, empty)
 
 
-def clip(box: tuple[float, float, float, float], image: ImageRecord) -> tuple[float, float, float, float]:
-    """A box (x0, y0, x1, y1) in pixels, cut at the image's edges."""
-    x0, y0, x1, y1 = box
-    width, height = float(image.width), float(image.height)
-    return min(max(x0, 0.0), width), min(max(y0, 0.0), height), min(max(x1, 0.0), width), min(max(y1, 0.0), height)
+def clip(corners: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes x0, y0, x1, y1 in pixels, (n, 4), cut at their images' edges; sizes: width and height of each, (n, 2)."""
+    cut: NDArray[np.float64] = np.minimum(np.maximum(corners, 0.0), np.tile(sizes, 2))
+    return cut

@@ -69,6 +69,6 @@ def _differing(sizes: Sequence[tuple[int, int]]) -> int | None:
 
 def training_findings(index: CocoIndex) -> Iterator[Finding]:
     """Whether there is anything to train on."""
-    if not any(index.boxes):
+    if not index.boxes.total:
         what = "there is no box to train on: a detector would learn to find nothing"
         yield ("data", "train"), what, "name a json with boxes, or set train.epochs: 0 to calibrate alone"

@@ -86,7 +86,7 @@ class CocoDataset(Dataset[Item]):
         return Item(to_tensor(sample.image, self.inputs), labels, record.id, (record.height, record.width))
 
     def _check_categories(self) -> None:
-        used = {box.category_id for boxes in self.index.boxes for box in boxes}
+        used = set(np.unique(self.index.boxes.category_id).tolist())
         names = {category.id: category.name for category in self.index.categories}
         lacking = sorted(used - set(self.label_map.category_to_class))
         if lacking:

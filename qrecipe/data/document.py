@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .json_file import Repeated, read_json_file
 from .problems import Problems
 
 REMEDY = "name a COCO detection json under data"
+_KEYS = frozenset({*FIELDS, *(name for fields in FIELDS.values() for name in fields)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,16 @@ def read_document(path: Path, problems: Problems) -> Document:
 
     Raises: DataError where the file cannot be read, or is not COCO's.
     """
-    entries = read_entries(path)
+    hasty = Problems()
+    with suppress(DataError):
+        found = _read(path, hasty, exact=False)
+        if not hasty:
+            return found
+    return _read(path, problems, exact=True)  # once more, for a message of what stands there
+
+
+def _read(path: Path, problems: Problems, exact: bool) -> Document:
+    entries = read_entries(path, exact)
     images = _Entries("images", entries["images"], problems)
     categories = _Entries("categories", entries["categories"], problems)
     known = [ImageEntry(**values) for _, values in images if images.is_whole(values)]
@@ -128,12 +139,14 @@ class _Entries:
         return key is not None and key not in self._ids and not self._nameless
 
 
-def read_entries(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """A json's images, annotations and categories as they stand; that each is a list of objects is all that is checked.
+def read_entries(path: Path, exact: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """A json's images, annotations and categories; that each is a list of objects is all that is checked.
+
+    exact: as they stand there; else numbers as ``read_json_file`` has them, and only fields that anything reads.
 
     Raises: DataError.
     """
-    document = read_json_file(path, "the annotation file", REMEDY)
+    document = read_json_file(path, "the annotation file", REMEDY, keep=None if exact else _KEYS, exact=exact)
     what = None
     if not isinstance(document, dict):
         what = f"it is {shown(document)}, not an object"

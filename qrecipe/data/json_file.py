@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import stat
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,16 @@ class Repeated(dict[str, Any]):
     twice: tuple[str, ...] = ()
 
 
-def read_json_file(path: Path, what: str, remedy: str) -> Any:
+def read_json_file(
+    path: Path, what: str, remedy: str, *, keep: frozenset[str] | None = None, exact: bool = True
+) -> Any:
     """The file's value. Numbers that cannot be held are :class:`Unheld`, objects with repeated keys :class:`Repeated`.
 
     Args:
         what: what the file is meant to be, with its article. remedy: what to do where it cannot be read.
+        keep: keys of objects; what stands under others is dropped as soon as it is read. None keeps all.
+        exact: False is several times as fast where there are many numbers; then ``1e999`` is infinity, and whole
+            numbers have as many digits as they have.
 
     Raises: DataError where the file is missing, is no ordinary file, cannot be read, is no text or no json.
     """
@@ -53,8 +60,13 @@ def read_json_file(path: Path, what: str, remedy: str) -> Any:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise problem(f"is not json: byte {error.start + 1} is no {encoding.upper().removesuffix('-SIG')}") from error
+    del content
+    hooks: dict[str, Any] = {"parse_constant": Unheld, "object_pairs_hook": partial(_object, keep=keep)}
     try:
-        return json.loads(text, parse_int=_int, parse_float=_float, parse_constant=Unheld, object_pairs_hook=_object)
+        if not exact:
+            with suppress(ValueError):  # of thousands of digits; or it is none, which is said below
+                return json.loads(text, **hooks)
+        return json.loads(text, parse_int=_int, parse_float=_float, **hooks)
     except RecursionError as error:
         raise problem("is nested too deeply to be read") from error
     except ValueError as error:
@@ -91,7 +103,9 @@ def _float(text: str) -> float | Unheld:
     return value if value - value == 0 else Unheld(text)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]], keep: frozenset[str] | None) -> dict[str, Any]:
+    if keep is not None:
+        pairs = [pair for pair in pairs if pair[0] in keep]
     made = dict(pairs)
     if len(made) == len(pairs):
         return made

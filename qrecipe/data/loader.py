@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -124,7 +125,7 @@ class BatchLoader(DataLoader[Item | DataError]):
             num_workers=workers,
             collate_fn=partial(_collate, mask=mask),
             generator=torch.Generator(),
-            worker_init_fn=leave_to_parent,
+            worker_init_fn=_begin,
         )
         self.batches = batches
 
@@ -141,6 +142,12 @@ class BatchLoader(DataLoader[Item | DataError]):
             if isinstance(batch, DataError):
                 raise batch
             yield replace(batch, idle=True) if self.batches.is_idle(number) else batch
+
+
+def _begin(worker: int) -> None:
+    """In a worker. What it has of its parent's is left alone: a look for cycles would write to, and so copy, all."""
+    gc.freeze()
+    leave_to_parent(worker)
 
 
 def _killed(error: RuntimeError) -> Exception:

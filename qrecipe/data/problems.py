@@ -24,6 +24,9 @@ class Problems:
         """Note one problem: ``kind`` in words ("missing images"), ``item`` an id or whatever finds it."""
         self._kinds.setdefault(kind, []).append(short(str(item), LONGEST_ITEM))
 
+    def __bool__(self) -> bool:
+        return bool(self._kinds)
+
     def raise_any(self, where: Path) -> None:
         """Raises: DataError with one line per kind, if there is any problem."""
         if self._kinds:

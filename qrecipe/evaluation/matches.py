@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools.cocoeval import Params
 
 from ..errors import EvaluateError
+from .outcome import Outcome
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Where COCO reads precision."""
@@ -119,34 +119,24 @@ class ImageMatches:
             raise EvaluateError(f"the file is damaged: {error}", where=str(path)) from error
 
 
-def matches_of(run: Any) -> ImageMatches:
-    """run: a COCOeval that has evaluated."""
-    images, categories = np.array(run.params.imgIds), np.array(run.params.catIds)
-    areas = len(run.params.areaRng)
-    boxes = np.zeros((len(images), len(categories)), dtype=np.int32)
-    columns: dict[str, list[Any]] = {name: [] for name in ("image", "category", "score", "matched", "ignored")}
-    for column in range(len(categories)):
-        first = column * areas * len(images)  # the first range of areas is all of them
-        for row, one in enumerate(run.evalImgs[first : first + len(images)]):
-            if one is None:
-                continue
-            boxes[row, column] = np.count_nonzero(np.asarray(one["gtIgnore"]) == 0)
-            count = len(one["dtScores"])
-            columns["image"].append(np.full(count, row))
-            columns["category"].append(np.full(count, column))
-            columns["score"].append(one["dtScores"])
-            columns["matched"].append(_bits(one["dtMatches"]))
-            columns["ignored"].append(_bits(one["dtIgnore"]))
-    types = {"score": np.float32, "matched": np.uint16, "ignored": np.uint16}
-    whole = {name: _joined(parts, types.get(name, np.int32)) for name, parts in columns.items()}
-    return ImageMatches(images, categories, boxes, **whole)
+def matches_of(outcome: Outcome, params: Params) -> ImageMatches:
+    """Those of all areas: pycocotools' first range."""
+    matched, ignored = (_bits(levels[0]) for levels in (outcome.matched, outcome.ignored))
+    return ImageMatches(
+        np.array(params.imgIds),
+        np.array(params.catIds),
+        np.ascontiguousarray(outcome.boxes[0].T, dtype=np.int32),
+        outcome.image.astype(np.int32),
+        outcome.category.astype(np.int32),
+        outcome.score.astype(np.float32),
+        matched,
+        ignored,
+    )
 
 
-def _bits(levels: Any) -> NDArray[np.uint16]:
+def _bits(levels: NDArray[np.bool_]) -> NDArray[np.uint16]:
     """(thresholds, detections) as one number for each detection."""
-    found: NDArray[np.uint16] = (np.asarray(levels).astype(bool).T * BIT[: len(levels)]).sum(axis=1).astype(np.uint16)
+    found: NDArray[np.uint16] = np.zeros(levels.shape[1], dtype=np.uint16)
+    for bit, level in zip(BIT, levels, strict=True):
+        found |= level * bit
     return found
-
-
-def _joined(parts: Sequence[Any], kind: Any) -> NDArray[Any]:
-    return np.concatenate([np.asarray(part, dtype=kind) for part in parts]) if parts else np.zeros(0, dtype=kind)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import iou
 
 STRICT = 1 - 1e-10
@@ -24,56 +22,34 @@ def overlap(box: Sequence[float], boxes: NDArray[np.float64], crowds: NDArray[np
     return found
 
 
-class Matcher(COCOeval):  # type: ignore[misc]  # pycocotools has no types
-    """COCOeval with the same matches in time that hardly grows with the boxes of an image.
+def match(
+    ious: NDArray[np.float64], crowds: NDArray[np.bool_], ignored: NDArray[np.bool_], thresholds: Iterable[float]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The matches of an image and a category, in time that hardly grows with its boxes.
 
     A detection takes, of the boxes that are free or crowds and overlap enough, one that counts before one that does
     not, then the largest overlap, then the last. pycocotools walks through all boxes to find it; here those that
     overlap are sorted once, and no more of them are looked at than there are detections.
+
+    Args:
+        ious: (detections, boxes), the best detection first. crowds, ignored: (boxes,).
+
+    Returns two arrays (thresholds, detections): matched, and matched with an ignored box.
     """
-
-    def evaluateImg(  # noqa: N802
-        self, imgId: int, catId: int, aRng: list[float], maxDet: int
-    ) -> dict[str, Any] | None:
-        """What ``accumulate`` reads of one image, category and range of areas; the rest of pycocotools' is left out."""
-        truth, found = self._gts[imgId, catId], self._dts[imgId, catId]
-        if not truth and not found:
-            return None
-        low, high = aRng
-        areas = np.array([one["area"] for one in truth])
-        crowds = np.array([one["iscrowd"] for one in truth], dtype=bool)
-        ignored = crowds | (areas < low) | (areas > high)
-        scores = np.array([one["score"] for one in found])
-        best = np.argsort(-scores, kind="mergesort")[:maxDet]
-        matched, passed = self._matches(np.asarray(self.ious[imgId, catId]), len(best), crowds, ignored)
-        own = np.array([found[place]["area"] for place in best])
-        passed |= ~matched & ((own < low) | (own > high))
-        return {
-            "dtScores": scores[best].tolist(),
-            "dtMatches": matched,
-            "dtIgnore": passed,
-            "gtIgnore": ignored.astype(int),
-        }
-
-    def _matches(
-        self, ious: NDArray[np.float64], detections: int, crowds: NDArray[np.bool_], ignored: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """ious: (detections, boxes). Two arrays (thresholds, detections): matched, and matched with an ignored box."""
-        thresholds = [min(float(value), STRICT) for value in self.params.iouThrs]
-        matched = np.zeros((len(thresholds), detections), dtype=bool)
-        passed = np.zeros((len(thresholds), detections), dtype=bool)
-        if not ious.size:
-            return matched, passed
-        taken: list[set[int]] = [set() for _ in thresholds]
-        for row in range(detections):
-            candidates = _candidates(ious[row], min(thresholds), detections, ignored)
-            for level, threshold in enumerate(thresholds):
-                for place, overlap in candidates:
-                    if overlap >= threshold and (place not in taken[level] or crowds[place]):
-                        matched[level, row], passed[level, row] = True, ignored[place]
-                        taken[level].add(place)
-                        break
-        return matched, passed
+    levels = [min(float(value), STRICT) for value in thresholds]
+    matched = np.zeros((len(levels), len(ious)), dtype=bool)
+    passed = np.zeros((len(levels), len(ious)), dtype=bool)
+    rows = np.flatnonzero((ious >= min(levels)).any(axis=1)) if ious.size else ()
+    taken: list[set[int]] = [set() for _ in levels]
+    for row in rows:
+        candidates = _candidates(ious[row], min(levels), len(ious), ignored)
+        for level, threshold in enumerate(levels):
+            for place, overlap in candidates:
+                if overlap >= threshold and (place not in taken[level] or crowds[place]):
+                    matched[level, row], passed[level, row] = True, ignored[place]
+                    taken[level].add(place)
+                    break
+    return matched, passed
 
 
 def _candidates(
@@ -82,8 +58,7 @@ def _candidates(
     """Places and overlaps of the boxes that a detection may take, the first choice first: at most ``most`` that count
     and as many that do not, for of each no more than that can be taken already."""
     places = np.flatnonzero(overlaps >= least)
-    if not len(places):
-        return []
-    order = places[np.lexsort((-places, -overlaps[places]))]
-    kept = np.concatenate([order[~ignored[order]][:most], order[ignored[order]][:most]])
-    return [(int(place), float(overlaps[place])) for place in kept]
+    if len(places) > 1:
+        places = places[np.lexsort((-places, -overlaps[places]))]
+        places = np.concatenate([places[~ignored[places]][:most], places[ignored[places]][:most]])
+    return [(int(place), float(overlaps[place])) for place in places]

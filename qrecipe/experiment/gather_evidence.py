@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.coco import CocoIndex, ImageRecord
+from ..data.coco import CocoIndex
+from ..data.columns import ImageRecord
 from ..data.images import read_rgb
 from ..evaluation import detections
 from ..evaluation.detections import Result

@@ -52,9 +52,8 @@ class Workspace:
                 remedy=f"it has {', '.join(given)}" if given else "name the images and annotations of one",
             )
         for name, index in indices.items():
-            boxes = sum(len(own) for own in index.boxes)
             notes = tuple(index.lines(self.recipe.model.input.grey_range))
-            self.listener(DataRead(name, len(index.images), boxes, notes))
+            self.listener(DataRead(name, len(index.images), index.boxes.total, notes))
         return indices
 
     def _given(self) -> list[str]:
@@ -159,7 +158,7 @@ class Workspace:
             found += transform_findings(recipe.data.transforms, inputs)
             if train is not None:
                 found += [*training_findings(train), *batch_findings(train, inputs, size, recipe.data.transforms)]
-            if "val" in self.known and not any(self.known["val"].boxes):
+            if "val" in self.known and not self.known["val"].boxes.total:
                 text = "val: warning: there is nothing to find, so no epoch can be compared, and the last is kept"
                 self.listener(Noted("data", text))
         if found:

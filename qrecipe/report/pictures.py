@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.coco import Box, CocoIndex
+from ..data.coco import CocoIndex
+from ..data.columns import Box
 from ..data.images import read_rgb
 from ..run.files import writing
 from .sheet import Panel, contact_sheet
@@ -42,7 +43,7 @@ def save_detections(
             [_truth(box) for box in boxes],
             record.file_name,
         )
-        for record, boxes in zip(index.images[:IMAGES], index.boxes, strict=False)
+        for record, boxes in zip(index.images[:IMAGES], index.boxes[:IMAGES], strict=True)
     ]
     names = {category.id: category.name for category in index.categories}
     sheet = contact_sheet(panels, names, columns=2)

@@ -5,12 +5,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from qrecipe.data.coco import ImageRecord, clip, read_coco
+from qrecipe.data.coco import clip, read_coco
+from qrecipe.data.columns import ImageRecord
 from qrecipe.data.document import Category
 from qrecipe.errors import DataError
 from qrecipe.recipe.definition import SplitSpec
@@ -67,9 +69,7 @@ def test_clips_drops_and_reports(write_coco: WriteCoco) -> None:
 
 @given(st.lists(st.floats(-100, 200), min_size=4, max_size=4), st.integers(1, 80), st.integers(1, 80))
 def test_clipped_boxes_are_inside(corners: list[float], width: int, height: int) -> None:
-    x0, y0, x1, y1 = clip(
-        (corners[0], corners[1], corners[2], corners[3]), ImageRecord(1, Path("a"), width, height, "a")
-    )
+    x0, y0, x1, y1 = clip(np.array([corners]), np.array([[width, height]]))[0]
     assert all(0 <= x <= width for x in (x0, x1))
     assert all(0 <= y <= height for y in (y0, y1))
 

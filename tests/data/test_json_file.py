@@ -40,6 +40,23 @@ def test_keys_that_are_given_twice(tmp_path: Path) -> None:
     assert (dict(inner), inner.twice) == ({"b": 3, "c": 2}, ("b",))
 
 
+def test_keys_that_nobody_reads_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": [{"b": 1, "long": [1, 2], "b": 2}], "long": {"a": 1}}')
+    value = read_json_file(tmp_path / "a.json", "the file", "name another", keep=frozenset("ab"))
+    assert value == {"a": [{"b": 2}]}
+    assert value["a"][0].twice == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("[1e999, 0.1, 12]", [float("inf"), 0.1, 12]), ("[NaN]", [Unheld("NaN")]), ("[" + "9" * 5000 + "]", None)],
+)
+def test_a_hasty_reading_differs_in_numbers_that_cannot_be_held(tmp_path: Path, text: str, value: Any) -> None:
+    (tmp_path / "a.json").write_text(text)
+    found = read_json_file(tmp_path / "a.json", "the file", "name another", exact=False)
+    assert found == (read(tmp_path / "a.json") if value is None else value)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
