@@ -44,6 +44,8 @@ def test_the_paper_s_protocol_on_voc(path: Path) -> None:
 @pytest.mark.parametrize("path", VOC, ids=lambda path: path.stem)
 def test_they_are_valid_where_there_is_no_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VOC", raising=False)
+    opening = path.read_text(encoding="utf-8").partition("\n")[0]
+    assert opening == f"# qrecipe apply recipes/voc/{path.name} --output runs/voc_{path.stem}"
     found = validate(path)
     assert found.valid
     assert all("VOC" in warning for warning in found.warnings)
