@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from tests.surroundings import command_surroundings
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_cache_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Captures and synthetic sets are kept in a folder of the tests."""
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which captures, compiled kernels and synthetic sets of this run are kept, by all processes."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache of all"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QRECIPE_CACHE", str(tmp_path_factory.mktemp("cache of all")))
-        yield
+        patch.setenv("QRECIPE_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +53,6 @@ def specimen(request: pytest.FixtureRequest) -> Specimen:
     """Each of them in turn."""
     found: Specimen = request.getfixturevalue(request.param)
     return found
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the synthetic sets that tests of commands share."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture

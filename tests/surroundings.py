@@ -62,7 +62,7 @@ def _original(
     if not weights:
         key = next((found for found in _ORIGINALS if found[0] == structure), key)
     if key not in _ORIGINALS:
-        _ORIGINALS[key] = capture_original(model, family, image_input)
+        _ORIGINALS[key] = capture_original(model, family, image_input, cache=True)
     return replace(_ORIGINALS[key], label_map=label_map)
 
 

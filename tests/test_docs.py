@@ -83,7 +83,6 @@ def test_a_command_is_known(words: list[str]) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks marked ``python`` alone, in one namespace; of those with a further mark only the syntax counts."""
-    monkeypatch.setenv("QRECIPE_CACHE", str(tmp_path / "cache"))
     for folder in FOLDERS:
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)

@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"detection", "data"},
     "evidence": {"recipe", "structure", "detection", "planning", "evaluation", "student"},
     "runtimes": set(),
-    "deploy": {"runtimes", "recipe", "graph", "detection", "data", "models", "quantizers", "run", "student"},
+    "deploy": {"runtimes", "recipe", "graph", "detection", "data", "models", "quantizers", "passes", "run", "student"},
     "sensitivity_analysis": {"recipe", "detection", "data", "quantizers", "planning", "student"},
     "latency": {"planning", "student", "runtimes", "deploy"},
     "bit_allocation": {"recipe", "structure", "planning"},

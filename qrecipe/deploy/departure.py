@@ -25,7 +25,10 @@ from .saturation import has_vnni, saturating
 OTHER = 0.5
 """Of an image's values at a site: their error, as a share of their own spread, above which they are others. Values of
 other queries have 1.4; a fifth of 4-bit levels rounded otherwise gives 0.15."""
-
+MOVED = 1e-6
+"""By how much of their mean magnitude the student's values are moved, to see what rounding alone makes of them."""
+BEYOND = 2.0
+"""How many times that error a file's must be: a deep network of nearly equal values carries one tipped level far."""
 
 NAMED = 3
 """Modules that a line names."""
@@ -81,32 +84,39 @@ def find_departure(
     names, behind = _integers(model)
     with _watched(student, lowered) as expected:
         prediction = student.predict(pixels)
+    with _watched(student, lowered) as moved, _moving(student):
+        tipped = student.predict(pixels)
     arrays = {"pixel_values": np.ascontiguousarray(pixels.numpy())}
     known = {site: name for site, name in names.items() if site in expected}
     found = runtime.open(opened.path, extra=list(known.values())).run(arrays)
     plain = find_runtime().open(opened.path, extra=list(known.values()), rewrites=False).run(arrays)
     first, share, site, last = None, 0.0, None, np.zeros(len(pixels), dtype=bool)
-    wrong = mostly_others(prediction, plain)
+    wrong = mostly_others(prediction, _read(plain)) and not mostly_others(prediction, tipped)
     for own, name in known.items():
         if name not in found:  # OpenVINO gives some values no name of their own
             continue
-        part, others = images_apart(expected[own], found[name], len(pixels))
+        rounded = None if own in behind else moved[own]  # behind a top-k any near tie is told as such
+        part, others = images_apart(expected[own], found[name], len(pixels), rounded)
         if part and first is None:
             first, share = own, part
         if others.any() and site is None:
             site = own
         last |= others
-        wrong |= own not in behind and bool(images_apart(expected[own], plain[name], len(pixels))[1].any())
+        wrong |= own not in behind and bool(images_apart(expected[own], plain[name], len(pixels), rounded)[1].any())
     images = float(last.mean())
     return Departure(first, share, site, images, site in behind, wrong, saturating(model, plain), has_vnni())
 
 
-def mostly_others(expected: Prediction, found: Mapping[str, Array]) -> bool:
+def mostly_others(expected: Prediction, found: Prediction) -> bool:
     """Whether most queries are none of the student's, by their boxes: more than a near tie in a top-k changes."""
     differences = Differences()
-    logits, boxes = (torch.from_numpy(np.array(found[name])) for name in ("logits", "boxes"))
-    differences.add(expected, Prediction(logits, boxes))
+    differences.add(expected, found)
     return differences.other > differences.queries / 2
+
+
+def _read(found: Mapping[str, Array]) -> Prediction:
+    logits, boxes = (torch.from_numpy(np.array(found[name])) for name in ("logits", "boxes"))
+    return Prediction(logits, boxes)
 
 
 def _integers(model: onnx.ModelProto) -> tuple[dict[str, str], frozenset[str]]:
@@ -152,16 +162,41 @@ def _watched(student: Student, lowered: Lowered) -> Iterator[dict[str, Array]]:
             hook.remove()
 
 
-def images_apart(expected: Array, found: Array, images: int) -> tuple[float, NDArray[np.bool_]]:
+@contextmanager
+def _moving(student: Student) -> Iterator[None]:
+    """Every activation is moved by as little as another order of summing may move it, before it is rounded."""
+    generator = torch.Generator().manual_seed(0)
+
+    def move(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        noise = torch.randn(inputs[0].shape, generator=generator, dtype=inputs[0].dtype)
+        return (inputs[0] + MOVED * inputs[0].abs().mean() * noise, *inputs[1:])
+
+    rounded = [quantizer for quantizer in student.quantizers.values() if not quantizer.operand.is_weight]
+    hooks = [quantizer.register_forward_pre_hook(move) for quantizer in rounded]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def images_apart(
+    expected: Array, found: Array, images: int, moved: Array | None = None
+) -> tuple[float, NDArray[np.bool_]]:
     """The share of values that differ, and for each image whether its values are others.
 
-    Images come first, alone or with heads in one dimension; a value without them is every image's.
+    Images come first, alone or with heads in one dimension; a value without them is every image's. ``moved`` has the
+    student's own values, had it rounded otherwise.
     """
     if len(expected) % images:
         expected, found = (np.broadcast_to(value, (images, *value.shape)) for value in (expected, found))
+        moved = None if moved is None else np.broadcast_to(moved, (images, *moved.shape))
     if expected.size != found.size:
         return 1.0, np.ones(images, dtype=bool)
     own = expected.astype(np.float64).reshape(images, -1)
     off = own - found.astype(np.float64).reshape(images, -1)
     error = np.sqrt((off**2).mean(1))
-    return float((off != 0).mean()), error > OTHER * np.maximum(own.std(1), 0.5)
+    others = error > OTHER * np.maximum(own.std(1), 0.5)
+    if moved is not None:
+        others &= error > BEYOND * np.sqrt(((own - moved.astype(np.float64).reshape(images, -1)) ** 2).mean(1))
+    return float((off != 0).mean()), others

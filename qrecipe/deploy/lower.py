@@ -20,6 +20,7 @@ from ..models.families import Family
 from ..quantizers import Quantizer
 from ..student import Student
 from .operand import StoredOperand, stored
+from .unmask import unmask
 
 aten = torch.ops.aten
 CONSTANTS = "exported_constants"
@@ -71,10 +72,17 @@ def lower(student: Student) -> Lowered:
     """
     own = copy.deepcopy(student).cpu().float().eval()
     deployable = own.deployable()
+    unmask(deployable.graph, _of_one_value(own.family))
     operands = _Lowering(own, deployable.graph, own.recipe.target == SIGNED).run()
     graph = fx.GraphModule(own, deployable.graph, "Deployable")
     module = _Detector(graph, own.family, deployable.out_spec, deployable.inputs)
     return Lowered(module.eval(), operands)
+
+
+def _of_one_value(family: Family) -> dict[str, float]:
+    """The inputs beside an image that are the same everywhere: masks, as all of every image is image."""
+    inputs = family.inputs(torch.rand(1, 3, 64, 64), None)
+    return {name: float(own.min()) for name, own in inputs.items() if own.numel() and own.min() == own.max()}
 
 
 class _Lowering:

@@ -137,15 +137,26 @@ def test_values_with_heads_beside_the_images_are_compared_by_image() -> None:
     assert images_apart(shared, shared, 2)[1].tolist() == [False, False]
 
 
+def test_what_rounding_alone_may_do_is_no_departure() -> None:
+    """Near uniform attention beside a tie: a level that tips tips nearly everywhere."""
+    from qrecipe.deploy.departure import images_apart
+
+    own = np.full((2, 100), 3)
+    found = own + np.array([[1], [3]])
+    assert images_apart(own, found, 2)[1].tolist() == [True, True]
+    assert images_apart(own, found, 2, own + 1)[1].tolist() == [False, True]
+    assert images_apart(own, found, 2, own)[1].tolist() == [True, True]
+
+
 def test_most_queries_must_be_others_for_an_error() -> None:
     from qrecipe.deploy.departure import mostly_others
 
     logits, boxes = np.zeros((2, 4, 3), dtype=np.float32), np.full((2, 4, 4), 0.2, dtype=np.float32)
     expected = Prediction(torch.from_numpy(logits), torch.from_numpy(boxes.copy()))
     boxes[:, :2] = 0.7
-    assert not mostly_others(expected, {"logits": logits, "boxes": boxes})
+    assert not mostly_others(expected, Prediction(torch.from_numpy(logits), torch.from_numpy(boxes)))
     boxes[0, 2] = 0.7
-    assert mostly_others(expected, {"logits": logits, "boxes": boxes})
+    assert mostly_others(expected, Prediction(torch.from_numpy(logits), torch.from_numpy(boxes)))
 
 
 def test_what_a_departure_says() -> None:

@@ -79,13 +79,17 @@ def least_squares_affine(
         for part in shrinking:
             lower = (towards + (low - towards) * part).expand_as(upper)
             best, error = _try_ranges(few, lower, upper, best, error, grid, integer)
+    # Values of one sign keep zero at the grid's end: levels beyond it would be lost, and a runtime takes a ReLU into
+    # the convolution in front of it only so.
+    floor = torch.where(minimum >= 0, 0.0, -torch.inf)
+    ceiling = torch.where(maximum <= 0, 0.0, torch.inf)
     moves = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0], device=sample.device, dtype=sample.dtype)] * 2)
     for move in _MOVES:
         scale, zero_point = best
         step = scale * move * (grid.hi - grid.lo)
         lower = scale * (grid.lo - zero_point) + step * moves[:, 0]
         upper = scale * (grid.hi - zero_point) + step * moves[:, 1]
-        best, error = _try_ranges(few, lower, upper, best, error, grid, integer)
+        best, error = _try_ranges(few, lower.clamp(min=floor), upper.clamp(max=ceiling), best, error, grid, integer)
     error = _error(sample, *best, grid, integer)
     for _ in range(_POLISHING_ROUNDS):
         candidate = _regress(sample, *best, grid, integer)

@@ -151,9 +151,8 @@ def test_a_saved_student_keeps_its_prompt(tmp_path: Path) -> None:
     written = {**built.model.config.to_dict(), "prompt_ids": PROMPT}  # type: ignore[operator]
     model = stir(type(built.model)(type(built.model.config)(**written)))  # type: ignore[arg-type]
     family = build_family(model, LossSpec())
-    original = capture_original(
-        model, family, replace(family.default_input, size=(128, 160), shortest=None, longest=None)
-    )
+    small = replace(family.default_input, size=(128, 160), shortest=None, longest=None)
+    original = capture_original(model, family, small, cache=True)
     student = make_student(replace(original, label_map=built.label_map), recipe)
     save(student, tmp_path / "student")
     loaded = load(tmp_path / "student")

@@ -124,6 +124,14 @@ def test_least_squares_is_near_the_best_of_a_brute_force(seed: int, bits: int, o
     assert found <= best * 1.3 + 1e-12
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_values_of_one_sign_lose_no_level(sign: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = [(torch.randn(4000, generator=generator) - 0.5 * (row % 4)).relu() ** (1 + row % 3) for row in range(24)]
+    scale, offset = ranges("mse", sign * torch.stack(rows), bits=8, offset="integer")
+    assert ((-offset / scale).round() == (-128 if sign > 0 else 127)).all()
+
+
 @pytest.mark.parametrize("offset_kind", OFFSETS)
 def test_least_squares_beats_minmax_on_every_row_and_repeats_itself(offset_kind: Offset) -> None:
     x = torch.randn(6, 4000) * torch.logspace(-6, 6, 6)[:, None]
