@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from ..plain_text import one_line
@@ -61,7 +62,7 @@ class _Tracked:
             self.start(step)
         told = {f"{phase} {kind}/{name}": value for name, value in values.items() if value is not None}
         for name, tracker in list(self.open.items()):
-            self.attempt(name, lambda tracker=tracker: tracker.log(told, step=step))
+            self.attempt(name, partial(tracker.log, told, step))
 
     def start(self, step: int) -> None:
         self.started = True
