@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +34,13 @@ from qrecipe.models.families import Family, prompted
 from qrecipe.models.loading.build import Built, build_model
 from qrecipe.planning import Plan
 from qrecipe.recipe import load_recipe
-from qrecipe.recipe.definition import InputSpec, Recipe, TargetSpec
+from qrecipe.recipe.definition import InputSpec, MatchSpec, Recipe, TargetSpec
 from qrecipe.run.checkpoint import load_weights
 from qrecipe.student import Original, Student, calibrate, capture_original, make_plan, make_student, real_valued
 from qrecipe.student.store import save
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.optimizer import build_optimizer
-from qrecipe.vocabulary import TAPS
+from qrecipe.vocabulary import DISTILLABLE, MAPS, PREDICTED_CLASSES, PREDICTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
@@ -346,16 +346,21 @@ def train(original: Original, recipe: Recipe, data: Batch) -> tuple[list[float],
 
 def every_target(original: Original, recipe: Recipe, data: Batch) -> dict[str, bool]:
     """Whether each value that can be distilled is there, and gives a finite loss and gradient."""
-    aims = {role: replace(recipe, distill=replace(recipe.distill, targets=(_aim(role),))) for role in TAPS}
-    there = [role for role, own in aims.items() if _has_plan(original, own)]
-    together = replace(recipe, distill=replace(recipe.distill, targets=tuple(map(_aim, there))))
+    scores = original.family.scores
+    aims = {at: replace(recipe, distill=replace(recipe.distill, targets=(_aim(at, scores),))) for at in DISTILLABLE}
+    there = [at for at, own in aims.items() if _has_plan(original, own)]
+    targets = tuple(_aim(at, scores) for at in there)
+    together = replace(recipe, distill=replace(recipe.distill, targets=targets))
     if there and _finite(original, together, data):  # one that is not finite would spoil the sum
         return dict.fromkeys(there, True)
     return {role: _finite(original, aims[role], data) for role in there}
 
 
-def _aim(role: str) -> TargetSpec:
-    return TargetSpec(at=role, layers="all")
+def _aim(at: str, scores: str) -> TargetSpec:
+    """All layers or levels, and all queries, so that none of them can be passed over."""
+    losses = dict.fromkeys(MAPS, "relative") | {PREDICTED_CLASSES: "bce" if scores == "sigmoid" else "kl"}
+    layers: Literal["last", "all"] = "last" if at in PREDICTIONS else "all"
+    return TargetSpec(at=at, layers=layers, loss=losses.get(at, "l2"), match=MatchSpec("all"))
 
 
 def _has_plan(original: Original, recipe: Recipe) -> bool:

@@ -37,6 +37,7 @@ def a_recipe(
     align: Any = (),
     targets: Any = (),
     roles: Mapping[str, str] | None = None,
+    train: Mapping[str, Any] | None = None,
     **model: Any,
 ) -> Recipe:
     """A recipe written in Python; it names no model unless told."""
@@ -46,6 +47,7 @@ def a_recipe(
             "model": {**({"roles": dict(roles)} if roles else {}), **(model or {"architecture": "demo"})},
             "quantize": dict(quantize or {}),
             "distill": {"align": list(align), "targets": list(targets)},
+            "train": dict(train or {}),
         }
     )
 

@@ -24,6 +24,7 @@ from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.recipe.definition import InputSpec
 from qrecipe.recipe.given import without_weights
 from qrecipe.student import Original
+from qrecipe.vocabulary import DISTILLABLE, PREDICTIONS
 from tests.capture_cache.sameness import again, require_same
 from tests.specimens import ALIGN, TARGETS, W4A4, a_recipe
 from tests.tiny_configurations import (
@@ -45,6 +46,7 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
 SWEEPS = [path for path in SHIPPED if "\nbase: " in path.read_text(encoding="utf-8")]
 RECIPES = [path for path in SHIPPED if path not in SWEEPS]
+VOC = [path for path in sorted((ROOT / "recipes" / "voc").glob("*.yaml")) if path.stem != "base"]
 PIECES = sorted((ROOT / "recipes" / "base").glob("*.yaml"))
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*/*.yaml"))
 ELSEWHERE = {"detr", "deimv2", "demo"}
@@ -120,13 +122,13 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QRECIPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(workspace, "capture_original", _original)
-    for name in ("COCO", "COCO_FREE", "BCCD", "TABLES"):
+    for name in ("COCO", "COCO_FREE", "BCCD", "TABLES", "VOC"):
         monkeypatch.setenv(name, str(tmp_path / "data"))
     (tmp_path / "data" / "annotations").mkdir(parents=True)
     categories = [{"id": number, "name": name} for number, name in CATEGORIES]
     image = {"id": 1, "file_name": "1.png", "width": 8, "height": 8}
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}
-    for split in ("train2017", "val2017", "train", "val"):
+    for split in ("train2017", "val2017", "train", "val", "trainval0712", "test2007"):
         (tmp_path / "data" / split).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / "data" / split / "1.png")
         name = f"instances_{split}" if split.endswith("2017") else split
@@ -169,9 +171,10 @@ def test_there_are_recipes() -> None:
     assert len(RECIPES) >= 8
     assert len(PIECES) >= 3
     assert len(BENCHMARKS) >= 4
+    assert len(VOC) == 8
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*RECIPES, *VOC], ids=lambda path: path.stem)
 def test_a_recipe_fits_its_model(path: Path) -> None:
     """Compiled as ``validate --bind`` does it, teacher included, with random weights and no network."""
     recipe = small(path)
@@ -215,7 +218,7 @@ def test_a_family(path: Path) -> None:
     assert found.scales[0] >= 0.9 * found.scales[1]
     assert found.reloaded == found.copied == 0.0
     assert all(found.targets.values())
-    assert bool(found.targets) is queries
+    assert set(found.targets) == set(DISTILLABLE if queries else PREDICTIONS)
 
 
 @pytest.mark.parametrize("path", TRAINED_AND_CALIBRATED, ids=lambda path: path.stem)
@@ -273,7 +276,7 @@ def test_a_benchmark_is_valid(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PIECES, ids=lambda path: path.stem)
 def test_a_piece_is_part_of_a_recipe(path: Path) -> None:
-    assert any(f"base/{path.name}" in other.read_text() for other in [*RECIPES, *BENCHMARKS])
+    assert any(f"base/{path.name}" in other.read_text() for other in [*RECIPES, *BENCHMARKS, *VOC])
 
 
 @pytest.mark.parametrize("path", [*PIECES, *BENCHMARKS], ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -73,8 +73,11 @@ class TinyTrainable(nn.Module):
         self.stages: list[tuple[str, ...] | None] = []
         self.progress: list[float] = []
 
-    def set_stage(self, quantize: tuple[str, ...] | None) -> None:
+    def set_stage(self, quantize: tuple[str, ...] | None, bits: int | None = None) -> None:
         self.stages.append(quantize)
+
+    def change_bits(self, bits: int | None) -> None:
+        raise AssertionError("no stage here has bits")
 
     def set_progress(self, over: float) -> None:
         self.progress.append(over)

@@ -12,6 +12,7 @@ from ..recipe.definition import SPLITS, Recipe
 from ..recipe.given import read_recipe
 from ..recipe.paths import absent_data
 from ..recipe.problems import as_data, located, problems_of
+from ..recipe.tracker_table import absent_trackers
 
 if TYPE_CHECKING:  # a recipe alone is validated without torch
     from ..experiment.events import Listener
@@ -70,6 +71,8 @@ def validate(
         read = read_recipe(recipe, overrides, random_weights, data=needed)
     except QRecipeError as error:
         return Validation(file, _all_problems(error, recipe, overrides, random_weights))
+    if absent := tuple(absent_trackers(read)):
+        return Validation(file, absent)
     if not needed:
         return Validation(file, notes=tuple(absent_data(read)))
     from ..experiment.events import nobody

@@ -9,6 +9,7 @@ from .anneal import remaining
 from .features import TapLayout, query_features
 from .losses import distill_loss
 from .matching import Match, all_match, foreground_match, match_queries, whole_images
+from .projection import WidthProjection
 from .widths import check_widths
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Match",
     "QueryAlignment",
     "TapLayout",
+    "WidthProjection",
     "all_match",
     "check_widths",
     "distill_loss",

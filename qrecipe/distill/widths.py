@@ -19,5 +19,5 @@ def check_widths(student_width: int, teacher_width: int, where: str) -> None:
         raise PlanError(
             f"the student's feature has {student_width} channels and the teacher's {teacher_width}",
             where=where,
-            remedy="choose a teacher of the same width, or remove this target",
+            remedy="set project: learned, or choose a teacher of the same width",
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..data.batch import Batch
 from ..data.coco import CocoIndex
 from ..data.loader import BatchLoader
 from ..evaluation import Evaluation
@@ -60,7 +62,8 @@ class Experiment:
     @cached_property
     def module(self) -> TrainingModule:
         """Student, teacher and losses. Raises: PlanErrors: their taps do not fit together."""
-        return TrainingModule(self.student, self.teacher if self.recipe.distill.targets else None)
+        teacher = self.teacher if self.recipe.distill.targets else None
+        return TrainingModule(self.student, teacher, partial(self.calibration_batches, self.student))
 
     def make_student(self) -> Student:
         """Another one, as it is before its calibration."""
@@ -113,6 +116,11 @@ class Experiment:
         evaluation, results = score(student_detector(student), self.workspace, split)
         self.listener(Scored(split, self.title(row), evaluation))
         return evaluation, results
+
+    def calibration_batches(self, student: Student) -> list[Batch]:
+        """What ranges come from, the same in every process."""
+        spec = self.recipe.quantize.calibration
+        return list(islice(self.batches(student, spec.batch_size, train=False), spec.batches))
 
     def batches(self, student: Student, batch_size: int, *, train: bool) -> BatchLoader:
         """Batches of the training split: as training sees them, shared by all processes, or as evaluation does."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from ..errors import QRecipeError
@@ -99,9 +98,8 @@ def _teacher(experiment: Experiment) -> Any:
 
 def _calibrate(experiment: Experiment) -> Any:
     """Calibrated weights are a checkpoint of their own, so that a resumed run starts from the very same ranges."""
-    student, spec = experiment.student, experiment.recipe.quantize.calibration
-    batches = experiment.batches(student, spec.batch_size, train=False)
-    report = calibrate(student, list(islice(batches, spec.batches)))
+    student = experiment.student
+    report = calibrate(student, experiment.calibration_batches(student))
     take_over(list(student.state_dict().values()))
     experiment.listener(Calibrated(report))
     save(student, experiment.folder("calibrated"))

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import QRecipeError, RunError
+from ..errors import QRecipeError, RecipeErrors, RunError
 from ..launched import is_first
 from ..processes import count, from_first
 from ..recipe.definition import SPLITS, Recipe
 from ..recipe.dump import dump
+from ..recipe.tracker_table import absent_trackers
 from ..run.folder import RunFolder
 from ..run.free_keys import batches_of_step
 from ..run.layout import is_finished
@@ -24,6 +25,7 @@ from .experiment import Draw, Experiment
 from .inputs import changes, inputs_of
 from .phases import run_phases
 from .stored_input import with_input_of_run
+from .tracked import tracked
 from .workspace import Workspace
 
 
@@ -74,6 +76,8 @@ def _run(
 ) -> Summary:
     """Every process goes through this; the first one writes and is listened to."""
     resolved, text = dict(recipe.resolved), dump(recipe.resolved)
+    if absent := tuple(absent_trackers(recipe)):
+        raise RecipeErrors(absent)
     if recipe.train.epochs and recipe.train.batch_size < count():
         what = f"{count()} processes share a batch of {recipe.train.batch_size}"
         raise recipe.error(("train", "batch_size"), what, "start as many processes as a batch has images, or fewer")
@@ -100,7 +104,9 @@ def _run(
             listener(RunStarted(folder, resolved, resume))
             for note in _notes(run, resolved):
                 listener(Noted("run", note))
-            run_phases(Experiment(workspace, run, resume, draw, evidence))
+            names = recipe.train.trackers if is_first() else ()
+            with tracked(names, run, resolved, listener) as workspace.listener:
+                run_phases(Experiment(workspace, run, resume, draw, evidence))
             summary = run.summary()
     listener(RunEnded(folder, summary))
     return summary

@@ -4,6 +4,7 @@ from .build import WhichModel, build_plan
 from .cost import Cost, cost_of
 from .plan import CHOSEN, Decision, Plan, PlannedAlignment, PlannedOperation, PlannedTap, Product, Site
 from .problems import check
+from .targets import taken_by_alignment
 from .views.anatomy import Anatomy, LayerQuery, ModuleNode, RoleShare, TapPoint, anatomy
 from .views.breakdown import Part, Unquantized, by_module, by_role, real_macs, unquantized, whole
 from .views.collapse import Repeated, at_depth, collapse, ranges
@@ -45,6 +46,7 @@ __all__ = [
     "describe",
     "ranges",
     "real_macs",
+    "taken_by_alignment",
     "unquantized",
     "whole",
 ]

@@ -18,6 +18,7 @@ from .problems import stop_at
 from .rules import pattern_problems, rules_by_address
 from .scaling import plan_scaling
 from .sites import choose, judge, plan_sites, unfinished_problems
+from .stages import stage_warnings
 from .targets import alignment_warnings, logits_warnings, plan_alignments, plan_taps
 
 WhichModel = Literal["model", "teacher"]
@@ -77,7 +78,8 @@ def build_plan(
         whole=learned.whole if learned is not None and learned.whole.steps else None,
     )
     of_rules = rule_warnings(recipe, count_judged(structure, verdicts))
-    warnings = (*of_rules, *alignment_warnings(structure, recipe, plan), *logits_warnings(structure, recipe))
+    of_targets = (*alignment_warnings(structure, recipe, plan), *logits_warnings(structure, recipe))
+    warnings = (*of_rules, *of_targets, *stage_warnings(recipe, sites))
     return dataclasses.replace(plan, warnings=warnings)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..errors import PlanError
 from ..graph.shapes import is_number
 from ..recipe.definition import Recipe
@@ -10,6 +12,8 @@ from ..vocabulary import ALIGNABLE, DISTILLABLE, FEATURE, KEY, LOGITS, MAPS, PRE
 from .decisions import place_in_words
 from .plan import Plan, PlannedAlignment, PlannedTap
 
+FEW_CHANNELS = 16
+"""Of fewer channels that are standardised together the two degrees of freedom that this takes are a large part."""
 _NAME_THEM = "name the modules under {part}.roles: {{decoder.cross_attention: GLOB}}"
 
 
@@ -103,14 +107,18 @@ def tap_at(structure: Structure, role: str, layer: int) -> PlannedTap:
 
 
 def alignment_warnings(structure: Structure, recipe: Recipe, plan: Plan) -> list[str]:
-    """Alignments that rectify a query which stays real-valued, and queries that are not aligned."""
+    """Alignments that cannot be expected to help, and queries that are not aligned."""
     training = structure.programs["train"]
     if not recipe.distill.align or not training.queries:
         return []
     where = place_in_words(recipe, ("distill", "align", 0, "at"))
     real = [layer for layer, point in sorted(training.queries.items()) if not _is_quantized(point, plan)]
     none = sorted({layer for role, layer in training.taps if role == FEATURE and layer not in training.queries})
-    warnings = []
+    warnings = [
+        f"alignment cannot be expected to help in {_layers(layers)}, where {reason}: "
+        "set blend: learned, or leave align out"
+        for reason, layers in _costly(structure, plan).items()
+    ]
     if real:
         warnings.append(
             f"the query that is aligned stays real-valued in {_layers(real)}, so that there is nothing to rectify"
@@ -125,6 +133,27 @@ def alignment_warnings(structure: Structure, recipe: Recipe, plan: Plan) -> list
             f"{', '.join(training.queries[layers[0]].others)} {'is' if others == 1 else 'are'} not"
         )
     return [f"{where}: {warning}" for warning in warnings]
+
+
+def taken_by_alignment(structure: Structure, layer: int, per: Literal["head", "query"]) -> list[str]:
+    """Why aligning a decoder layer's query would leave little of it; nothing where it would not: docs/results.md."""
+    point, reasons = structure.programs["train"].queries[layer], []
+    together = point.head_dim if per == "head" else point.heads * point.head_dim
+    if together < FEW_CHANNELS:
+        reasons.append(f"a {per} has {together} channels, of which standardising takes two degrees of freedom")
+    if any(structure.sites[site].kind == "activation" for site in point.sites):
+        reasons.append("the query of the deformable attention is the decoder's own state, not a projection of it")
+    return reasons
+
+
+def _costly(structure: Structure, plan: Plan) -> dict[str, list[int]]:
+    """By the reasons, the layers whose alignment leaves little of a query."""
+    found: dict[str, list[int]] = {}
+    for one in plan.alignments:
+        reasons = taken_by_alignment(structure, one.layer, one.per)
+        if reasons and one.blend is None:
+            found.setdefault(" and ".join(reasons), []).append(one.layer)
+    return found
 
 
 def logits_warnings(structure: Structure, recipe: Recipe) -> list[str]:

@@ -84,7 +84,7 @@ class Quantizer(nn.Module, ABC):
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
         self._observer: Observer | None = None
         self._multiplied = InputMoment()
-        self._read_buffers()
+        self.read_buffers()
 
     @abstractmethod
     def quantize(self, x: Tensor) -> Tensor:
@@ -128,6 +128,11 @@ class Quantizer(nn.Module, ABC):
         if mode not in MODES:
             raise ValueError(f"mode {mode!r} is none of {MODES}")
         self.mode = mode
+
+    def set_bits(self, bits: int) -> None:
+        """Round to this many bits from now on. The range stays as it was found until it is calibrated again."""
+        self.spec = dataclasses.replace(self.spec, bits=bits)
+        self.grid = Grid(bits)
 
     def forward(self, x: Tensor) -> Tensor:
         """x as it is, or its fake-quantized values in the same shape and dtype.
@@ -193,7 +198,7 @@ class Quantizer(nn.Module, ABC):
         self.count.fill_(seen.count)
         self.calibrated.fill_(True)
         self.forget()
-        self._read_buffers()
+        self.read_buffers()
 
     @final
     def require_calibrated(self) -> None:
@@ -205,14 +210,15 @@ class Quantizer(nn.Module, ABC):
                 remedy="calibrate the student, or load a trained one",
             )
 
-    def _read_buffers(self) -> None:
+    def read_buffers(self) -> None:
+        """Take in buffers that were written from outside."""
         # As Python numbers: asking a GPU for them at every forward would wait for it.
         self._calibrated = bool(self.calibrated)
         self._count = int(self.count)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any) -> None:
         super()._load_from_state_dict(state_dict, *arguments)
-        self._read_buffers()
+        self.read_buffers()
 
     def extra_repr(self) -> str:
         zero_point = {"none": "symmetric", "integer": "integer zero point", "real": "real offset"}[self.spec.offset]

@@ -12,6 +12,7 @@ from .document import Document, LocatedError, shown
 from .findings import Finding, each_at, either, given_keys, mapping_at, value_at
 from .names import GRANULARITIES, Offset
 from .quantizer_table import QUANTIZERS, default_offset, quantizers_of
+from .stage_checks import check_stage_bits
 from .targets import REAL, TARGETS, Needs
 
 PLURALS: dict[OperandKind, str] = {"weight": "weights", "activation": "activations", "attention": "attention"}
@@ -190,9 +191,8 @@ def _check_train(data: Any) -> Iterator[Finding]:
     if value_at(train, "loss", "denoising") is True and value_at(train, "loss", "auxiliary") is False:
         what = "denoising is one of the auxiliary losses, which are off"
         yield ("train", "loss", "denoising"), what, "set auxiliary: true, or remove it"
-    weighted = (mapping_at(data, "quantize"), *(rule for _, rule in each_at(data, "quantize", "rules")))
-    if train.get("dampen") is not None and not any(given_keys(one, "weight") for one in weighted):
-        yield ("train", "dampen"), "there are no quantized weights to dampen", "give quantize.weight, or remove it"
+    yield from _check_oscillations(data, train)
+    yield from check_stage_bits(data)
     schedule = mapping_at(train, "schedule")
     name, drops = schedule.get("name", "constant"), schedule.get("drop_at")
     place = ("train", "schedule")
@@ -200,6 +200,18 @@ def _check_train(data: Any) -> Iterator[Finding]:
         yield place, "a step schedule without drop_at never drops", "give drop_at: [epoch, ...]"
     elif isinstance(name, str) and name != "step" and drops:
         yield (*place, "drop_at"), f"drop_at is only for a step schedule, this one is {name}", "set name: step"
+
+
+def _check_oscillations(data: Any, train: Mapping[str, Any]) -> Iterator[Finding]:
+    """What is done against oscillations of weights, where there are none on a grid of their own."""
+    weighted = (mapping_at(data, "quantize"), *(rule for _, rule in each_at(data, "quantize", "rules")))
+    kinds = [mapping_at(one, "weight").get("quantizer") for one in weighted if given_keys(one, "weight")]
+    for key, verb in (("dampen", "dampen"), ("freeze_oscillating", "freeze")):
+        if train.get(key) is not None and not kinds:
+            what = f"there are no quantized weights to {verb}"
+            yield ("train", key), what, "give quantize.weight, or remove it"
+        elif train.get(key) is not None and kinds[0] == "dorefa" and set(kinds) <= {"dorefa", None}:
+            yield ("train", key), "dorefa bends weights before it rounds them", "take another quantizer, or remove it"
 
 
 def _check_data(data: Any) -> Iterator[Finding]:

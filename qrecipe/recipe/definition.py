@@ -20,6 +20,14 @@ from .quantize_specs import QuantizeSpec as QuantizeSpec
 from .quantize_specs import ReconstructSpec as ReconstructSpec
 from .quantize_specs import Rule as Rule
 from .quantize_specs import WholeSpec as WholeSpec
+from .train_specs import DampenSpec as DampenSpec
+from .train_specs import EmaSpec as EmaSpec
+from .train_specs import FreezeSpec as FreezeSpec
+from .train_specs import LossSpec as LossSpec
+from .train_specs import OptimizerSpec as OptimizerSpec
+from .train_specs import ScheduleSpec as ScheduleSpec
+from .train_specs import StageSpec as StageSpec
+from .train_specs import TrainSpec as TrainSpec
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ class TargetSpec:
     """One distillation target: a tapped role, on the last or on all decoder layers or levels; or a prediction.
 
     anneal: how the weight goes to 0 over training; None keeps it.
+    project: whether the student's feature is brought to the teacher's width by a linear layer that is learned.
     """
 
     at: str
@@ -109,105 +118,13 @@ class TargetSpec:
     weight: float = 1.0
     match: MatchSpec = field(default_factory=MatchSpec)
     anneal: Literal["linear", "cosine"] | None = None
+    project: Literal["learned"] | None = None
 
 
 @dataclass(frozen=True)
 class DistillSpec:
     align: tuple[AlignSpec, ...] = ()
     targets: tuple[TargetSpec, ...] = ()
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """A stretch of training. quantize: the role globs that are quantized while it runs; None means all."""
-
-    name: str
-    epochs: int
-    quantize: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class OptimizerSpec:
-    """AdamW. ``lr_backbone`` and ``lr_quantizer`` default to ``lr``. Norms, biases, scales, offsets: no weight decay.
-
-    lr_quantizer is a share: a step of it changes a scale by that share of itself, a zero point by that of a level.
-    """
-
-    name: Literal["adamw"] = "adamw"
-    lr: float = 1e-4
-    weight_decay: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    lr_backbone: float | None = None
-    lr_quantizer: float | None = None
-
-
-@dataclass(frozen=True)
-class ScheduleSpec:
-    """Learning rate over all stages. warmup in optimizer steps; drop_at in epochs from the start of training."""
-
-    name: Literal["constant", "step", "cosine", "one_cycle"] = "constant"
-    warmup: int = 0
-    drop_at: tuple[int, ...] = ()
-    factor: float = 0.1
-    final: float = 0.0
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """The detection loss. Families of transformers take their own coefficients from the model's config and read only
-    ``auxiliary`` and ``denoising``; the built-in DETR criterion reads the rest."""
-
-    classification: Literal["cross_entropy", "focal"] | None = None
-    no_object: float = 0.1
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
-    class_weight: float | None = None
-    l1: float = 5.0
-    giou: float = 2.0
-    auxiliary: bool = True
-    denoising: bool | None = None
-
-
-@dataclass(frozen=True)
-class EmaSpec:
-    """Exponential moving average. warmup: optimizer steps in which the decay nears ``decay``, as RT-DETR has it."""
-
-    decay: float = 0.9999
-    warmup: int = 2000
-
-
-@dataclass(frozen=True)
-class DampenSpec:
-    """A pull of weights towards their levels (Nagel et al., ICML 2022). weight: in the loss, at the end of training."""
-
-    weight: float
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """accumulate: batches of an optimizer step. patience: epochs without a better AP after which training ends; None is
-    all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit: most epochs of a stage, to which
-    ``stages`` is cut already."""
-
-    stages: tuple[StageSpec, ...] = ()
-    batch_size: int = 8
-    accumulate: int = 1
-    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
-    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
-    clip_norm: float | None = 0.1
-    loss: LossSpec = field(default_factory=LossSpec)
-    control: bool = False
-    evaluate_every: int = 1
-    precision: Literal["no", "bf16"] = "no"
-    ema: EmaSpec | None = None
-    dampen: DampenSpec | None = None
-    patience: int | None = None
-    keep: int = 2
-    limit: int | None = None
-
-    @property
-    def epochs(self) -> int:
-        return sum(stage.epochs for stage in self.stages)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..vocabulary import MAPS, PREDICTIONS
+from ..vocabulary import LOGITS, MAPS, PREDICTIONS
 from .distill_table import LOSSES, MATCHERS, compared, losses_of
 from .findings import Finding, each_at, either, mapping_at, value_at
 from .places import KeyPath
@@ -20,6 +20,9 @@ def check_targets(data: Any) -> Iterator[Finding]:
             if at in PREDICTIONS and target.get("layers") == "all":
                 what = f"{at} is what the last decoder layer leads to: there are no others' to compare"
                 yield (*path, "layers"), what, "remove it"
+            if target.get("project") is not None and at in (*PREDICTIONS, LOGITS):
+                what = f"{at} has no width that could differ: there are no channels to project"
+                yield (*path, "project"), what, "remove it"
             if at in MAPS:
                 yield from _map(data, path, target, at)
         yield from _match(path, target)

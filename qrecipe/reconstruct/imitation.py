@@ -62,9 +62,12 @@ class Imitation(nn.Module):
         self.real.eval()
         return self
 
-    def set_stage(self, quantize: Sequence[str] | None) -> None:
-        """Quantize only the roles that match; None quantizes all."""
+    def set_stage(self, quantize: Sequence[str] | None, bits: int | None = None) -> None:
+        """Quantize only the roles that match; None quantizes all. All of it is one stage, with the plan's bits."""
         self.student.set_stage(quantize)
+
+    def change_bits(self, bits: int | None) -> None:
+        """Its one stage keeps the plan's bits."""
 
     def set_progress(self, over: float) -> None:
         """Nothing changes on the way."""

@@ -6,6 +6,7 @@ environment.json           a list: one entry per start
 inputs.json                the annotations, images and weights that it was started with, to compare with
 phases.json                the finished phases and their results
 metrics.jsonl              one line per epoch
+trackers.json              by which key each experiment tracker knows the run, where it is told to any
 checkpoints/PHASE/         ``last`` and ``best``
 calibrated/, student/, control/   the models that it keeps
 matches/ROW.npz            what each row of the summary found, image by image

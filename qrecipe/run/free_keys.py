@@ -7,7 +7,7 @@ from typing import Any
 
 from ..recipe.definition import TrainSpec
 
-FREE: tuple[tuple[tuple[str, ...], str], ...] = ((), "output"), (("data",), "workers")
+FREE: tuple[tuple[tuple[str, ...], str], ...] = ((), "output"), (("data",), "workers"), (("train",), "trackers")
 """Section and key. So are ``train.batch_size`` and ``train.accumulate`` together, where their product is as it was: a
 step has the same images and gradients, but for rounding."""
 

@@ -1,6 +1,6 @@
 """A compiled student: made, calibrated, saved."""
 
-from .calibrate import CalibrationReport, calibrate, inputs_of
+from .calibrate import CalibrationReport, calibrate, change_bits, inputs_of
 from .compile import compile
 from .deployable import Deployable
 from .make import make_plan, make_student, model_spec, plan_size, real_valued
@@ -15,6 +15,7 @@ __all__ = [
     "Student",
     "calibrate",
     "capture_original",
+    "change_bits",
     "compile",
     "inputs_of",
     "load",

@@ -58,10 +58,7 @@ def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
     Raises:
         CalibrationError: no batches, a site that saw no data, or values that are not finite.
     """
-    if not batches:
-        raise CalibrationError(
-            "there are no batches to calibrate with", remedy="quantize.calibration.batches must be 1 or more"
-        )
+    _check_batches(batches)
     training, stage = student.training, student.quantized_roles
     try:
         student.eval()
@@ -72,14 +69,47 @@ def calibrate(student: Student, batches: Sequence[Batch]) -> CalibrationReport:
             layer: (alignment.residual or 0.0, _logit_error(student, layer, batches[0]))
             for layer, alignment in student.query_alignments.items()
         }
-        _observe_ranges(student, batches)
-        _correct_biases(student, batches)
+        _observe_ranges(student, batches, list(student.quantizers))
+        _correct_biases(student, batches, list(student.quantizers))
         stage = None
     finally:
         student.set_stage(stage)
         student.train(training)
     images = sum(len(batch) for batch in batches)
     return CalibrationReport(images, len(student.quantizers), errors, len(student.plan.corrections))
+
+
+@torch.no_grad()
+def change_bits(student: Student, fewest: int | None, batches: Sequence[Batch]) -> list[str]:
+    """Give a student that is trained other bits, as ``Student.set_bits`` does, and find the ranges of these anew.
+
+    They come from what the student is by now, real-valued, as :func:`calibrate` finds them; so do its corrected biases.
+    All else stays: other ranges, alignments, the stage, the mode. Returns the quantizers that have changed.
+
+    Raises:
+        CalibrationError: as :func:`calibrate`.
+    """
+    changed = student.set_bits(fewest)
+    if not changed:
+        return []
+    _check_batches(batches)
+    training, stage = student.training, student.quantized_roles
+    try:
+        student.eval()
+        student.switch_off()
+        _observe_ranges(student, batches, changed)
+        _correct_biases(student, batches, changed)
+    finally:
+        student.set_stage(stage)
+        student.train(training)
+    return changed
+
+
+def _check_batches(batches: Sequence[Batch]) -> None:
+    if not batches:
+        raise CalibrationError(
+            "there are no batches to calibrate with", remedy="quantize.calibration.batches must be 1 or more"
+        )
 
 
 def _smooth(student: Student, batches: Sequence[Batch]) -> None:
@@ -126,10 +156,10 @@ def _energy(value: Tensor) -> Tensor:
     return value.double().square().sum()
 
 
-def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
+def _observe_ranges(student: Student, batches: Sequence[Batch], names: Sequence[str]) -> None:
     for alignment in student.query_alignments.values():
         alignment.mode = "on"
-    quantizers = student.quantizers
+    quantizers = {name: student.quantizers[name] for name in names}
     for quantizer in quantizers.values():
         quantizer.forget()  # what a calibration that failed has seen
     try:
@@ -150,8 +180,8 @@ def _observe_ranges(student: Student, batches: Sequence[Batch]) -> None:
             quantizer.set_mode("off")
 
 
-def _correct_biases(student: Student, batches: Sequence[Batch]) -> None:
-    corrections = student.bias_corrections
+def _correct_biases(student: Student, batches: Sequence[Batch], names: Sequence[str]) -> None:
+    corrections = {name: one for name, one in student.bias_corrections.items() if name in names}
     if not corrections:
         return
     correcting = CorrectingRun(student.deployable())
@@ -167,7 +197,7 @@ def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names:
     observed = set(names)
     for name, quantizer in student.quantizers.items():
         quantizer.set_mode("observe" if name in observed else "off")
-    watching = mode == "eval" and any(quantizer.watches_inputs for quantizer in student.quantizers.values())
+    watching = mode == "eval" and any(student.quantizers[name].watches_inputs for name in observed)
     watched = WeightInputsRun(student.deployable()) if watching else None
     for batch in batches:
         for quantizer in student.quantizers.values():

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from ..errors import PlanError, PlanErrors
 from ..passes import run_passes
 from ..planning import Plan, WhichModel, build_plan, check
+from ..quantizers.affine import AffineQuantizer
 from ..recipe.definition import DistillSpec, InputSpec, ModelSpec, QuantizerSpec, QuantizeSpec, Recipe
 from ..recipe.distill_table import LOSSES, losses_of
 from ..recipe.findings import either
@@ -41,6 +42,10 @@ def make_student(
     student = Student(
         captured.root, captured.programs, recipe, plan, original.family, original.input, original.label_map, reports
     )
+    if recipe.train.freeze_oscillating is not None:
+        for quantizer in student.quantizers.values():
+            if isinstance(quantizer, AffineQuantizer) and quantizer.operand.is_weight:
+                quantizer.allow_freezing()
     for planned in plan.alignments:
         student.query_alignments[planned.layer].mode = "on"
     student.set_stage(None)

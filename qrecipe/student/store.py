@@ -75,6 +75,7 @@ def load(folder: Path | str, model: nn.Module | None = None, *, cache: bool = Tr
     specs = {site: spec and QuantizerSpec(**spec) for site, spec in extra.get("specs", {}).items()}
     student = make_student(original, recipe, make_plan(original, recipe, specs=specs))
     load_weights(folder, student)
+    student.set_bits(extra.get("bits"))
     student.set_stage(extra["quantized_roles"])
     return student.eval()
 

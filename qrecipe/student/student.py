@@ -31,6 +31,7 @@ class Student(GraphModel):
 
     recipe, plan: what it was made from. family: how its outputs read. input: how images are prepared for it.
     label_map: COCO categories to classes, where the data is known.
+    fewest_bits: what no quantizer has fewer bits than while a stage runs; None is the plan's own bits.
     quantized_roles: what the stage in force quantizes; None is everything. reports: what each pass did.
     """
 
@@ -41,6 +42,7 @@ class Student(GraphModel):
     input: InputSpec
     label_map: LabelMap | None
     quantized_roles: tuple[str, ...] | None
+    fewest_bits: int | None
     reports: tuple[PassReport, ...]
 
     def __init__(
@@ -60,7 +62,7 @@ class Student(GraphModel):
         self.family = family
         self.input = image_input
         self.label_map = label_map
-        self.quantized_roles = None
+        self.quantized_roles = self.fewest_bits = None
         self.reports = reports
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
@@ -134,6 +136,22 @@ class Student(GraphModel):
             correction.on = name in chosen
         for alignment in self.query_alignments.values():
             alignment.mode = "on" if self._quantized("decoder.cross_attention") else "off"
+
+    def set_bits(self, fewest: int | None) -> list[str]:
+        """Give every quantizer the plan's bits, but no fewer than these; ranges stay. Returns which have others now.
+
+        ``calibrate.change_bits`` finds their ranges anew.
+        """
+        planned, changed = self.plan.quantizers, []
+        for name, quantizer in self.quantizers.items():
+            spec = planned[name].spec
+            assert spec is not None
+            bits = max(spec.bits, fewest or 0)
+            if bits != quantizer.grid.bits:
+                quantizer.set_bits(bits)
+                changed.append(name)
+        self.fewest_bits = fewest
+        return changed
 
     def _quantized(self, role: str) -> bool:
         return self.quantized_roles is None or any(role_matches(pattern, role) for pattern in self.quantized_roles)

@@ -1,16 +1,13 @@
-"""All processes of a training end at the same step, and score the same student."""
+"""All processes of a training end at the same step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
-
 from ..errors import DataError, QRecipeError
-from ..processes import count, gathered, take_over
+from ..processes import count, gathered
 from ..termination import Terminated, heard, held
-from .average import Average
 
 
 @contextmanager
@@ -44,10 +41,3 @@ def is_between_steps(error: Terminated | QRecipeError, trained: bool) -> bool:
     if isinstance(error, Terminated):
         return not error.at_once
     return count() == 1 and (trained or isinstance(error, DataError))
-
-
-def take_over_statistics(student: nn.Module, average: Average | None) -> None:
-    """Running statistics are of each process's own images; the first one's are scored and kept, as DDP has it."""
-    take_over(list(student.buffers()))
-    if average is not None:
-        take_over(list(average.values.values()))

@@ -60,6 +60,10 @@ class Average:
             with held():
                 _put(self._followed, own)
 
+    def begin_anew(self, part: str) -> None:
+        """Take the student's values for averages, of the parameters and buffers below one of its modules."""
+        _put(self.values, {name: value for name, value in self._followed.items() if name.startswith(f"{part}.")})
+
     def restore(self, values: Mapping[str, Tensor]) -> None:
         """Take over the averages of an earlier start."""
         for name, value in self.values.items():

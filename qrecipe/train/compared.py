@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..detection.prediction import Prediction
-from ..distill import check_widths, query_features
+from ..distill import WidthProjection, check_widths, query_features
 from ..errors import PlanError, PlanErrors, TrainError
+from ..placement import placement_of
 from ..planning import PlannedTap
 from ..recipe.definition import TargetSpec
 from ..student import Student
@@ -26,19 +28,39 @@ class Seen:
     taps: Mapping[str, Tensor]
 
 
-def features(target: TargetSpec, pairs: Sequence[Pair], mine: Seen, his: Seen) -> Iterator[tuple[Tensor, Tensor]]:
-    """The student's and the teacher's (batch, queries, width), layer by layer; of predictions those of the last."""
+def features(
+    target: TargetSpec, pairs: Sequence[Pair], mine: Seen, his: Seen, projections: nn.Module
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The student's and the teacher's (batch, queries, width), layer by layer; of predictions those of the last.
+
+    projections: of the student's taps, in the order of ``pairs``; none where they are compared as they are.
+    """
     if target.at == PREDICTED_CLASSES:
         yield mine.prediction.logits, his.prediction.logits
     elif target.at == PREDICTED_BOXES:
         yield mine.prediction.boxes, his.prediction.boxes
-    for own, other in pairs:
+    for (own, other), projection in zip_longest(pairs, projections.children()):
         a, b = mine.taps[own.name], his.taps[other.name]
+        layout = own.layout
+        if projection is not None:
+            a, layout = projection(a), "map" if target.at in MAPS else "bqc"
         if target.at in MAPS:
             _check_sizes(a, b, own.name)
         # Denoising queries stand before those that predict; the teacher, in evaluation, has none.
-        queries = query_features(a, own.layout)[:, -mine.prediction.boxes.shape[1] :]
+        queries = query_features(a, layout)[:, -mine.prediction.boxes.shape[1] :]
         yield queries, query_features(b, other.layout)
+
+
+def projections_of(student: Student, targets: Sequence[TargetSpec], pairs: Sequence[Sequence[Pair]]) -> nn.ModuleList:
+    """A list for every target: what brings each of the student's taps to its teacher's width; empty where nothing."""
+    seed, placement = student.recipe.seed, placement_of(student)
+    found = nn.ModuleList()
+    for target, own in zip(targets, pairs, strict=True):
+        layers = own if target.project else ()
+        found.append(
+            nn.ModuleList(WidthProjection(mine.width, his.width, mine.layout, seed, placement) for mine, his in layers)
+        )
+    return found
 
 
 def paired(student: Student, teacher: Student, targets: Sequence[TargetSpec]) -> list[list[Pair]]:
@@ -73,11 +95,22 @@ def _pairs_of(student: Student, teacher: Student, target: TargetSpec, index: int
         )
     his = his[-len(mine) :]
     for a, b in zip(mine, his, strict=True):
+        if target.project is not None:
+            _check_channels(a, b, where)
+            continue
         try:
             check_widths(a.width, b.width, a.name)
         except PlanError as problem:
             raise PlanError(f"{problem.where}: {problem.what}", where=where, remedy=problem.remedy) from None
     return list(zip(mine, his, strict=True))
+
+
+def _check_channels(mine: PlannedTap, his: PlannedTap, where: str) -> None:
+    """Raises: PlanError: a tap has no known number of channels to project from or to."""
+    for tap, model in ((mine, "student"), (his, "teacher")):
+        if tap.width == 0:
+            what = f"how many channels {tap.name} of the {model} has is not known, so that nothing projects it"
+            raise PlanError(what, where=where, remedy="remove project, or this target")
 
 
 def _check_sizes(mine: Tensor, his: Tensor, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
@@ -14,9 +14,9 @@ from ..distill import Match, distill_loss, global_divisor, match_queries, remain
 from ..errors import PlanError, TrainError
 from ..placement import fitted_labels
 from ..recipe.definition import MatchSpec, TargetSpec
-from ..student import Student
+from ..student import Student, change_bits
 from ..vocabulary import MAPS
-from .compared import Seen, features, paired
+from .compared import Seen, features, paired, projections_of
 from .dampening import dampening, weights_seen
 
 
@@ -28,14 +28,23 @@ class TrainingModule(nn.Module):
         student: what is trained.
         teacher: a real-valued student with the same taps; frozen, always in evaluation mode. Needed where the recipe
             has distillation targets.
+        calibration: batches that ranges come from where a stage has other bits than the one before.
+
+    Where a target is projected, the projections are parameters of this module, beside the student's.
 
     Raises:
-        PlanError: the teacher is missing, lacks a tap, or a tap of it has another width.
+        PlanError: the teacher is missing, lacks a tap, or a tap of it has another width and is not projected.
     """
 
-    def __init__(self, student: Student, teacher: Student | None = None) -> None:
+    def __init__(
+        self,
+        student: Student,
+        teacher: Student | None = None,
+        calibration: Callable[[], Sequence[Batch]] = tuple,
+    ) -> None:
         super().__init__()
         self.student = student
+        self.calibration = calibration
         self.targets = student.recipe.distill.targets
         self.dampen = student.recipe.train.dampen
         self.over = 0.0
@@ -44,6 +53,7 @@ class TrainingModule(nn.Module):
             if teacher is None:
                 raise PlanError("the recipe distils, so a teacher is needed", where="distill.targets")
             self.pairs = paired(student, teacher, self.targets)
+            self.projections = projections_of(student, self.targets, self.pairs)
             teacher.requires_grad_(False)
             teacher.eval()
 
@@ -54,9 +64,18 @@ class TrainingModule(nn.Module):
             self.teacher.eval()
         return self
 
-    def set_stage(self, quantize: Sequence[str] | None) -> None:
-        """Quantize only the roles that match; None quantizes all."""
+    def set_stage(self, quantize: Sequence[str] | None, bits: int | None = None) -> None:
+        """Quantize only the roles that match, None quantizes all; with no fewer bits than these, None: the plan's."""
+        self.student.set_bits(bits)
         self.student.set_stage(quantize)
+
+    def change_bits(self, bits: int | None) -> None:
+        """Give quantizers the bits of a stage that begins, and those that change ranges from ``calibration``.
+
+        Raises:
+            CalibrationError: there are no batches, or no range fits.
+        """
+        change_bits(self.student, bits, self.calibration())
 
     def set_progress(self, over: float) -> None:
         """What share of training is over, in 0..1: targets that are annealed fall with it, and dampening rises."""
@@ -108,13 +127,14 @@ class TrainingModule(nn.Module):
         matches: dict[MatchSpec | None, tuple[Match, Tensor]] = {}  # once, with the final boxes, for all layers
         share = 1.0 if batch.whole is None else batch.whole.share
         terms: dict[str, Tensor] = {}
-        for target, pairs in zip(self.targets, self.pairs, strict=True):
+        for target, pairs, projections in zip(self.targets, self.pairs, self.projections, strict=True):
             key = None if target.at in MAPS else target.match
             if key not in matches:
                 match = whole_images(own) if key is None else match_queries(key, own, other, truth)
                 matches[key] = match, global_divisor(match.keep.sum() * (not batch.idle))
             match, kept = matches[key]
-            sums = [distill_loss(a, b, match, target.loss)[0] for a, b in features(target, pairs, mine, his)]
+            seen = features(target, pairs, mine, his, projections)
+            sums = [distill_loss(a, b, match, target.loss)[0] for a, b in seen]
             weight = target.weight * remaining(target.anneal, self.over)
             term = weight * share * torch.stack(sums).mean() / kept
             terms[name_of(target)] = terms.get(name_of(target), 0) + term

@@ -23,8 +23,11 @@ class Trainable(Protocol[Model_co]):
     def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a scalar, and its parts, detached."""
 
-    def set_stage(self, quantize: tuple[str, ...] | None) -> None:
-        """From now on quantize these roles only; None: all."""
+    def set_stage(self, quantize: tuple[str, ...] | None, bits: int | None = None) -> None:
+        """From now on quantize these roles only, None: all; with no fewer bits than these. Ranges are there."""
+
+    def change_bits(self, bits: int | None) -> None:
+        """A stage with no fewer bits than these begins: find the ranges that it starts with."""
 
     def set_progress(self, over: float) -> None:
         """What share of training is over, before each step: 0 before the first."""

@@ -19,12 +19,12 @@ from ..run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, take_w
 from ..run.folder import differences
 from ..run.free_keys import comparable
 from ..run.kept import earlier, offering_earlier
-from .average import Average
 from .epoch import Averages
+from .followers import Followers
 from .optimizer import ParameterGroup
 from .protocols import Trainable
 
-_LATER = ("accumulate", "ema", "dampen", "patience", "keep", "limit")
+_LATER = ("accumulate", "ema", "dampen", "freeze_oscillating", "patience", "keep", "limit", "trackers")
 """Keys that ``train`` has got since checkpoints were first written."""
 
 
@@ -48,6 +48,9 @@ def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, 
     for name in _LATER:
         if train[name] == usual[name]:  # as of a checkpoint of before there was this key
             del train[name]
+    for stage in train["stages"]:
+        if stage["bits"] is None:
+            del stage["bits"]
     settings = {"train": train, "seed": seed, "steps_per_epoch": steps_per_epoch}
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain
@@ -100,16 +103,15 @@ def training_state(
     optimizer: Optimizer,
     groups: Sequence[ParameterGroup],
     step: int,
-    average: Average | None = None,
+    followers: Followers,
     begun: Begun | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint keeps beside the student: the optimizer, and trained parameters outside the student.
 
     The schedule is a function of ``step``; nothing else of it needs to be kept. begun: of an epoch that is not whole.
-    average: of the student's weights, where one is kept.
     """
     return {
-        "average": None if average is None else dict(average.values),
+        **followers.state(),
         "begun": None if begun is None else begun.to_dict(),
         "optimizer": optimizer.state_dict(),
         "scheduler": {"step": step},
@@ -134,7 +136,7 @@ def resume_from(
     optimizer: Optimizer,
     groups: Sequence[ParameterGroup],
     settings: Mapping[str, Any],
-    average: Average | None = None,
+    followers: Followers,
 ) -> Checkpoint | None:
     """Put the checkpoint's state into student, optimizer and the rest; None where there is no checkpoint yet.
 
@@ -162,8 +164,7 @@ def resume_from(
     if training["groups"] != names or set(training["outside"]) != {name for name, _ in outside}:
         raise TrainError("the checkpoint's optimizer is of other parameters", where=str(last))
     optimizer.load_state_dict(training["optimizer"])
-    if average is not None:
-        average.restore(training["average"])
+    followers.restore(training)
     for name, parameter in outside:
         _fill(parameter, training["outside"][name], name, last)
     return checkpoint

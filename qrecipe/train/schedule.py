@@ -23,6 +23,17 @@ def stage_of(spec: TrainSpec, epoch: int) -> StageSpec:
     raise ValueError(f"there is no epoch {epoch} in {spec.epochs}")
 
 
+def is_candidate(spec: TrainSpec, stage: StageSpec) -> bool:
+    """Whether its epochs may be the best: one that quantizes less scores higher, and is not what was asked for."""
+    last = spec.stages[-1]
+    return (stage.quantize, stage.bits) == (last.quantize, last.bits)
+
+
+def bits_before(spec: TrainSpec, epoch: int) -> int | None:
+    """The fewest bits of the stage in force before an epoch, from 1; before the first, None: the recipe's own."""
+    return stage_of(spec, epoch - 1).bits if epoch > 1 else None
+
+
 def lr_multiplier(spec: ScheduleSpec, step: int, steps_per_epoch: int, total_steps: int) -> float:
     """What the learning rates of all groups are multiplied by at an optimizer step, 0 or more.
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar, final
 
@@ -19,23 +18,23 @@ from ..errors import QRecipeError, TrainError
 from ..out_of_memory import enough_memory
 from ..processes import gathered, rank, take_over
 from ..recipe.definition import StageSpec, TrainSpec
-from ..run.checkpoint import Checkpoint, save_checkpoint
+from ..run.checkpoint import Checkpoint
 from ..run.files import writing
-from ..run.kept import drop_earlier, of_epoch
 from ..run.layout import BEST, LAST
 from ..termination import Terminated, held
-from .agreement import agree_to_end, ending_together, is_between_steps, take_over_statistics
-from .average import Average
+from .agreement import agree_to_end, ending_together, is_between_steps
 from .clock import Clock
 from .denormals import flushed_denormals
 from .device import make_accelerator
 from .epoch import Averages, epoch_seed, train_epoch
 from .events import EpochEnded, StepTaken, TrainingListener, TrainingStarted, nobody
+from .followers import Followers
+from .keeping import Keeper
 from .optimizer import ParameterGroup, build_optimizer
 from .protocols import Loader, Scores, Trainable
 from .records import FitResult, Records, epoch_of, epoch_record, odd_lines
-from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters, training_state
-from .schedule import lr_multiplier, stage_of
+from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters
+from .schedule import bits_before, is_candidate, lr_multiplier, stage_of
 from .smaller_step import smaller_step
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -59,9 +58,9 @@ class Trainer(Generic[Model]):
     named: list[tuple[str, nn.Parameter]]
     optimizer: Optimizer
     groups: tuple[ParameterGroup, ...]
-    settings: dict[str, Any]
     clock: Clock
-    average: Average | None
+    followers: Followers
+    keeper: Keeper
     begun: Begun | None
 
     def __init__(
@@ -81,14 +80,13 @@ class Trainer(Generic[Model]):
         self.seed, self.steps = seed, math.ceil(len(loader) / spec.accumulate)
         self.history: list[Mapping[str, Any]] = []
         self.best: Mapping[str, Any] | None = None
-        self.whole: int | None = None  # the epoch at whose end ``last`` was written
         self._stop_after = stop_after
         self._evaluate, self._is_backbone, self._listener = evaluate, is_backbone, listener
 
     @contextmanager
     def scored(self) -> Iterator[Model]:
         """The student with the weights that are scored and kept as the best: their average, where there is one."""
-        with self.average.applied() if self.average is not None else nullcontext():
+        with self.followers.scored():
             yield self.trainable.student
 
     def fit(self, resume: bool = False) -> FitResult:
@@ -133,7 +131,7 @@ class Trainer(Generic[Model]):
             history=tuple(self.history),
             groups=self.groups,
             checkpoint=folder / (BEST if best else LAST),
-            epochs=self.whole or 0,
+            epochs=self.keeper.whole or 0,
         )
 
     def is_over(self, finished: int) -> bool:
@@ -150,13 +148,21 @@ class Trainer(Generic[Model]):
         self.named = trained_parameters(self.trainable)
         modules = self.trainable.student.modules()
         self.optimizer, self.groups = build_optimizer(self.named, self.spec.optimizer, self._is_backbone, modules)
-        self.average = None if self.spec.ema is None else Average(self.trainable.student, self.spec.ema)
-        self.settings = fit_settings(self.spec, self.seed, self.steps)
+        self.followers = Followers(self.trainable.student, self.spec)
+        self.keeper = Keeper(
+            self.records,
+            self.spec,
+            self.trainable,
+            self.optimizer,
+            self.groups,
+            self.followers,
+            fit_settings(self.spec, self.seed, self.steps),
+        )
 
     def resume(self) -> int:
         """Take over what ``last`` holds, if it is there; returns the number of finished epochs."""
         last = self.records.folder / LAST
-        found = resume_from(last, self.trainable, self.optimizer, self.groups, self.settings, self.average)
+        found = resume_from(last, self.trainable, self.optimizer, self.groups, self.keeper.settings, self.followers)
         start = found or Checkpoint({})
         phase = self.records.phase
         lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or epoch_of(line) <= start.epoch)
@@ -164,7 +170,7 @@ class Trainer(Generic[Model]):
         self.best = dict(start.best) if start.best else None
         begun = (start.training or {}).get("begun")
         self.begun = None if begun is None else Begun.from_dict(begun)
-        self.whole = start.epoch if found and not begun else None
+        self.keeper.whole = start.epoch if found and not begun else None
         return start.epoch
 
     def epoch(self, number: int, begun: Begun | None = None) -> None:
@@ -180,13 +186,14 @@ class Trainer(Generic[Model]):
         try:
             self.learn(number, stage, averages, begun)
             trained = time.perf_counter()
-            take_over_statistics(self.trainable.student, self.average)
+            self.followers.take_over_statistics()
             scores = self.evaluate(number)
         except (Terminated, QRecipeError) as error:
             if averages.steps > before and is_between_steps(error, trained is not None):
-                self.keep_begun(number, Begun.now(averages, (trained or time.perf_counter()) - began))
+                now = Begun.now(averages, (trained or time.perf_counter()) - began)
+                self.keeper.keep_begun(number, self.steps, self.best, now)
             raise
-        is_best = scores is not None and self._is_candidate(stage) and self._is_better(scores["AP"])
+        is_best = scores is not None and is_candidate(self.spec, stage) and self._is_better(scores["AP"])
         if scores is not None and is_best:
             self.best = {"epoch": number, "AP": scores["AP"]}
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
@@ -200,14 +207,17 @@ class Trainer(Generic[Model]):
             stage=stage.name,
             step=number * self.steps,
         )
-        record |= {"best": is_best, **self.records.marks}
+        record |= {"best": is_best, **self.followers.figures(), **self.records.marks}
         with held():
-            self.keep(record)
+            self.keeper.keep(record, self.best)
+            self.history.append(record)
             self._listener(EpochEnded(record, self.spec.epochs))
 
     def learn(self, number: int, stage: StageSpec, averages: Averages, begun: Begun | None) -> None:
         """Take the steps of one epoch that ``averages`` lacks."""
-        self.trainable.set_stage(stage.quantize)
+        if begun is None and stage.bits != bits_before(self.spec, number):
+            self.change_bits(number, stage)
+        self.trainable.set_stage(stage.quantize, stage.bits)
         self.trainable.train()
         torch.manual_seed(epoch_seed(self.seed, number, rank()))
         if begun is not None:
@@ -218,29 +228,39 @@ class Trainer(Generic[Model]):
         def rate(step: int) -> float:
             return lr_multiplier(self.spec.schedule, before + step, self.steps, epochs * self.steps)
 
+        def over(step: int) -> float:
+            return (before + step) / (epochs * self.steps)
+
         def told(step: int, loss: float, parts: Mapping[str, float]) -> None:
-            if self.average is not None:
-                self.average.update(before + step)
+            self.followers.update(before + step, over(step - 1))
             lr, left = self.optimizer.param_groups[0]["lr"], self.clock.seconds_left(number, step)
             at = partial(StepTaken, phase, stage.name, number, epochs, step, self.steps)
             self._listener(at(loss, parts, lr, left))
             agree_to_end()
 
-        train_epoch(
-            self.trainable,
-            self.loader,
-            self.optimizer,
-            self.named,
-            self.accelerator,
-            epoch=number,
-            accumulate=self.spec.accumulate,
-            clip_norm=self.spec.clip_norm,
-            rate=rate,
-            over=lambda step: (before + step) / (epochs * self.steps),
-            on_step=told,
-            averages=averages,
-            smaller=smaller_step(self.spec),
-        )
+        with self.followers.watching():
+            train_epoch(
+                self.trainable,
+                self.loader,
+                self.optimizer,
+                self.named,
+                self.accelerator,
+                epoch=number,
+                accumulate=self.spec.accumulate,
+                clip_norm=self.spec.clip_norm,
+                rate=rate,
+                over=over,
+                on_step=told,
+                averages=averages,
+                smaller=smaller_step(self.spec),
+            )
+
+    def change_bits(self, number: int, stage: StageSpec) -> None:
+        """A stage begins with other bits than the one before: ranges are found anew, and so are their averages."""
+        self.trainable.set_stage(stage.quantize, bits_before(self.spec, number))
+        self.trainable.change_bits(stage.bits)
+        take_over(list(self.trainable.student.state_dict().values()))
+        self.followers.begin_ranges_anew()
 
     def evaluate(self, number: int) -> dict[str, Any] | None:
         """The scores after an epoch, where it is one that is evaluated."""
@@ -251,49 +271,6 @@ class Trainer(Generic[Model]):
         memory = enough_memory(f"epoch {number}, evaluation", smaller_step(self.spec))
         with memory, torch.no_grad(), self.scored() as student:
             return self._evaluate(student).to_dict()
-
-    def keep(self, record: Mapping[str, Any]) -> None:
-        """Write an epoch's record and checkpoints.
-
-        Metrics, best, last: what a kill leaves out here, the epoch that follows ``last`` writes again.
-        """
-        folder = self.records.folder
-        self.records.metrics.append(record)
-        state = self.state(record["epoch"], record["step"])
-        if record["best"]:
-            with self.scored() as student:
-                save_checkpoint(folder / BEST, replace(state, weights=student.state_dict(), training=None))
-        self.keep_last(state, record["epoch"])
-        self.history.append(record)
-
-    def keep_last(self, state: Checkpoint, whole: int | None) -> None:
-        """Write ``last``; what it was at the end of an epoch stays, as long as it is one of those that are kept."""
-        last = self.records.folder / LAST
-        save_checkpoint(last, state, None if self.whole is None else of_epoch(last, self.whole))
-        self.whole = whole
-        drop_earlier(last, self.spec.keep - 1)
-
-    def keep_begun(self, number: int, begun: Begun) -> None:
-        """Write ``last`` within an epoch, counted from 1: its weights, the rest of training's state, no record."""
-        with held():
-            step = (number - 1) * self.steps + begun.averages.steps
-            self.keep_last(self.state(number - 1, step, begun), None)
-            gathered(None)  # a launcher ends the first process as soon as another one is through
-
-    def state(self, epoch: int, step: int, begun: Begun | None = None) -> Checkpoint:
-        """All that going on needs. epoch: finished ones. step: finished ones, of all epochs."""
-        return Checkpoint(
-            weights=self.trainable.student.state_dict(),
-            epoch=epoch,
-            step=step,
-            best=self.best,
-            extra={**self.records.extra, "fit": self.settings},
-            training=training_state(self.trainable, self.optimizer, self.groups, step, self.average, begun),
-        )
-
-    def _is_candidate(self, stage: StageSpec) -> bool:
-        """An earlier stage that quantizes less scores higher, and is not what was asked for."""
-        return stage.quantize == self.spec.stages[-1].quantize
 
     def _is_better(self, ap: float | None) -> bool:
         """Of equals the first is kept. None: there was nothing to find."""

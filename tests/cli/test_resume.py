@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qrecipe.run.folder import RunFolder
-from qrecipe.train import trainer
+from qrecipe.train import keeping
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -42,7 +42,7 @@ def at_checkpoint(number: int, before: bool) -> Callable[[pytest.MonkeyPatch], N
     """Cut off before or after a checkpoint of the training that runs, counted from 1."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        save, seen = trainer.save_checkpoint, []
+        save, seen = keeping.save_checkpoint, []
 
         def cut(folder: Path, checkpoint: Any, moved: Path | None = None) -> None:
             seen.append(folder)
@@ -52,7 +52,7 @@ def at_checkpoint(number: int, before: bool) -> Callable[[pytest.MonkeyPatch], N
             if len(seen) == number:
                 raise Killed
 
-        monkeypatch.setattr(trainer, "save_checkpoint", cut)
+        monkeypatch.setattr(keeping, "save_checkpoint", cut)
 
     return patch
 

@@ -98,17 +98,31 @@ def test_a_rule_that_sets_nothing(toy: Specimen) -> None:
 
 
 def test_alignment_of_a_real_valued_query(toy: Specimen, deimv2: Specimen) -> None:
-    assert with_rules(toy, align=ALIGN).warnings == ()
-    every = with_rules(toy, align=ALIGN, weight=W4A4["weight"]).warnings
+    align = [{**ALIGN[0], "blend": "learned"}]  # of which nothing else is said
+    assert with_rules(toy, align=align).warnings == ()
+    every = with_rules(toy, align=align, weight=W4A4["weight"]).warnings
     assert [text.partition(": ")[2] for text in every] == [
         "the query that is aligned stays real-valued in decoder layers 0, 1, so that there is nothing to rectify"
     ]
-    (one,) = with_rules(toy, {"match": "layers.1", "attention": "float"}, align=ALIGN).warnings
+    (one,) = with_rules(toy, {"match": "layers.1", "attention": "float"}, align=align).warnings
     assert "stays real-valued in decoder layer 1, so" in one
     # Deformable attention reads its query through linear layers.
-    assert with_rules(deimv2, align=ALIGN).warnings == ()
-    (real,) = with_rules(deimv2, align=ALIGN, attention=W4A4["attention"]).warnings
+    assert with_rules(deimv2, align=align).warnings == ()
+    (real,) = with_rules(deimv2, align=align, attention=W4A4["attention"]).warnings
     assert "stays real-valued in decoder layers 0, 1" in real
+
+
+def test_alignment_that_leaves_little_of_a_query(demo: Specimen, deimv2: Specimen) -> None:
+    (few,) = with_rules(demo, align=ALIGN).warnings
+    assert few.partition("distill.align[0].at: ")[2] == (
+        "alignment cannot be expected to help in decoder layers 0, 1, where a head has 8 channels, of which "
+        "standardising takes two degrees of freedom: set blend: learned, or leave align out"
+    )
+    assert with_rules(demo, align=[{**ALIGN[0], "per": "query"}]).warnings == ()  # 32 channels
+    (state,) = with_rules(deimv2, align=[{**ALIGN[0], "per": "query"}]).warnings
+    assert "where the query of the deformable attention is the decoder's own state, not a projection" in state
+    (both,) = with_rules(deimv2, align=ALIGN).warnings
+    assert "degrees of freedom and the query of the deformable" in both
 
 
 WRONG = """\

@@ -108,7 +108,9 @@ def test_an_override_of_several_modules_of_a_layer_is_of_one_layer(crossed: tupl
 def test_a_query_that_is_not_aligned_is_told(crossed: tuple[Structure, Any]) -> None:
     _, captured = crossed
     logits = [{"at": "decoder.cross_attention.logits", "layers": "all"}]
-    aligned, compared = plan_of(captured, a_recipe(W4A4, ALIGN, logits), roles=ALL_OF_IT).warnings
+    aligned, compared = plan_of(
+        captured, a_recipe(W4A4, [{**ALIGN[0], "blend": "learned"}], logits), roles=ALL_OF_IT
+    ).warnings
     assert "distill.align[0].at: the attention of decoder layers 0, 1 has 2 queries, of which one is aligned" in aligned
     assert "decoder.layers.0.cross_attention.matmul@1.query is not" in aligned
     assert "distill.targets[0].at: the attention of decoder layers 0, 1 has logits of several products" in compared

@@ -38,7 +38,7 @@ def test_it_is_the_distance_to_the_levels_of_weights_that_are_not_clipped() -> N
         quantizer.get_parameter("scale").copy_(torch.tensor(SCALES))
     quantizer.calibrated.fill_(True)
     quantizer.count.fill_(40)
-    quantizer._read_buffers()
+    quantizer.read_buffers()
     with weights_seen({"weight": quantizer}) as seen:
         quantizer(weight)
         assert not seen  # while it is off, nothing is rounded

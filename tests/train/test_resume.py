@@ -62,9 +62,9 @@ def test_a_kill_between_metrics_and_checkpoint(tmp_path: Path, monkeypatch: pyte
     aps = (0.1, 0.1, 0.2, 0.3, 0.1)
     whole = TinyTrainable()
     expected = fit(whole, TinyLoader(), SPEC, folder=tmp_path / "whole", evaluate=scorer(*aps))
-    from qrecipe.train import trainer
+    from qrecipe.train import keeping
 
-    real = trainer.save_checkpoint
+    real = keeping.save_checkpoint
     folder = tmp_path / "parts"
     with monkeypatch.context() as patch:
 
@@ -73,7 +73,7 @@ def test_a_kill_between_metrics_and_checkpoint(tmp_path: Path, monkeypatch: pyte
                 raise Cut
             real(path, checkpoint, moved)
 
-        patch.setattr(trainer, "save_checkpoint", save)
+        patch.setattr(keeping, "save_checkpoint", save)
         with pytest.raises(Cut):
             fit(TinyTrainable(), TinyLoader(), SPEC, folder=folder, evaluate=scorer(*aps))
     assert load_checkpoint(folder / "best").epoch == 4

@@ -26,7 +26,7 @@ from qrecipe.data.synthetic import synthetic_splits
 from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import DataError, ProcessError
 from qrecipe.evaluation import evaluate_model
-from qrecipe.recipe.definition import EmaSpec, InputSpec, OptimizerSpec, StageSpec, SyntheticSpec, TrainSpec
+from qrecipe.recipe.definition import EmaSpec, FreezeSpec, InputSpec, OptimizerSpec, StageSpec, SyntheticSpec, TrainSpec
 from qrecipe.termination import Terminated, listening
 from qrecipe.train.device import joined
 from qrecipe.train.events import StepTaken, TrainingEvent
@@ -42,7 +42,15 @@ SPEC = TrainSpec(
 )
 FOREGROUND = [{"at": OUTPUT, "weight": 2.0, "layers": "all", "match": {"tau": 0.3}}]
 EVERY = [{"at": OUTPUT, "weight": 2.0, "match": {"kind": "all"}}]
+FROZEN = replace(
+    SPEC,
+    stages=(StageSpec("all", 3),),
+    ema=None,
+    optimizer=OptimizerSpec(lr=0.03, betas=(0.0, 0.9)),
+    freeze_oscillating=FreezeSpec(0.0, 0.0, 0.5),
+)
 TRAININGS: dict[str, tuple[Any, TrainSpec]] = {
+    "frozen": (FOREGROUND, FROZEN),
     "foreground": (FOREGROUND, SPEC),
     "accumulated": (EVERY, replace(SPEC, accumulate=2)),
 }
@@ -82,7 +90,7 @@ def train(folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)  # for the first weights
     toy, told = SPECIMENS["toy"](), dict[str, Any]()
     for name, (targets, spec) in TRAININGS.items():
-        module = in_evaluation(pair(toy, targets))
+        module = in_evaluation(pair(toy, targets, train={"freeze_oscillating": {}} if spec.freeze_oscillating else {}))
         Trainer(module, Shared(toy.batch((3, 0, 1, 2, 1), seed=3)), spec, Records(folder / name)).fit()
         told[name] = digest(module.student)
     return told

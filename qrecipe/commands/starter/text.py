@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 from ...experiment.workspace import Workspace
-from ...planning import by_role, cost_of
+from ...planning import by_role, cost_of, taken_by_alignment
 from ...recipe.definition import SPLITS, InputSpec
 from ...report.amounts import amount
 from ...student import make_plan, plan_size
@@ -104,7 +104,8 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
         share = f"{rows[role].cost.macs / max(total.macs, 1):6.1%}  {'real-valued' if own else 'quantized'}"
         lines.append(f"#   {role:{max(map(len, roles))}}  {share}")
         kept |= own
-    training = original.structure(recipe.model.roles).programs["train"]
+    structure = original.structure(recipe.model.roles)
+    training = structure.programs["train"]
     layers, tapped = len(training.queries), FEATURE in {role for role, _ in training.taps}
     size = "demo" if recipe.model.architecture == "demo" else "little" if total.parameters < SMALL else "large"
     return {
@@ -114,6 +115,9 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
         "shown": "{}x{}".format(*plan_size(original.input)),
         "shares": "\n".join(lines),
         "aligned": f"{layers} decoder layer{'s'[: layers != 1]}" if layers else "",
+        "blend": ", blend: learned"
+        if any(taken_by_alignment(structure, one, "head") for one in training.queries)
+        else "",
         "unaligned": tapped and not layers,
         "tapped": tapped,
         "undistilled": not tapped and not layers,
