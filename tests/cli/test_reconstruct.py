@@ -12,7 +12,7 @@ import torch
 
 from qrecipe.experiment import reconstruction
 from qrecipe.run.checkpoint import load_checkpoint
-from qrecipe.train import trainer
+from qrecipe.train import keeping
 from tests import tiny_commands as tiny
 from tests.cli.test_resume import Killed
 
@@ -48,7 +48,7 @@ def test_cut_off_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             raise Killed
 
     monkeypatch.setattr(reconstruction, "save_checkpoint", cut)
-    monkeypatch.setattr(trainer, "save_checkpoint", cut)
+    monkeypatch.setattr(keeping, "save_checkpoint", cut)
     for more in ((), ("--resume",), ("--resume",)):
         with pytest.raises(Killed):
             tiny.qrecipe("apply", own, "--output", parts, *more)
