@@ -40,9 +40,9 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "+ smooth": ("quantize.smooth=0.5",),
     "+ correct_biases": ("quantize.correct_biases=true",),
     "+ equalize, correct_biases": ("quantize.equalize=true", "quantize.correct_biases=true"),
-    "+ compensate": ("quantize.reconstruct.iterations=0", "quantize.reconstruct.whole.steps=0"),
-    "+ blocks": ("quantize.reconstruct.iterations=500", "quantize.reconstruct.whole.steps=0"),
+    "+ compensate": ("quantize.reconstruct.iterations=0",),
     "+ reconstruct": ("quantize.reconstruct={}",),
+    "+ whole": ("quantize.reconstruct.iterations=null", "quantize.reconstruct.whole.steps=400"),
 }
 
 

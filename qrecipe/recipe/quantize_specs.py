@@ -58,7 +58,7 @@ class WholeSpec:
     """Reconstruction of the whole network at once: optimizer steps of ``batch_size`` images each, in whole epochs over
     the first ``images`` of the training split. Learning rates are as ``train.optimizer`` has them."""
 
-    steps: int = 2000
+    steps: int = 0
     images: int = 1024
     batch_size: int = 4
     lr: float = 3e-4
@@ -76,7 +76,7 @@ class ReconstructSpec:
 
     batches: int = 8
     batch_size: int = 8
-    iterations: int | None = None
+    iterations: int | None = 500
     drop: float = 0.5
     whole: WholeSpec = field(default_factory=WholeSpec)
 

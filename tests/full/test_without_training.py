@@ -40,7 +40,8 @@ FIGURES = {
     ("reconstruction", (4, 4, 8)): 0.7239,
 }
 """AP on 64 validation images, W-A-Attention bits, from 32 calibration images; reconstruction takes ITERATIONS.
-Its figures are the least of three kinds of processors: 0.7859 to 0.7894 and 0.7239 to 0.7334."""
+Its figures are the least of three kinds of processors, which sum in other orders: 0.7859 to 0.7894, 0.7239 to 0.7334.
+"""
 ITERATIONS = 60
 MARGIN = 0.002
 Bits = tuple[int, int, int]

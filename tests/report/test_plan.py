@@ -57,7 +57,7 @@ def test_what_is_reconstructed_stands_there(toy: Specimen) -> None:
     learned: dict[str, object] = {"iterations": 0, "whole": {"steps": 70}}
     plain, asked, alone = (
         plan_of(toy.captured, a_recipe({**W4A4, **more}), (64, 96))
-        for more in ({}, {"reconstruct": learned}, {"reconstruct": {}})
+        for more in ({}, {"reconstruct": learned}, {"reconstruct": {"iterations": None, "whole": {"steps": 2000}}})
     )
     assert not {"blocks", "whole"} & set(describe(plain))
     nothing = plan_of(toy.captured, a_recipe({"reconstruct": learned}), (64, 96))  # to learn
