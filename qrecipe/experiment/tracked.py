@@ -15,6 +15,7 @@ from ..train.trackers import Tracker, open_tracker
 from .events import EpochEnded, Event, Listener, Noted, StepTaken, TrainingStarted
 
 _ORDER = ("student", "control")
+"""The trainings that trackers are told of. Reconstruction, of a length unknown here, is in ``metrics.jsonl`` alone."""
 
 
 @contextmanager
@@ -45,6 +46,8 @@ class _Tracked:
 
     def hear(self, event: Event) -> None:
         self.listener(event)
+        if _phase(event) not in _ORDER:
+            return
         if isinstance(event, TrainingStarted):
             self.before = event.epochs * event.steps * _ORDER.index(event.phase)  # steps only ever grow
         elif isinstance(event, StepTaken):
@@ -85,6 +88,13 @@ class _Tracked:
         except Exception as problem:  # of other people's services: a week of training does not end by it
             self.open.pop(name, None)
             self.listener(Noted("trackers", f"warning: {name} is told nothing more: {one_line(problem)}"))
+
+
+def _phase(event: Event) -> str | None:
+    """Of a training's event."""
+    if isinstance(event, EpochEnded):
+        return str(event.record["phase"])
+    return event.phase if isinstance(event, TrainingStarted | StepTaken) else None
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

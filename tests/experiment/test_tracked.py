@@ -100,6 +100,19 @@ def test_all_that_the_metrics_have_is_told_and_a_resumed_run_goes_on(told: Calla
         assert values[f"{line['phase']} epoch/val AP"] == line["val"]["AP"]
 
 
+def test_reconstruction_of_the_whole_network_is_no_training_that_is_told(
+    told: Callable[..., Told], tmp_path: Path
+) -> None:
+    tracker = told()
+    recipe = tiny.recipe(tmp_path / "tiny.yaml", train={"epochs": 1, "batch_size": 8})
+    whole = "quantize.reconstruct={iterations: null, whole: {steps: 2, batch_size: 8}}"
+    tiny.qrecipe("apply", recipe, "--output", tmp_path / "run", *WORDS, "--set", whole).fine  # noqa: B018
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["phase"] for line in lines] == ["reconstruction", "student"]
+    assert [step for step, values in tracker.steps if "student step/loss" in values] == [1, 2]
+    assert not any(name.startswith("reconstruction") for _, values in tracker.steps for name in values)
+
+
 def test_one_that_fails_is_told_and_ends_no_run(told: Callable[..., Told], tmp_path: Path) -> None:
     tracker = told(fails_at=2)
     recipe = tiny.recipe(tmp_path / "tiny.yaml", train={"epochs": 2, "batch_size": 8})
