@@ -13,29 +13,19 @@ from typing import Any
 import torch
 from torch import fx
 
+from ..graph.softmax import RESHAPES
 from ..passes.decompose_attention import masked_softmax
 
 aten = torch.ops.aten
 
 Bounds = tuple[float, float]
 
-_SAME = {
-    aten.unsqueeze.default,
-    aten.squeeze.dim,
+_SAME = RESHAPES | {
     aten.select.int,
-    aten.slice.Tensor,
-    aten.flatten.using_ints,
-    aten.reshape.default,
     aten.view.default,
-    aten.expand.default,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.contiguous.default,
-    aten.clone.default,
     aten.alias.default,
     aten.index.Tensor,
     aten.repeat.default,
-    aten.to.dtype,
     aten.to.device,
     aten.to.dtype_layout,
     aten.upsample_nearest2d.vec,

@@ -1,4 +1,4 @@
-"""The values of one batch between two blocks, in the real model and in the student beside it."""
+"""What goes from block to block."""
 
 from __future__ import annotations
 
