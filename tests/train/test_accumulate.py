@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +17,13 @@ from qrecipe.recipe.definition import OptimizerSpec, StageSpec, TrainSpec
 from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.termination import Terminated, listening
 from qrecipe.train.epoch import in_steps
-from qrecipe.train.events import StepTaken, TrainingEvent
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.records import Records
 from qrecipe.train.trainer import Trainer
 from tests.specimens import ALIGN, Specimen
 from tests.tiny_training import TinyLoader, TinyTrainable
 from tests.train.distilled_pairs import OUTPUT, pair
+from tests.train.tiny_fits import break_off
 
 SPEC = TrainSpec(stages=(StageSpec("all", 2),), optimizer=OptimizerSpec(lr=1e-3), clip_norm=None)
 EVERY = [{"at": OUTPUT, "weight": 2.0, "match": {"kind": "all"}}]
@@ -103,10 +101,6 @@ def test_foreground_expectations_are_averaged_by_images(toy: Specimen) -> None:
 def test_resume_within_an_epoch_of_several_batches_a_step(tmp_path: Path) -> None:
     spec = replace(SPEC, accumulate=2)
 
-    def cut(event: TrainingEvent) -> None:
-        if isinstance(event, StepTaken) and (event.epoch, event.step) == (2, 2):
-            os.kill(os.getpid(), signal.SIGTERM)
-
     def fit(folder: str, seed: int, **others: Any) -> TinyTrainable:
         trainable = TinyTrainable(seed)
         resume = others.pop("resume", False)
@@ -117,7 +111,7 @@ def test_resume_within_an_epoch_of_several_batches_a_step(tmp_path: Path) -> Non
 
     whole = fit("whole", 5)
     with listening(), pytest.raises(Terminated):
-        fit("parts", 5, listener=cut)
+        fit("parts", 5, listener=break_off(2, 2))
     assert load_checkpoint(tmp_path / "parts" / "last").step == 5
     parts = fit("parts", 6, resume=True)
     assert load_checkpoint(tmp_path / "parts" / "last").step == 6

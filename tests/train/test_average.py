@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,13 @@ from torch import Tensor, nn
 from qrecipe.quantizers import RelativeStep
 from qrecipe.recipe.definition import EmaSpec, OptimizerSpec, StageSpec, TrainSpec
 from qrecipe.run.checkpoint import load_checkpoint, load_weights
-from qrecipe.termination import Terminated, listening
+from qrecipe.termination import listening
 from qrecipe.train.average import Average, take_average
 from qrecipe.train.events import StepTaken, TrainingEvent
 from qrecipe.train.records import Records
 from qrecipe.train.trainer import Trainer
 from tests.tiny_training import TinyLoader, TinyScores, TinyStudent, TinyTrainable
+from tests.train.tiny_fits import ENDS, Ending, break_off
 
 SPEC = TrainSpec(
     stages=(StageSpec("all", 3),), optimizer=OptimizerSpec(lr=3e-2), ema=EmaSpec(decay=0.9, warmup=4), clip_norm=1.0
@@ -103,19 +102,9 @@ def test_without_warmup_the_decay_is_constant() -> None:
     assert "tied.weight" not in average.values
 
 
-class Killed(BaseException):
-    """A kill: nothing catches it."""
-
-
 @pytest.mark.parametrize("how", ["kill", "signal"])
-def test_a_resumed_average_has_the_same_bits(how: str, tmp_path: Path) -> None:
+def test_a_resumed_average_has_the_same_bits(how: Ending, tmp_path: Path) -> None:
     spec = replace(SPEC, accumulate=2)
-
-    def cut(event: TrainingEvent) -> None:
-        if isinstance(event, StepTaken) and (event.epoch, event.step) == (2, 1):
-            if how == "kill":
-                raise Killed
-            os.kill(os.getpid(), signal.SIGTERM)
 
     def fit(folder: str, seed: int, resume: bool = False, **others: Any) -> dict[str, Any]:
         records = Records(tmp_path / folder)
@@ -126,7 +115,7 @@ def test_a_resumed_average_has_the_same_bits(how: str, tmp_path: Path) -> None:
         return {**found.training["average"], **{f"own.{name}": value for name, value in found.weights.items()}}
 
     whole = fit("whole", 5)
-    with listening(), pytest.raises(Killed if how == "kill" else Terminated):
-        fit("parts", 5, listener=cut)
+    with listening(), pytest.raises(ENDS[how]):
+        fit("parts", 5, listener=break_off(2, 1, how))
     assert_same(whole, fit("parts", 6, resume=True))
     assert_same(*(dict(load_checkpoint(tmp_path / name / "best").weights) for name in ("whole", "parts")))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,15 @@ from qrecipe.quantizers import QuantizedOperand, build
 from qrecipe.quantizers.affine import AffineQuantizer
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import EmaSpec, FreezeSpec, QuantizerSpec, TrainSpec
-from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.student import load, save
-from qrecipe.termination import Terminated, listening
-from qrecipe.train.events import StepTaken, TrainingEvent
+from qrecipe.termination import listening
 from qrecipe.train.freezing import Oscillations
 from qrecipe.train.records import Records
 from qrecipe.train.trainer import Trainer
 from tests.specimens import W4A4, Specimen
 from tests.train.distilled_pairs import pair
 from tests.train.test_accumulate import in_evaluation
+from tests.train.tiny_fits import ENDS, Ending, break_off, followed
 from tests.train.two_processes import Shared
 
 SPEC = FreezeSpec(threshold=0.2, final=0.1, momentum=0.05)
@@ -133,19 +130,9 @@ def test_a_frozen_weight_moves_with_its_scale_alone(offset: str, dtype: torch.dt
     torch.testing.assert_close(grads[0], grads[1] + own.to(dtype), rtol=1e-5, atol=1e-6)
 
 
-class Killed(BaseException):
-    """A kill: nothing catches it."""
-
-
 @pytest.mark.parametrize("how", ["kill", "signal"])
-def test_a_resumed_training_freezes_the_same(toy: Specimen, how: str, tmp_path: Path) -> None:
+def test_a_resumed_training_freezes_the_same(toy: Specimen, how: Ending, tmp_path: Path) -> None:
     """With accumulated steps and an average."""
-
-    def cut(event: TrainingEvent) -> None:
-        if isinstance(event, StepTaken) and (event.epoch, event.step) == (3, 1):
-            if how == "kill":
-                raise Killed
-            os.kill(os.getpid(), signal.SIGTERM)
 
     def fit(folder: str, resume: bool = False, **others: Any) -> dict[str, Tensor]:
         torch.manual_seed(0)
@@ -156,15 +143,11 @@ def test_a_resumed_training_freezes_the_same(toy: Specimen, how: str, tmp_path: 
         shares = [line["frozen"] for line in result.history]
         assert 0 < shares[-1] < 0.9
         assert shares == sorted(shares)
-        found = load_checkpoint(records.folder / "last")
-        assert found.training is not None
-        seen = {f"{n}.{k}": v for n, own in found.training["oscillations"].items() for k, v in own.items()}
-        assert seen
-        return {**found.weights, **{f"mean.{k}": v for k, v in found.training["average"].items()}, **seen}
+        return followed(records.folder / "last")
 
     whole = fit("whole")
-    with listening(), pytest.raises(Killed if how == "kill" else Terminated):
-        fit("parts", listener=cut)
+    with listening(), pytest.raises(ENDS[how]):
+        fit("parts", listener=break_off(3, 1, how))
     parts = fit("parts", resume=True)
     assert set(parts) == set(whole)
     for name, value in whole.items():

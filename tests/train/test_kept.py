@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +14,10 @@ from qrecipe.errors import TrainError
 from qrecipe.recipe.definition import OptimizerSpec, StageSpec, TrainSpec
 from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.termination import Terminated, listening
-from qrecipe.train.events import StepTaken, TrainingEvent
 from qrecipe.train.records import FitResult, Records
 from qrecipe.train.trainer import Trainer
 from tests.tiny_training import TinyLoader, TinyScores, TinyTrainable
+from tests.train.tiny_fits import break_off
 
 SPEC = TrainSpec(stages=(StageSpec("all", 4),), optimizer=OptimizerSpec(lr=1e-2), keep=3)
 
@@ -42,12 +40,8 @@ def test_the_last_epochs_are_kept(keep: int, expected: list[str], tmp_path: Path
 
 
 def test_a_checkpoint_within_an_epoch_does_not_push_out_another(tmp_path: Path) -> None:
-    def end(event: TrainingEvent) -> None:
-        if isinstance(event, StepTaken) and (event.epoch, event.step) == (3, 2):
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with listening(), pytest.raises(Terminated):
-        fit(tmp_path, listener=end)
+        fit(tmp_path, listener=break_off(3, 2))
     assert folders(tmp_path) == ["best", "epoch-1", "epoch-2", "last"]
     fit(tmp_path, resume=True)
     assert folders(tmp_path) == ["best", "epoch-2", "epoch-3", "last"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from qrecipe.recipe.definition import OptimizerSpec, StageSpec, TrainSpec
 from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.student import calibrate
 from qrecipe.termination import Terminated, listening
-from qrecipe.train.events import StepTaken, TrainingEvent
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.records import Records
 from qrecipe.train.trainer import Trainer
@@ -25,6 +22,7 @@ from tests.toys import ToyDetector
 from tests.train.distilled_pairs import OUTPUT
 from tests.train.test_accumulate import in_evaluation
 from tests.train.test_compared import other
+from tests.train.tiny_fits import break_off
 from tests.train.two_processes import Shared
 
 EVERY = {"kind": "all"}
@@ -101,10 +99,6 @@ def test_it_begins_with_orthonormal_columns(toy: Specimen) -> None:
 def test_it_is_trained_and_resumed_and_no_part_of_the_student(toy: Specimen, tmp_path: Path) -> None:
     spec = TrainSpec(stages=(StageSpec("all", 3),), optimizer=OptimizerSpec(lr=1e-2))
 
-    def cut(event: TrainingEvent) -> None:
-        if isinstance(event, StepTaken) and (event.epoch, event.step) == (2, 2):
-            os.kill(os.getpid(), signal.SIGTERM)
-
     def fit(folder: str, resume: bool = False, **others: Any) -> dict[str, Tensor]:
         module, records = in_evaluation(module_of(toy)), Records(tmp_path / folder)
         first = [parameter.detach().clone() for parameter in module.projections.parameters()]
@@ -118,7 +112,7 @@ def test_it_is_trained_and_resumed_and_no_part_of_the_student(toy: Specimen, tmp
 
     whole = fit("whole")
     with listening(), pytest.raises(Terminated):
-        fit("parts", listener=cut)
+        fit("parts", listener=break_off(2, 2))
     parts = fit("parts", resume=True)
     for name, value in whole.items():
         assert torch.equal(parts[name], value), name

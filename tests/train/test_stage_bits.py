@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ from qrecipe.recipe.definition import StageSpec
 from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.student import calibrate, change_bits, load, make_plan
 from qrecipe.student.store import description
-from qrecipe.termination import Terminated, listening
-from qrecipe.train.events import StepTaken, TrainingEvent
+from qrecipe.termination import listening
 from qrecipe.train.module import TrainingModule
 from qrecipe.train.records import Records
 from qrecipe.train.trainer import Trainer
@@ -28,6 +25,7 @@ from tests.specimens import W4A4, Specimen, a_recipe
 from tests.tiny_training import TinyScores
 from tests.train.distilled_pairs import pair
 from tests.train.test_accumulate import in_evaluation
+from tests.train.tiny_fits import ENDS, Ending, break_off, followed
 from tests.train.two_processes import Shared
 
 STAGES = [
@@ -76,20 +74,10 @@ def test_ranges_are_those_of_a_student_that_is_made_for_these_bits(toy: Specimen
     assert {q.grid.bits for name, q in student.quantizers.items() if name in changed} == {4}
 
 
-class Killed(BaseException):
-    """A kill: nothing catches it."""
-
-
 @pytest.mark.parametrize(("how", "at"), [("kill", (2, 1)), ("signal", (2, 1)), ("signal", (1, 2)), ("kill", (4, 2))])
-def test_a_resumed_training_has_the_same_bits(toy: Specimen, how: str, at: tuple[int, int], tmp_path: Path) -> None:
+def test_a_resumed_training_has_the_same_bits(toy: Specimen, how: Ending, at: tuple[int, int], tmp_path: Path) -> None:
     """Broken off before the first checkpoint of a stage, within its first epoch, and behind it."""
     images = toy.batch((1, 2, 1, 0, 1), seed=3)
-
-    def cut(event: TrainingEvent) -> None:
-        if isinstance(event, StepTaken) and (event.epoch, event.step) == at:
-            if how == "kill":
-                raise Killed
-            os.kill(os.getpid(), signal.SIGTERM)
 
     def module() -> TrainingModule:
         torch.manual_seed(0)
@@ -103,15 +91,12 @@ def test_a_resumed_training_has_the_same_bits(toy: Specimen, how: str, at: tuple
         result = Trainer(made, Shared(images), made.student.recipe.train, records, **others).fit(resume)
         assert result.best_epoch == 4  # the first of the last stage, though a wider one scores higher
         assert {q.grid.bits for q in made.student.quantizers.values()} == {4, 8}
-        found = load_checkpoint(records.folder / "last")
-        assert found.training is not None
-        assert "bits" not in found.extra
-        seen = {f"{n}.{k}": v for n, own in found.training["oscillations"].items() for k, v in own.items()}
-        return {**found.weights, **{f"mean.{k}": v for k, v in found.training["average"].items()}, **seen}
+        assert "bits" not in load_checkpoint(records.folder / "last").extra
+        return followed(records.folder / "last")
 
     whole = fit("whole")
-    with listening(), pytest.raises(Killed if how == "kill" else Terminated):
-        fit("parts", listener=cut)
+    with listening(), pytest.raises(ENDS[how]):
+        fit("parts", listener=break_off(*at, how))
     parts = fit("parts", resume=True)
     assert set(parts) == set(whole)
     for name, value in whole.items():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from qrecipe.recipe.definition import OptimizerSpec, ScheduleSpec, StageSpec, TrainSpec
+from qrecipe.run.checkpoint import load_checkpoint
 from qrecipe.run.lines import JsonLines
+from qrecipe.termination import Terminated
 from qrecipe.train.events import StepTaken, TrainingEvent
 from qrecipe.train.records import FitResult, Records
 from qrecipe.train.trainer import Trainer
@@ -64,3 +68,29 @@ def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 
 class Cut(BaseException):
     """A kill: nothing catches it."""
+
+
+Ending = Literal["kill", "signal"]
+ENDS: dict[str, type[BaseException]] = {"kill": Cut, "signal": Terminated}
+"""What a training that is broken off so raises."""
+
+
+def break_off(epoch: int, step: int, how: Ending = "signal") -> Callable[[TrainingEvent], None]:
+    """A listener that ends the training at a step."""
+
+    def end(event: StepTaken) -> None:
+        if (event.epoch, event.step) == (epoch, step):
+            if how == "kill":
+                raise Cut
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return on_step(end)
+
+
+def followed(last: Path) -> dict[str, Tensor]:
+    """A checkpoint's weights, their average, and what was seen of their oscillations."""
+    found = load_checkpoint(last)
+    assert found.training is not None
+    seen = {f"{n}.{k}": v for n, own in found.training["oscillations"].items() for k, v in own.items()}
+    assert seen
+    return {**found.weights, **{f"mean.{k}": v for k, v in found.training["average"].items()}, **seen}
