@@ -20,7 +20,7 @@ from qrecipe.experiment.phases import PHASES
 from qrecipe.experiment.workspace import Workspace
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.run.evidence import read_evidence
-from qrecipe.run.files import DiskFullError
+from qrecipe.run.files import WriteError
 from qrecipe.run.folder import RunFolder
 from tests.tiny_commands import TINY, Finished
 
@@ -100,10 +100,10 @@ def test_what_goes_wrong_ends_no_run(run: RunFolder, monkeypatch: pytest.MonkeyP
     assert told == [Noted("evidence", "warning: not gathered: ZeroDivisionError: of pictures")]
 
     def full(*given: object) -> None:
-        raise DiskFullError("full")
+        raise WriteError("full")
 
     monkeypatch.setattr(phases, "gather_evidence", full)
-    with pytest.raises(DiskFullError):
+    with pytest.raises(WriteError):
         phase.work(experiment)
 
 
