@@ -66,4 +66,6 @@ def expression_from_plain(data: Any) -> Any:
         return sympy.Float(float.fromhex(*rest))
     if name == "value":
         return _VALUES[rest[0]]
-    return _CLASSES[name](*map(expression_from_plain, rest))
+    kind, parts = _CLASSES[name], list(map(expression_from_plain, rest))
+    # A maximum in another one may stand there as it would not be made again: what comes back is what was kept.
+    return kind(*parts, evaluate=False) if issubclass(kind, LatticeOp) else kind(*parts)
