@@ -44,7 +44,6 @@ FOREGROUND = [{"at": OUTPUT, "weight": 2.0, "layers": "all", "match": {"tau": 0.
 EVERY = [{"at": OUTPUT, "weight": 2.0, "match": {"kind": "all"}}]
 FROZEN = replace(
     SPEC,
-    stages=(StageSpec("all", 3),),
     ema=None,
     optimizer=OptimizerSpec(lr=0.03, betas=(0.0, 0.9)),
     freeze_oscillating=FreezeSpec(0.0, 0.0, 0.5),
