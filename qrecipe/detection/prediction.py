@@ -23,3 +23,9 @@ class Prediction:
     logits: Tensor
     boxes: Tensor
     auxiliary: tuple[tuple[Tensor, Tensor], ...] = ()
+
+
+def best_scores(logits: Tensor, scores: Scores) -> Tensor:
+    """The score of each query's best class, in 0..1: (..., queries, columns) to (..., queries)."""
+    probabilities = logits.softmax(-1)[..., :-1] if scores == "softmax" else logits.sigmoid()
+    return probabilities.amax(-1)

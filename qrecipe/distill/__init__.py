@@ -8,7 +8,7 @@ from .alignment import AlignmentMode, QueryAlignment
 from .anneal import remaining
 from .features import TapLayout, query_features
 from .losses import distill_loss
-from .matching import Match, all_match, foreground_match, match_queries, whole_images
+from .matching import Match, all_match, foreground_match, match_queries, same_match, whole_images
 from .projection import WidthProjection
 from .widths import check_widths
 
@@ -29,5 +29,6 @@ __all__ = [
     "match_queries",
     "query_features",
     "remaining",
+    "same_match",
     "whole_images",
 ]

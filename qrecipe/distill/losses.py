@@ -37,7 +37,7 @@ def cosine(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def distill_loss(student: Tensor, teacher: Tensor, match: Match, loss: str = "l2") -> tuple[Tensor, Tensor]:
-    """Sum of the distances of all kept pairs, and how many they are.
+    """Sum of the distances of all kept pairs, each as it weighs, and what they weigh together.
 
     Args:
         student: (batch, student queries, width) features; the gradient goes here only.
@@ -46,7 +46,8 @@ def distill_loss(student: Tensor, teacher: Tensor, match: Match, loss: str = "l2
         loss: a row of LOSSES.
 
     Returns:
-        The sum (scalar, in float32 at least) and the count (scalar int64): :func:`global_mean` of both is the loss.
+        The sum (scalar, in float32 at least) and the count (scalar, int64 where pairs weigh 1): :func:`global_mean` of
+        both is the loss.
         With no kept pair the sum is a zero with a graph, so that backward and DDP work.
 
     Source: Q-DETR (arXiv 2304.00253), eq. 2.37.
@@ -58,4 +59,6 @@ def distill_loss(student: Tensor, teacher: Tensor, match: Match, loss: str = "l2
     # Masked before the distance, not after it: a query that is not kept sends back zero even where it is not finite.
     kept = match.keep[..., None]
     distance = load(LOSSES[loss].code)(torch.where(kept, student, 0.0), torch.where(kept, chosen, 0.0))
-    return torch.where(match.keep, distance, 0.0).sum(), match.keep.sum()
+    if match.weight is not None:
+        distance = distance * match.weight.to(distance)
+    return torch.where(match.keep, distance, 0.0).sum(), match.total

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..detection.boxes import cxcywh_to_xyxy, pairwise_giou
+from ..errors import TrainError
 from ..named_code import load
 from ..recipe.definition import MatchSpec
 from ..recipe.distill_table import MATCHERS
@@ -21,10 +22,21 @@ class Match:
 
     keep: (batch, student queries) bool.
     teacher_index: (batch, student queries) int64, an index into the teacher's queries; read it only where ``keep``.
+    weight: (batch, student queries), what each pair weighs; None is 1.
     """
 
     keep: Tensor
     teacher_index: Tensor
+    weight: Tensor | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """What the kept pairs weigh together: a scalar."""
+        return self.keep.sum() if self.weight is None else torch.where(self.keep, self.weight, 0.0).sum()
+
+    def unweighted(self) -> Match:
+        """The same pairs, all alike."""
+        return Match(self.keep, self.teacher_index)
 
 
 @torch.no_grad()
@@ -80,9 +92,31 @@ def all_match(student_boxes: Tensor, teacher_boxes: Tensor, giou_weight: float =
     return Match(keep, _nearest_teacher(student, _at_least_float32(teacher_boxes), giou_weight, l1_weight))
 
 
-def match_queries(spec: MatchSpec, student_boxes: Tensor, teacher_boxes: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
-    """The match that a recipe asks for; shapes and errors as in :func:`foreground_match`."""
-    found: Match = load(MATCHERS[spec.kind].code)(spec, student_boxes, teacher_boxes, gt_boxes)
+@torch.no_grad()
+def same_match(student_boxes: Tensor, teacher_scores: Tensor) -> Match:
+    """Keep every student query; its teacher is the query of the same number, which weighs as the teacher scores it.
+
+    Args:
+        student_boxes: (batch, queries, 4). teacher_scores: (batch, queries), of the best class, in 0..1.
+
+    Raises:
+        TrainError: the two have other numbers of queries.
+
+    Source: KD-DETR (arXiv 2211.08071), section 3.3 (the same points in both), 3.4 (weights from the teacher's scores).
+    """
+    size, own, his = teacher_scores.shape[0], student_boxes.shape[1], teacher_scores.shape[1]
+    if own != his:
+        what = f"the teacher has {his} queries, the student {own}: none are the same"
+        raise TrainError(what, where="distill.targets", remedy="choose a teacher with as many, or another match.kind")
+    index = torch.arange(own, device=student_boxes.device).expand(size, own)
+    return Match(torch.ones_like(index, dtype=torch.bool), index, teacher_scores)
+
+
+def match_queries(
+    spec: MatchSpec, student_boxes: Tensor, teacher_boxes: Tensor, gt_boxes: Sequence[Tensor], teacher_scores: Tensor
+) -> Match:
+    """The match that a recipe asks for; shapes and errors as in :func:`foreground_match` and :func:`same_match`."""
+    found: Match = load(MATCHERS[spec.kind].code)(spec, student_boxes, teacher_boxes, gt_boxes, teacher_scores)
     return found
 
 
@@ -92,14 +126,19 @@ def whole_images(count: Tensor) -> Match:
     return Match(torch.ones_like(index, dtype=torch.bool), index)
 
 
-def foreground(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+def foreground(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor], scores: Tensor) -> Match:
     """The row ``foreground`` of the matchers."""
     return foreground_match(student, teacher, gt_boxes, spec.tau, spec.giou, spec.l1)
 
 
-def every(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+def every(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor], scores: Tensor) -> Match:
     """The row ``all`` of the matchers."""
     return all_match(student, teacher, spec.giou, spec.l1)
+
+
+def same(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor], scores: Tensor) -> Match:
+    """The row ``same`` of the matchers."""
+    return same_match(student, scores)
 
 
 def _nearest_teacher(student: Tensor, teacher: Tensor, giou_weight: float, l1_weight: float) -> Tensor:

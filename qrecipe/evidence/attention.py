@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..detection.prediction import Prediction, Scores
+from ..detection.prediction import Prediction, Scores, best_scores
 from ..planning import PlannedTap, WhichModel
 from ..planning.targets import tapped_layers
 from ..student import Original, Student
@@ -68,8 +68,7 @@ def attended(
     shape = map_shape(size, int(logits.shape[-1]))
     if shape is None:
         return None
-    values = prediction.logits[0].float()
-    best = (values.softmax(-1)[:, :-1] if scores == "softmax" else values.sigmoid()).amax(-1)
+    best = best_scores(prediction.logits[0].float(), scores)
     query = int(best.argmax())
     weights = logits[0, :, query].float().softmax(-1).mean(0).reshape(shape)
     centre_x, centre_y, width, height = (float(value) for value in prediction.boxes[0, query])

@@ -35,13 +35,16 @@ class LossRow:
 class MatcherRow:
     """Which student queries learn from which teacher queries.
 
-    code: a function of ``distill.target.match``, student boxes, teacher boxes and the objects' boxes to a ``Match``.
+    code: a function of ``distill.target.match``, student boxes, teacher boxes, the objects' boxes and the teacher's
+        scores to a ``Match``.
     what: completes "NAME: ..." in the schema. reads: the keys of ``match`` that it reads, beside ``kind``.
+    told: whether the student decodes the places that its teacher chooses, so that both have the same queries.
     """
 
     code: str
     what: str
     reads: tuple[str, ...]
+    told: bool = False
 
 
 LOSSES: dict[str, LossRow] = {
@@ -71,6 +74,12 @@ MATCHERS: dict[str, MatcherRow] = {
         "qrecipe.distill.matching:foreground", "the queries near an object", ("tau", "giou", "l1")
     ),
     "all": MatcherRow("qrecipe.distill.matching:every", "every query", ("giou", "l1")),
+    "same": MatcherRow(
+        "qrecipe.distill.matching:same",
+        "every query with the teacher's of the same number, the student decoding what the teacher chooses",
+        (),
+        told=True,
+    ),
 }
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from ..data.batch import Batch
-from ..detection.prediction import Prediction, Scores
+from ..detection.prediction import Prediction, Scores, best_scores
 from ..distill.predictions import bce, giou, kl, l1
-from ..structure.blocks import CHOICES
+from ..graph.choices import CHOICES
 from ..student import Student
 from .segments import Values, cut, is_compared
 from .stream import Stream
@@ -111,7 +111,7 @@ def _relative(own: Tensor, wanted: Tensor, centre: Tensor | float = 0.0) -> Tens
 def _predictions(own: Prediction, wanted: Prediction, scores: Scores) -> dict[str, Tensor]:
     """Distances of classes over all queries, and of boxes weighted by their scores, per object that is seen."""
     logits = wanted.logits
-    score = logits.softmax(-1)[..., :-1].amax(-1) if scores == "softmax" else logits.sigmoid().amax(-1)
+    score = best_scores(logits, scores)
     total = score.sum().clamp_min(1.0)
     classes = (kl if scores == "softmax" else bce)(own.logits, logits)
     boxes = L1 * l1(own.boxes, wanted.boxes) + GIOU * giou(own.boxes, wanted.boxes)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ..graph.choices import CHOICES
 from ..graph.program import function_of, mutates
-from ..structure.blocks import CHOICES, Block, find_blocks, up_to_last_weighted
+from ..structure.blocks import Block, find_blocks, up_to_last_weighted
 
 Values = dict[str, Any]
 """Values by their node's name: tensors, and sizes as plain numbers."""

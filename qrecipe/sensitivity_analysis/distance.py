@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..detection.boxes import cxcywh_to_xyxy, pairwise_giou
-from ..detection.prediction import Prediction, Scores
+from ..detection.prediction import Prediction, Scores, best_scores
 from ..errors import EvaluateError
 
 QUERIES = 100
@@ -66,13 +66,8 @@ def _top(prediction: Prediction, image: int, scores: Scores) -> tuple[Tensor, Te
     logits, boxes = prediction.logits[image].double().cpu(), prediction.boxes[image].double().cpu()
     if not (logits.isfinite().all() and boxes.isfinite().all()):
         raise EvaluateError("predictions are not finite", remedy="give this part more bits, or leave it real-valued")
-    chosen = _score(logits, scores).topk(min(QUERIES, len(logits))).indices
+    chosen = best_scores(logits, scores).topk(min(QUERIES, len(logits))).indices
     return logits[chosen], boxes[chosen]
-
-
-def _score(logits: Tensor, scores: Scores) -> Tensor:
-    """The highest probability of an object's class, (queries,)."""
-    return logits.softmax(-1)[:, :-1].amax(-1) if scores == "softmax" else logits.sigmoid().amax(-1)
 
 
 def _of_image(logits: Tensor, boxes: Tensor, other: Tensor, other_boxes: Tensor, scores: Scores) -> Tensor:
@@ -81,7 +76,7 @@ def _of_image(logits: Tensor, boxes: Tensor, other: Tensor, other_boxes: Tensor,
     between = torch.cdist(boxes, other_boxes, p=1)
     between = between + 1 - pairwise_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(other_boxes))
     mine, theirs = (torch.as_tensor(index) for index in linear_sum_assignment((apart + between).numpy()))
-    score, other_score = _score(logits, scores), _score(other, scores)
+    score, other_score = best_scores(logits, scores), best_scores(other, scores)
     weight = torch.maximum(score[mine], other_score[theirs])
     divergence = _divergence(logits[mine], other[theirs], scores)
     return torch.stack([(weight * divergence).sum(), (weight * between[mine, theirs]).sum(), score.sum()])

@@ -10,21 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import fx
 
+from ..graph.choices import CHOICES
 from ..graph.flow import within
 from ..graph.shapes import shape_of
 from .operands import OPERATORS, WEIGHTED, reads_features
-
-aten = torch.ops.aten
 
 LARGEST = 24
 """A region with more weighted operations than this is no block but a part of the network that has blocks in it."""
 LONGEST = 4
 """Operations of a sequence that is a block."""
-CHOICES = {aten.topk.default, aten.sort.default, aten.argmax.default, aten.argsort.default}
-"""Operations whose result is a choice among places: what is compared behind one must have been chosen alike."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from ..data.labels import LabelMap
 from ..detection.prediction import Prediction
 from ..distill import QueryAlignment
+from ..graph.choices import tell_choices
 from ..graph.flow import within
 from ..graph.graph_model import GraphModel
 from ..graph.program import GraphMode, Program, is_view
@@ -56,7 +57,7 @@ class Student(GraphModel):
         label_map: LabelMap | None,
         reports: tuple[PassReport, ...],
     ) -> None:
-        super().__init__(root, programs, _read_origins)
+        super().__init__(root, programs, _prepare)
         self.recipe = recipe
         self.plan = plan
         self.family = family
@@ -163,6 +164,12 @@ class Student(GraphModel):
     def is_backbone(self, parameter: str) -> bool:
         """Whether a parameter belongs to the backbone (for its learning rate)."""
         return any(within(parameter, path) for path in self.plan.backbone)
+
+
+def _prepare(graph: fx.Graph) -> None:
+    """Make of a graph what runs: its choices can be told, and copies that its quantizers make are not kept."""
+    tell_choices(graph)
+    _read_origins(graph)
 
 
 def _read_origins(graph: fx.Graph) -> None:

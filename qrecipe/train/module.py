@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batch import Batch
-from ..detection.prediction import Prediction
-from ..distill import Match, distill_loss, global_divisor, match_queries, remaining, whole_images
+from ..detection.prediction import Prediction, best_scores
+from ..distill import MATCHERS, Match, distill_loss, global_divisor, match_queries, remaining, whole_images
 from ..errors import PlanError, TrainError
+from ..graph.choices import said, told
 from ..placement import fitted_labels
 from ..recipe.definition import MatchSpec, TargetSpec
 from ..student import Student, change_bits
-from ..vocabulary import MAPS
+from ..vocabulary import MAPS, PREDICTED_CLASSES
 from .compared import Seen, features, paired, projections_of
 from .dampening import dampening, weights_seen
 
@@ -88,9 +89,10 @@ class TrainingModule(nn.Module):
             TrainError: the predictions are not finite, so that the matching in the detection loss fails.
         """
         student = self.student
+        his, chosen = (None, []) if self.teacher is None else self._taught(batch)
         inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
-        with weights_seen({} if self.dampen is None else student.quantizers) as weights:
-            outputs, extras, taps = student.run(inputs, mode="train", taps=self.teacher is not None)
+        with weights_seen({} if self.dampen is None else student.quantizers) as weights, told(chosen):
+            outputs, extras, taps = student.run(inputs, mode="train", taps=his is not None)
         prediction = student.family.read(outputs, extras)
         try:
             if batch.whole is None:
@@ -103,8 +105,8 @@ class TrainingModule(nn.Module):
                 raise
             raise TrainError("the predictions are not finite", where=f"images {', '.join(broken)}") from error
         parts = {"detection": loss.detach(), **parts}
-        if self.teacher is not None:
-            terms = self._distill(batch, Seen(prediction, taps))
+        if his is not None:
+            terms = self._distill(batch, Seen(prediction, taps), his)
             distilled = torch.stack(list(terms.values())).sum()
             parts |= {"distill": distilled.detach(), **{name: term.detach() for name, term in terms.items()}}
             loss = loss + distilled
@@ -114,15 +116,22 @@ class TrainingModule(nn.Module):
             loss = loss + pull
         return loss, parts
 
-    def _distill(self, batch: Batch, mine: Seen) -> dict[str, Tensor]:
-        """The weighted term of every target, by what it compares and how."""
+    @torch.no_grad()
+    def _taught(self, batch: Batch) -> tuple[Seen, list[Tensor]]:
+        """What the teacher makes of a batch; and its choices of queries, where the student is to decode the same."""
         teacher = self.teacher
         assert teacher is not None
-        with torch.no_grad():
-            inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
+        inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
+        with said() as chosen:
             outputs, extras, taps = teacher.run(inputs, mode="eval", taps=True)
-            his = Seen(teacher.family.read(outputs, extras), taps)
+        same = any(MATCHERS[target.match.kind].told for target in self.targets)
+        return Seen(teacher.family.read(outputs, extras), taps), chosen if same else []
+
+    def _distill(self, batch: Batch, mine: Seen, his: Seen) -> dict[str, Tensor]:
+        """The weighted term of every target, by what it compares and how."""
+        assert self.teacher is not None
         own, other = mine.prediction.boxes, his.prediction.boxes
+        scores = best_scores(his.prediction.logits, self.teacher.family.scores)
         truth = [label["boxes"] for label in fitted_labels(batch.labels, other)]
         matches: dict[MatchSpec | None, tuple[Match, Tensor]] = {}  # once, with the final boxes, for all layers
         share = 1.0 if batch.whole is None else batch.whole.share
@@ -130,9 +139,11 @@ class TrainingModule(nn.Module):
         for target, pairs, projections in zip(self.targets, self.pairs, self.projections, strict=True):
             key = None if target.at in MAPS else target.match
             if key not in matches:
-                match = whole_images(own) if key is None else match_queries(key, own, other, truth)
-                matches[key] = match, global_divisor(match.keep.sum() * (not batch.idle))
+                match = whole_images(own) if key is None else match_queries(key, own, other, truth, scores)
+                matches[key] = match, global_divisor(match.total * (not batch.idle))
             match, kept = matches[key]
+            if target.at == PREDICTED_CLASSES:  # that a query sees nothing is learned too
+                match = match.unweighted()
             seen = features(target, pairs, mine, his, projections)
             sums = [distill_loss(a, b, match, target.loss)[0] for a, b in seen]
             weight = target.weight * remaining(target.anneal, self.over)
