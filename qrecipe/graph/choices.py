@@ -9,11 +9,11 @@ Source: KD-DETR (arXiv 2211.08071), section 3.3: student and teacher are distill
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
@@ -30,45 +30,52 @@ _INDEX = 1
 """Of their two results."""
 
 
+class Choice(NamedTuple):
+    """What was chosen (indices, with the dimensions of the scores), and among how many places."""
+
+    index: Tensor
+    places: int
+
+
 @dataclass
 class _Told:
     """What is left to tell, and how many choices were asked for."""
 
-    indices: list[Tensor]
-    said: int = 0
+    choices: list[Choice]
+    asked: int = 0
 
 
-_LISTENER: ContextVar[list[Tensor] | None] = ContextVar("listener", default=None)
+_LISTENER: ContextVar[list[Choice] | None] = ContextVar("listener", default=None)
 _TOLD: ContextVar[_Told | None] = ContextVar("told", default=None)
 
 
 @contextmanager
-def said() -> Iterator[list[Tensor]]:
-    """While this is in force, the indices that models choose are kept in a list, in the order of their graph."""
-    indices: list[Tensor] = []
-    token = _LISTENER.set(indices)
+def said() -> Iterator[list[Choice]]:
+    """While this is in force, what models choose is kept in a list, in the order of their graph."""
+    choices: list[Choice] = []
+    token = _LISTENER.set(choices)
     try:
-        yield indices
+        yield choices
     finally:
         _LISTENER.reset(token)
 
 
 @contextmanager
-def told(indices: list[Tensor]) -> Iterator[None]:
-    """While this is in force, a model chooses these indices, one after the other; what it chooses beyond is its own.
+def told(choices: Sequence[Choice]) -> Iterator[None]:
+    """While this is in force, a model chooses these, one after the other; what it chooses beyond is its own.
 
     Raises:
-        TrainError: it has fewer choices, or chooses so many of so many places that these do not fit.
+        TrainError: it has fewer choices, or chooses another number, or among others.
     """
-    state = _Told(list(indices))
+    state = _Told(list(choices))
     token = _TOLD.set(state)
     try:
         yield
     finally:
         _TOLD.reset(token)
-    if state.indices:
+    if state.choices:
         raise TrainError(
-            f"the teacher chooses its queries in {len(indices)} steps, the student in {state.said}",
+            f"the teacher chooses its queries in {len(choices)} steps, the student in {state.asked}",
             remedy="choose a teacher of the student's kind, or another match.kind",
         )
 
@@ -84,16 +91,16 @@ class Choosing:
 
     def __call__(self, scores: Tensor, *operands: Any, **options: Any) -> tuple[Tensor, Tensor]:
         values, own = self.operation(scores, *operands, **options)
-        state = _TOLD.get()
-        if state is not None and state.indices:
-            own = _fitting(state.indices.pop(0), own)
-            dimension = operands[self.dimension - 1] if len(operands) >= self.dimension else -1
-            values = scores.gather(options.get("dim", dimension), own)
+        dimension = operands[self.dimension - 1] if len(operands) >= self.dimension else options.get("dim", -1)
+        places = scores.shape[dimension]
+        state, listener = _TOLD.get(), _LISTENER.get()
         if state is not None:
-            state.said += 1
-        listener = _LISTENER.get()
+            state.asked += 1
+            if state.choices:
+                own = _fitting(state.choices.pop(0), Choice(own, places), dimension)
+                values = scores.gather(dimension, own)
         if listener is not None:
-            listener.append(own)
+            listener.append(Choice(own, places))
         return values, own
 
 
@@ -109,11 +116,11 @@ def _is_read(node: fx.Node) -> bool:
     return any(user.args[1] == _INDEX and user.users for user in node.users if len(user.args) > 1)
 
 
-def _fitting(index: Tensor, own: Tensor) -> Tensor:
-    if index.shape != own.shape:
-        his, mine = (" of ".join(str(size) for size in reversed(one.shape)) for one in (index, own))
+def _fitting(his: Choice, mine: Choice, dimension: int) -> Tensor:
+    counts = [f"{one.index.shape[dimension]} of {one.places} places" for one in (his, mine)]
+    if counts[0] != counts[1]:
         raise TrainError(
-            f"the teacher chooses {his} queries, the student {mine}",
-            remedy="choose a teacher with as many queries, or another match.kind",
+            f"the teacher chooses {counts[0]}, the student {counts[1]}",
+            remedy="choose a teacher with as many queries and the same strides, or another match.kind",
         )
-    return index.to(own.device)
+    return his.index.to(mine.index.device)

@@ -12,7 +12,7 @@ from ..data.batch import Batch
 from ..detection.prediction import Prediction, best_scores
 from ..distill import MATCHERS, Match, distill_loss, global_divisor, match_queries, remaining, whole_images
 from ..errors import PlanError, TrainError
-from ..graph.choices import said, told
+from ..graph.choices import Choice, said, told
 from ..placement import fitted_labels
 from ..recipe.definition import MatchSpec, TargetSpec
 from ..student import Student, change_bits
@@ -89,7 +89,7 @@ class TrainingModule(nn.Module):
             TrainError: the predictions are not finite, so that the matching in the detection loss fails.
         """
         student = self.student
-        his, chosen = (None, []) if self.teacher is None else self._taught(batch)
+        his, chosen = self._taught(batch)
         inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
         with weights_seen({} if self.dampen is None else student.quantizers) as weights, told(chosen):
             outputs, extras, taps = student.run(inputs, mode="train", taps=his is not None)
@@ -117,10 +117,11 @@ class TrainingModule(nn.Module):
         return loss, parts
 
     @torch.no_grad()
-    def _taught(self, batch: Batch) -> tuple[Seen, list[Tensor]]:
+    def _taught(self, batch: Batch) -> tuple[Seen | None, list[Choice]]:
         """What the teacher makes of a batch; and its choices of queries, where the student is to decode the same."""
         teacher = self.teacher
-        assert teacher is not None
+        if teacher is None:
+            return None, []
         inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
         with said() as chosen:
             outputs, extras, taps = teacher.run(inputs, mode="eval", taps=True)
