@@ -25,7 +25,7 @@ def largest(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).abs().amax(-1)
 
 
-def first(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor]) -> Match:
+def first(spec: MatchSpec, student: Tensor, teacher: Tensor, gt_boxes: Sequence[Tensor], scores: Tensor) -> Match:
     """The first query of each image learns from the first."""
     keep = torch.zeros(student.shape[:2], dtype=torch.bool)
     keep[:, 0] = spec.l1 == 3.0
@@ -41,10 +41,10 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_language_knows_the_rows() -> None:
     target = schema()["$defs"]["target"]["properties"]
     assert target["loss"]["enum"] == [*TABLE, "largest"]
-    assert target["match"]["properties"]["kind"]["enum"] == ["foreground", "all", "first"]
+    assert target["match"]["properties"]["kind"]["enum"] == ["foreground", "all", "same", "first"]
     text = reference()
     assert "cosine is 1 less the cosine of their angle; largest is the largest difference. Maps:" in text
-    assert "all: every query; first: the first query" in text
+    assert "the student decoding what the teacher chooses; first: the first query" in text
     (spec,) = a_recipe(W4A4, align=ALIGN, targets=[TOY]).distill.targets
     assert (spec.loss, spec.match.kind) == ("largest", "first")
 
@@ -90,7 +90,7 @@ def test_a_student_learns_by_them(toy: Specimen) -> None:
 
 def test_the_rows_code_is_called() -> None:
     student, teacher = torch.rand(2, 3, 4), torch.rand(2, 3, 4)
-    found = match_queries(MatchSpec("first", l1=3.0), student, teacher, [torch.rand(1, 4)] * 2)
+    found = match_queries(MatchSpec("first", l1=3.0), student, teacher, [torch.rand(1, 4)] * 2, torch.rand(2, 3))
     total, count = distill_loss(student, teacher, found, "largest")
     torch.testing.assert_close(total, (student[:, 0] - teacher[:, 0]).abs().amax(-1).sum())
     assert count == 2

@@ -23,22 +23,25 @@ from qrecipe.errors import PlanError
     students=st.integers(1, 5),
     teachers=st.integers(1, 5),
     share=st.sampled_from([0.0, 0.5, 1.0]),
+    weighted=st.booleans(),
 )
-def test_equals_the_loop(seed: int, batch: int, students: int, teachers: int, share: float) -> None:
+def test_equals_the_loop(seed: int, batch: int, students: int, teachers: int, share: float, weighted: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     student = torch.randn(batch, students, 6, generator=generator, dtype=torch.float64)
     teacher = torch.randn(batch, teachers, 6, generator=generator, dtype=torch.float64)
     keep = torch.rand(batch, students, generator=generator) < share
     index = torch.randint(0, teachers, (batch, students), generator=generator)
-    expected, pairs = 0.0, 0
+    weight = torch.rand(batch, students, generator=generator, dtype=torch.float64) if weighted else None
+    expected, pairs = 0.0, 0.0
     for b in range(batch):
         for j in range(students):
             if keep[b, j]:
-                expected += math.dist(student[b, j].tolist(), teacher[b, int(index[b, j])].tolist())
-                pairs += 1
-    total, count = distill_loss(student, teacher, Match(keep, index))
+                own = 1.0 if weight is None else weight[b, j].item()
+                expected += own * math.dist(student[b, j].tolist(), teacher[b, int(index[b, j])].tolist())
+                pairs += own
+    total, count = distill_loss(student, teacher, Match(keep, index, weight))
     assert total.item() == pytest.approx(expected, abs=1e-9)
-    assert count.item() == pairs
+    assert count.item() == pytest.approx(pairs)
     assert global_mean(total, count).item() == pytest.approx(expected / max(pairs, 1), abs=1e-6)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qrecipe.distill import MATCHERS, all_match, foreground_match, match_queries
+from qrecipe.distill import MATCHERS, all_match, foreground_match, match_queries, same_match
+from qrecipe.errors import TrainError
 from qrecipe.recipe.definition import MatchSpec
 
 Box = list[float]
@@ -172,9 +173,20 @@ def test_another_number_of_images() -> None:
 
 
 def test_a_recipes_match() -> None:
-    assert set(MATCHERS) == {"foreground", "all"}
+    assert set(MATCHERS) == {"foreground", "all", "same"}
+    scores = torch.rand(1, TEACHER.shape[1])
     spec = MatchSpec(kind="foreground", tau=0.3, giou=2.0, l1=5.0)
     assert torch.equal(
-        match_queries(spec, STUDENT, TEACHER, [OBJECT]).keep, foreground_match(STUDENT, TEACHER, [OBJECT], 0.3).keep
+        match_queries(spec, STUDENT, TEACHER, [OBJECT], scores).keep,
+        foreground_match(STUDENT, TEACHER, [OBJECT], 0.3).keep,
     )
-    assert match_queries(MatchSpec(kind="all"), STUDENT, TEACHER, [OBJECT]).keep.all()
+    assert match_queries(MatchSpec(kind="all"), STUDENT, TEACHER, [OBJECT], scores).keep.all()
+    same = match_queries(MatchSpec(kind="same"), TEACHER.flip(1), TEACHER, [OBJECT], scores)
+    assert same.keep.all()
+    assert same.teacher_index.tolist() == [list(range(TEACHER.shape[1]))]
+    assert same.weight is scores
+
+
+def test_the_same_queries_are_as_many() -> None:
+    with pytest.raises(TrainError, match="the teacher has 7 queries, the student 4: none are the same"):
+        same_match(STUDENT, torch.rand(1, 7))
