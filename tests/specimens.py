@@ -117,17 +117,17 @@ def small_demo(dropout: float = 0.1, decoder_layers: int = 2, width: int = 32) -
     )
 
 
-def _captured(model: nn.Module, sizes: tuple[tuple[int, int, int], ...]) -> Specimen:
+def captured(model: nn.Module, sizes: tuple[tuple[int, int, int], ...]) -> Specimen:
     family = build_family(prepared(model), LossSpec())
     return Specimen(model, family, capture(model, family.forward, family.inputs(*images(2, 64, 96))), sizes)
 
 
 SPECIMENS: dict[str, Callable[[], Specimen]] = {
-    "demo": lambda: _captured(small_demo(), ((1, 72, 64), (3, 40, 104))),
-    "detr": lambda: _captured(
+    "demo": lambda: captured(small_demo(), ((1, 72, 64), (3, 40, 104))),
+    "detr": lambda: captured(
         tiny_detr(dropout=0.1, attention_dropout=0.1, decoder_layers=2), ((1, 96, 64), (3, 32, 160))
     ),
-    "toy": lambda: _captured(ToyDetector(), ((1, 18, 10), (3, 12, 22))),
-    "deimv2": lambda: _captured(tiny_deimv2(decoder_layers=2, depth_mult=0.34), ((1, 96, 64), (3, 32, 160))),
+    "toy": lambda: captured(ToyDetector(), ((1, 18, 10), (3, 12, 22))),
+    "deimv2": lambda: captured(tiny_deimv2(decoder_layers=2, depth_mult=0.34), ((1, 96, 64), (3, 32, 160))),
 }
 REAL = ("demo", "detr", "deimv2")

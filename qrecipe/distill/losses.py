@@ -20,10 +20,16 @@ def l2(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def relative(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance divided by the teacher's squared norm, (..., width) to (...); 0 where the teacher's is 0."""
+    """Squared distance divided by the teacher's squared norm, its mean over the image's queries that are compared:
+    (..., queries, width) to (..., queries); 0 where all of the teacher's are 0.
+
+    By each query's own norm, one that looks past the image, whose feature is nearly nothing, would outweigh all others.
+    """
     norm = teacher.square().sum(-1)
-    empty = norm == 0
-    return torch.where(empty, 0.0, (student - teacher).square().sum(-1) / torch.where(empty, 1.0, norm))
+    there = norm > 0
+    mean = norm.sum(-1, keepdim=True) / there.sum(-1, keepdim=True).clamp_min(1)
+    empty = mean == 0
+    return torch.where(empty, 0.0, (student - teacher).square().sum(-1) / torch.where(empty, 1.0, mean))
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:

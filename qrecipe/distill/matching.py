@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ..detection.boxes import cxcywh_to_xyxy, pairwise_giou
@@ -33,6 +34,12 @@ class Match:
     def total(self) -> Tensor:
         """What the kept pairs weigh together: a scalar."""
         return self.keep.sum() if self.weight is None else torch.where(self.keep, self.weight, 0.0).sum()
+
+    def padded(self, queries: int) -> Match:
+        """The same pairs among so many student queries: those behind the ones that are matched are not kept."""
+        more = (0, queries - self.keep.shape[1])
+        weight = None if self.weight is None else F.pad(self.weight, more)
+        return Match(F.pad(self.keep, more), F.pad(self.teacher_index, more), weight)
 
     def unweighted(self) -> Match:
         """The same pairs, all alike."""

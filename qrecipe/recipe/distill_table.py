@@ -51,7 +51,7 @@ LOSSES: dict[str, LossRow] = {
     "l2": LossRow("qrecipe.distill.losses:l2", "the Euclidean distance", ("features", "boxes")),
     "relative": LossRow(
         "qrecipe.distill.losses:relative",
-        "the squared distance, divided by the squared norm of the teacher's",
+        "the squared distance, divided by the squared norm of the teacher's (of queries, the mean of an image)",
         ("features", "maps"),
     ),
     "mse": LossRow("qrecipe.distill.losses:mse", "the mean of the squared differences", ("features", "maps")),

@@ -140,7 +140,7 @@ class TrainingModule(nn.Module):
         for target, pairs, projections in zip(self.targets, self.pairs, self.projections, strict=True):
             key = None if target.at in MAPS else target.match
             if key not in matches:
-                match = whole_images(own) if key is None else match_queries(key, own, other, truth, scores)
+                match = whole_images(own) if key is None else self._match(key, own, other, truth, scores)
                 matches[key] = match, global_divisor(match.total * (not batch.idle))
             match, kept = matches[key]
             if target.at == PREDICTED_CLASSES:  # that a query sees nothing is learned too
@@ -151,6 +151,12 @@ class TrainingModule(nn.Module):
             term = weight * share * torch.stack(sums).mean() / kept
             terms[name_of(target)] = terms.get(name_of(target), 0) + term
         return terms
+
+    def _match(self, spec: MatchSpec, own: Tensor, his: Tensor, truth: list[Tensor], scores: Tensor) -> Match:
+        """Where queries are the same ones, those are that evaluation has too: the first of several groups."""
+        count = own.shape[1]
+        first = count // self.student.family.groups if MATCHERS[spec.kind].told else count
+        return match_queries(spec, own[:, :first], his, truth, scores).padded(count)
 
 
 def name_of(target: TargetSpec) -> str:

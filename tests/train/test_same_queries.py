@@ -14,7 +14,8 @@ from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import TrainError
 from qrecipe.student import Student
 from qrecipe.train.module import TrainingModule
-from tests.specimens import Specimen, a_recipe
+from tests.specimens import Specimen, a_recipe, captured
+from tests.tiny_detectors import tiny_lw_detr
 from tests.train.distilled_pairs import OUTPUT, pair
 
 TOPK = torch.ops.aten.topk.default
@@ -34,7 +35,8 @@ class Chosen(fx.Interpreter):
         result = super().run_node(n)
         if n.target is not TOPK or not any(user.args[1] == 1 and user.users for user in n.users):
             return result
-        index = result[1] if self.given is None else self.given[len(self.kept)]
+        told = self.given is not None and len(self.kept) < len(self.given)
+        index = self.given[len(self.kept)] if self.given is not None and told else result[1]
         self.kept.append(index)
         return self.env[n.args[0]].gather(1, index), index
 
@@ -81,12 +83,12 @@ def expected(module: TrainingModule, batch: Batch) -> tuple[dict[str, float], bo
                 p, q = wanted.sigmoid(), logits.sigmoid()
                 score = float(p.max())
                 apart = float((p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum())
-            back = query - his.boxes.shape[1]
+            back = query - mine.boxes.shape[1]
             sums[0] += apart
             sums[1] += score * float((mine.boxes[image, query] - his.boxes[image, query]).abs().sum())
-            sums[2] += score * float((my_taps[name][image, back] - his_taps[name][image, back]).square().mean())
+            sums[2] += score * float((my_taps[name][image, back] - his_taps[name][image, query]).square().mean())
             seen += score
-    differs = any(not torch.equal(a, b) for a, b in zip(own_run.kept, his_run.kept, strict=True))
+    differs = any(not torch.equal(a, b) for a, b in zip(own_run.kept, his_run.kept, strict=False))
     names = [f"{target.loss} of {target.at}" for target in module.targets]
     weights = [target.weight for target in module.targets]
     terms = [weight * total / max(seen, 1.0) for weight, total in zip(weights, sums, strict=True)]
@@ -121,6 +123,19 @@ def test_a_student_that_is_its_teacher_has_no_distance(demo: Specimen) -> None:
     module.student.switch_off()
     _, parts = module(demo.batch((2, 1)))
     assert float(parts["distill"]) < 1e-9
+
+
+def test_of_several_groups_the_first_is_compared() -> None:
+    """LW-DETR trains with groups of queries, each with a choice of its own, and evaluates the first."""
+    specimen = captured(tiny_lw_detr().double(), ((1, 96, 128),))
+    module = pair(specimen, targets_of(specimen), apart=0.02).eval()
+    batch = specimen.batch((2, 1), height=96, width=128)
+    assert module.student.family.groups == 2
+    terms, differs = expected(module, batch)
+    assert differs
+    loss, parts = module(batch)
+    assert {name: float(parts[name]) for name in terms} == pytest.approx(terms, rel=1e-5)
+    loss.backward()
 
 
 def test_a_teacher_without_choices_has_other_queries(demo: Specimen, toy: Specimen) -> None:

@@ -34,11 +34,13 @@ class Family(ABC):
     loss_spec: the recipe's ``train.loss``.
     classes: size of the class head, no-object not counted.
     denoising: whether training uses a denoising branch.
+    groups: of queries in training, one after the other, of which evaluation has the first.
     config: what the model was given beside its recipe and weights, as keys of ``model.config`` that rebuild it.
     """
 
     notes: tuple[str, ...] = ()
     denoising: bool = False
+    groups: int = 1
     config: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(

@@ -54,6 +54,7 @@ class GroupedFamily(Family):
         # RF-DETR counts the windows of a side, LW-DETR those of an image.
         windows = getattr(backbone, "num_windows_side", backbone.num_windows)
         self.stride = _side(backbone.patch_size) * int(windows)
+        self.groups = int(config.group_detr)
         self._config = copy.deepcopy(config)
         self._config.auxiliary_loss = loss_spec.auxiliary
 
