@@ -115,6 +115,9 @@ def ways(
         found["quantizers switched off"].module.student.switch_off()
     if "student" in wanted:
         found["student"] = Way(TrainingModule(student(plain)))
+    if "checkpointed" in wanted:
+        again = replace(plain, train=replace(plain.train, checkpointing=True))
+        found["student, checkpointed"] = Way(TrainingModule(student(again)))
     if "distilled" in wanted and recipe.distill.targets:
         other = original if recipe.teacher is None else captured(recipe, recipe.teacher, size)
         teacher = make_student(other, real_valued(recipe, targets=True), part="teacher").to(device)
@@ -188,7 +191,7 @@ def count(module: nn.Module) -> int:
 
 def main() -> None:
     """Measure each recipe, and print a table of it."""
-    every = ["off", "student", "distilled", *OTHERS]
+    every = ["off", "student", "checkpointed", "distilled", *OTHERS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("HEIGHT", "WIDTH"))

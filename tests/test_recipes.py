@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks.coverage import CLASSES, Subject, captured, family_recipes, measure
+from benchmarks.coverage import CLASSES, Subject, captured, family_recipes, measure, stir
 from qrecipe.commands.bind import bind
 from qrecipe.commands.plan import plan
 from qrecipe.data.labels import LabelMap
@@ -23,24 +23,11 @@ from qrecipe.planning import cost_of
 from qrecipe.recipe import Recipe, load_recipe
 from qrecipe.recipe.definition import InputSpec
 from qrecipe.recipe.given import without_weights
-from qrecipe.student import Original
+from qrecipe.student import Original, load, make_student, save, store
 from qrecipe.vocabulary import DISTILLABLE, PREDICTIONS
 from tests.capture_cache.sameness import again, require_same
+from tests.small_models import SMALL
 from tests.specimens import ALIGN, TARGETS, W4A4, a_recipe
-from tests.tiny_configurations import (
-    D_FINE,
-    DAB_DETR,
-    DEFORMABLE_DETR,
-    DEIMV2,
-    DETR,
-    GROUNDING_DINO,
-    LW_DETR,
-    RESNET,
-    RF_DETR,
-    RT_DETR,
-    SWIN,
-    YOLOS,
-)
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -53,46 +40,6 @@ ELSEWHERE = {"detr", "deimv2", "demo"}
 TRAINED_AND_CALIBRATED = [path for path in RECIPES if path.with_stem(f"{path.stem}_calibrated") in RECIPES]
 DETR_R50 = [path for path in RECIPES if path.stem.startswith("detr_r50_")]
 
-TWO_LAYERS = {"decoder_layers": 2, "dropout": 0.0}
-
-
-def two_levels(config: dict[str, Any]) -> dict[str, Any]:
-    """A real-time detector that reads two levels of features instead of three, as D-FINE-N does."""
-    widths = {name: config[name][1:] for name in ("encoder_in_channels", "decoder_in_channels")}
-    backbone = {**config["backbone_config"], "out_features": ["stage3", "stage4"]}
-    levels = {"feat_strides": [16, 32], "num_feature_levels": 2, "encode_proj_layers": [1]}
-    return {**config, **widths, **levels, "backbone_config": backbone}
-
-
-SMALL: dict[str, dict[str, Any]] = {
-    "demo": {"width": 16, "queries": 6, "decoder_layers": 1, "heads": 2},
-    "detr": DETR | TWO_LAYERS,
-    "conditional_detr": DETR | TWO_LAYERS,
-    "dab-detr": DAB_DETR | TWO_LAYERS,
-    "table-transformer": DETR | TWO_LAYERS,
-    "deformable_detr": {
-        **DEFORMABLE_DETR,
-        **TWO_LAYERS,
-        "backbone_config": {**RESNET, "out_features": ["stage3", "stage4"]},
-        "num_feature_levels": 2,
-        "with_box_refine": True,
-        "two_stage": True,
-    },
-    "yolos": YOLOS,
-    "rt_detr": two_levels(RT_DETR),
-    "rt_detr_v2": two_levels(RT_DETR) | {"decoder_n_levels": 2},
-    "d_fine": two_levels(D_FINE) | {"decoder_n_points": [2, 1]},
-    "deimv2": DEIMV2 | {"decoder_layers": 2, "depth_mult": 0.34},
-    "lw_detr": LW_DETR,
-    "rf_detr": RF_DETR,
-    "grounding-dino": {
-        **GROUNDING_DINO,
-        "backbone_config": {**SWIN, "depths": [2, 1], "num_heads": [1, 2], "out_indices": [1, 2]},
-        "num_feature_levels": 2,
-        "prompt_ids": [101, *(token for number in range(CLASSES) for token in (300 + number, 1012)), 102],
-    },
-}
-"""By architecture: the configuration that makes a recipe's model small. A capture's time is that of its nodes."""
 SIZE = (2, 128, 160)
 """(batch, height, width) of the captures."""
 CATEGORIES = [(2 * number + 1, f"category {number}") for number in range(CLASSES)]
@@ -219,6 +166,30 @@ def test_a_family(path: Path) -> None:
     assert found.reloaded == found.copied == 0.0
     assert all(found.targets.values())
     assert set(found.targets) == set(DISTILLABLE if queries else PREDICTIONS)
+
+
+def test_a_saved_student_keeps_its_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which its recipe does not say; the tokenizer that wrote it is not needed to load it."""
+    (path,) = (one for one in MEASURED if load_recipe(one, data=False).model.architecture == "grounding-dino")
+    own = small(path)
+    prompt = own.model.config["prompt_ids"]
+    built = build_model(own.model, CATEGORIES, own.train.loss, random_weights=True)
+    whole = subject(built.model, built.family, built.input)
+    config = {key: value for key, value in own.model.config.items() if key != "prompt_ids"}
+    original = dataclasses.replace(whole.original, family=built.family, label_map=built.label_map)
+    student = make_student(original, a_recipe(architecture="grounding-dino", config=config))
+    stir(student, seed=1)
+    save(student, tmp_path / "student")
+
+    def capture_again(model: Any, family: Family, *_: object, label_map: LabelMap, **__: object) -> Original:
+        assert model.config.prompt_ids == prompt
+        return dataclasses.replace(whole.original, family=family, label_map=label_map)
+
+    monkeypatch.setattr(store, "capture_original", capture_again)
+    loaded = load(tmp_path / "student")
+    assert loaded.recipe.model.config["prompt_ids"] == prompt
+    pixels = torch.rand(1, 3, 64, 96, dtype=whole.dtype)
+    torch.testing.assert_close(loaded.predict(pixels).logits, student.eval().predict(pixels).logits, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("path", TRAINED_AND_CALIBRATED, ids=lambda path: path.stem)

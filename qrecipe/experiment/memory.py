@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 from ..out_of_memory import enough_memory
 from ..recipe.definition import Recipe, ReconstructSpec
-from ..train.smaller_step import smaller_step
+from ..train.smaller_step import smaller_batch
 
 
 def enough_for(phase: str, recipe: Recipe) -> AbstractContextManager[None]:
@@ -15,7 +15,7 @@ def enough_for(phase: str, recipe: Recipe) -> AbstractContextManager[None]:
     parts = {"calibration": ("calibration", spec.calibration), "reconstruction": ("reconstruct", spec.reconstruct)}
     key, part = parts.get(phase, ("", None))
     if part is None:
-        return enough_memory(phase, smaller_step(recipe.train))
+        return enough_memory(phase, smaller_batch(recipe.train))
     if isinstance(part, ReconstructSpec) and part.iterations is None:
         half = f"quantize.reconstruct.whole.batch_size: {-(-part.whole.batch_size // 2)}"
     else:

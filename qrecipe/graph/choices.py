@@ -33,7 +33,7 @@ _INDEX = 1
 class Choice(NamedTuple):
     """What was chosen (indices, with the dimensions of the scores), and among how many places."""
 
-    index: Tensor
+    indices: Tensor
     places: int
 
 
@@ -51,13 +51,16 @@ _TOLD: ContextVar[_Told | None] = ContextVar("told", default=None)
 
 @contextmanager
 def said() -> Iterator[list[Choice]]:
-    """While this is in force, what models choose is kept in a list, in the order of their graph."""
+    """While this is in force, what models choose is kept in a list, in their graph's order; in those around too."""
     choices: list[Choice] = []
+    around = _LISTENER.get()
     token = _LISTENER.set(choices)
     try:
         yield choices
     finally:
         _LISTENER.reset(token)
+        if around is not None:
+            around += choices
 
 
 @contextmanager
@@ -117,10 +120,10 @@ def _is_read(node: fx.Node) -> bool:
 
 
 def _fitting(his: Choice, mine: Choice, dimension: int) -> Tensor:
-    counts = [f"{one.index.shape[dimension]} of {one.places} places" for one in (his, mine)]
+    counts = [f"{one.indices.shape[dimension]} of {one.places} places" for one in (his, mine)]
     if counts[0] != counts[1]:
         raise TrainError(
             f"the teacher chooses {counts[0]}, the student {counts[1]}",
             remedy="choose a teacher with as many queries and the same strides, or another match.kind",
         )
-    return his.index.to(mine.index.device)
+    return his.indices.to(mine.indices.device)

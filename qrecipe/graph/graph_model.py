@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ..errors import CaptureError, ModelError
 from .inputs import image_shape
-from .program import CompiledProgram, GraphMode, GraphOutputs, Program
+from .program import CompiledProgram, FunctionMaker, GraphMode, GraphOutputs, Program
 
 TOO_FEW = "selected index k out of range"
 """What torch says of a top-k among fewer values."""
@@ -23,11 +23,11 @@ class GraphModel(nn.Module):
     Args:
         root: the module tree that the graphs' targets name; its parts are taken over, not copied.
         programs: of both modes, over the same tree.
-        prepare: edits a copy of each graph before it is turned into code.
+        make: turns each program into a function; by default one that runs it node by node.
     """
 
     def __init__(
-        self, root: nn.Module, programs: Mapping[GraphMode, Program], prepare: Callable[[fx.Graph], None] | None = None
+        self, root: nn.Module, programs: Mapping[GraphMode, Program], make: FunctionMaker | None = None
     ) -> None:
         super().__init__()
         own = [*root._modules, *root._parameters, *root._buffers]
@@ -47,7 +47,7 @@ class GraphModel(nn.Module):
             self.register_parameter(name, parameter)
         for name, buffer in root.named_buffers(recurse=False):
             self.register_buffer(name, buffer, persistent=name not in root._non_persistent_buffers_set)
-        self.programs = {mode: CompiledProgram(program, prepare) for mode, program in programs.items()}
+        self.programs = {mode: CompiledProgram(program, make) for mode, program in programs.items()}
         self.train(root.training)
 
     def run(self, inputs: Mapping[str, Tensor], *, mode: GraphMode | None = None, taps: bool = False) -> GraphOutputs:

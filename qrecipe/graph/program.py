@@ -96,6 +96,11 @@ class GraphOutputs(NamedTuple):
     taps: dict[str, Tensor]
 
 
+FunctionMaker = Callable[[Program, str], Callable[..., Any]]
+"""Makes a function of ``(root, **inputs)``, which gives the flat outputs, of a program that it leaves as it is, and of
+its name for tracebacks."""
+
+
 class CompiledProgram:
     """A program turned into Python functions of ``(root, *inputs)``: one without taps, one with. Never changes.
 
@@ -103,17 +108,17 @@ class CompiledProgram:
     untapped: the program of the one without.
 
     Args:
-        prepare: edits a copy of each graph, of which the functions are made.
+        make: the functions; by default they run the graph node by node.
     """
 
-    def __init__(self, program: Program, prepare: Callable[[fx.Graph], None] | None = None) -> None:
+    def __init__(self, program: Program, make: FunctionMaker | None = None) -> None:
         self.graph = program.graph
         self.out_spec = program.out_spec
         self.exposed = program.exposed
         self.untapped = program.without_taps()
-        self.plain = function_of(_prepared(self.untapped, prepare), program.mode)
-        tapped = f"{program.mode} with taps"
-        self.tapped = function_of(_prepared(program, prepare), tapped) if program.exposed else self.plain
+        make = make or _as_it_stands
+        self.plain = make(self.untapped, program.mode)
+        self.tapped = make(program, f"{program.mode} with taps") if program.exposed else self.plain
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledProgram:
         return self
@@ -125,12 +130,8 @@ class CompiledProgram:
         return GraphOutputs(outputs, extras, dict(zip(self.exposed, flat[count:], strict=True)) if taps else {})
 
 
-def _prepared(program: Program, prepare: Callable[[fx.Graph], None] | None) -> fx.Graph:
-    if prepare is None:
-        return program.graph
-    graph = program.copy().graph
-    prepare(graph)
-    return graph
+def _as_it_stands(program: Program, name: str) -> Callable[..., Any]:
+    return function_of(program.graph, name)
 
 
 def erase_dead(graph: fx.Graph) -> int:

@@ -89,9 +89,9 @@ class FreezeSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """accumulate: batches of an optimizer step. patience: epochs without a better AP after which training ends; None is
-    all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit: most epochs of a stage, to which
-    ``stages`` is cut already. trackers: experiment trackers that are told too."""
+    """accumulate: batches of an optimizer step. checkpointing: of activations. patience: epochs without a better AP
+    after which training ends; None is all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit:
+    most epochs of a stage, to which ``stages`` is cut already. trackers: experiment trackers that are told too."""
 
     stages: tuple[StageSpec, ...] = ()
     batch_size: int = 8
@@ -103,6 +103,7 @@ class TrainSpec:
     control: bool = False
     evaluate_every: int = 1
     precision: Literal["no", "bf16"] = "no"
+    checkpointing: bool = False
     ema: EmaSpec | None = None
     dampen: DampenSpec | None = None
     freeze_oscillating: FreezeSpec | None = None

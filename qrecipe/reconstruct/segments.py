@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..graph.choices import CHOICES
+from ..graph.parts import Part, copied, parts_of
 from ..graph.program import function_of, mutates
 from ..structure.blocks import Block, find_blocks, up_to_last_weighted
 
@@ -50,7 +51,7 @@ class Segment:
         nodes = self.block.nodes[: self.block.nodes.index(node)]
         own = node.args[index]
         assert isinstance(own, fx.Node)
-        graph, made = _graph(nodes, self.reads)
+        graph, made = copied(nodes, self.reads)
         graph.output((made[own.name],))
         part = replace(self, writes=(own.name,), function=function_of(graph, f"block {self.block.name}"))
         return lambda root, values: part.constants(root, values)[own.name]
@@ -67,40 +68,20 @@ def cut(graph: fx.Graph, *, whole: bool = False) -> tuple[Segment, ...]:
     whole: all of them; what a choice among places is made by is then written too.
     """
     blocks = find_blocks(graph) if whole else up_to_last_weighted(find_blocks(graph))
-    home = {node: index for index, block in enumerate(blocks) for node in block.nodes}
-    readers = {node: [home.get(user, len(home)) for user in node.users] for node in graph.nodes}
     chosen_by = {node.args[0] for node in graph.nodes if whole and node.target in CHOICES}
-    return tuple(_segment(block, index, readers, chosen_by) for index, block in enumerate(blocks))
+    parts = parts_of(graph, [block.nodes for block in blocks], chosen_by)
+    return tuple(_segment(block, part) for block, part in zip(blocks, parts, strict=True))
 
 
-def _segment(block: Block, index: int, readers: Mapping[fx.Node, Sequence[int]], shown: Collection[Any]) -> Segment:
-    inside = set(block.nodes)
-    sources = [source for node in block.nodes for source in node.all_input_nodes]
-    reads = list(dict.fromkeys(node for node in sources if node not in inside and node.op != "get_attr"))
-    graph, made = _graph(block.nodes, [node.name for node in reads])
-    writes = [node for node in block.nodes if node in shown or any(reader > index for reader in readers[node])]
-    graph.output(tuple(made[node.name] for node in writes))
-    last = [node for node in reads if max(readers[node]) <= index]
+def _segment(block: Block, part: Part) -> Segment:
     return Segment(
         block,
-        tuple(node.name for node in reads),
-        tuple(node.name for node in writes),
-        tuple(node.name for node in last),
+        tuple(node.name for node in part.reads),
+        tuple(node.name for node in part.writes),
+        tuple(node.name for node in part.last),
         any(mutates(node) for node in block.nodes),
-        function_of(graph, f"block {block.name}"),
+        function_of(part.graph(), f"block {block.name}"),
     )
-
-
-def _graph(nodes: Sequence[fx.Node], reads: Sequence[str]) -> tuple[fx.Graph, dict[str, fx.Node]]:
-    """Nodes and the parts that they read, copied behind placeholders; without an output. By their names."""
-    graph = fx.Graph()
-    made = {name: graph.placeholder(name) for name in reads}
-    for node in nodes:
-        for source in node.all_input_nodes:
-            if source.op == "get_attr" and source.name not in made:
-                made[source.name] = graph.node_copy(source)
-        made[node.name] = graph.node_copy(node, lambda own: made[own.name])
-    return graph, made
 
 
 def is_compared(value: Any) -> bool:

@@ -7,7 +7,12 @@ from typing import Any
 
 from ..recipe.definition import TrainSpec
 
-FREE: tuple[tuple[tuple[str, ...], str], ...] = ((), "output"), (("data",), "workers"), (("train",), "trackers")
+FREE: tuple[tuple[tuple[str, ...], str], ...] = (
+    ((), "output"),
+    (("data",), "workers"),
+    (("train",), "trackers"),
+    (("train",), "checkpointing"),
+)
 """Section and key. So are ``train.batch_size`` and ``train.accumulate`` together, where their product is as it was: a
 step has the same images and gradients, but for rounding."""
 

@@ -159,7 +159,8 @@ def _energy(value: Tensor) -> Tensor:
 def _observe_ranges(student: Student, batches: Sequence[Batch], names: Sequence[str]) -> None:
     for alignment in student.query_alignments.values():
         alignment.mode = "on"
-    quantizers = {name: student.quantizers[name] for name in names}
+    every = student.quantizers
+    quantizers = {name: every[name] for name in names}
     for quantizer in quantizers.values():
         quantizer.forget()  # what a calibration that failed has seen
     try:
@@ -194,13 +195,13 @@ def _correct_biases(student: Student, batches: Sequence[Batch], names: Sequence[
 
 def _observe(student: Student, batches: Sequence[Batch], mode: GraphMode, names: Sequence[str]) -> None:
     """Let some quantizers see every batch in one mode."""
-    observed = set(names)
-    for name, quantizer in student.quantizers.items():
+    observed, quantizers = set(names), student.quantizers
+    for name, quantizer in quantizers.items():
         quantizer.set_mode("observe" if name in observed else "off")
-    watching = mode == "eval" and any(student.quantizers[name].watches_inputs for name in observed)
+    watching = mode == "eval" and any(quantizers[name].watches_inputs for name in observed)
     watched = WeightInputsRun(student.deployable()) if watching else None
     for batch in batches:
-        for quantizer in student.quantizers.values():
+        for quantizer in quantizers.values():
             quantizer.sample_count = len(batch)
         inputs = inputs_of(student, batch, mode)
         if watched is None:

@@ -7,22 +7,22 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, final
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ..data.labels import LabelMap
 from ..detection.prediction import Prediction
 from ..distill import QueryAlignment
-from ..graph.choices import tell_choices
 from ..graph.flow import within
 from ..graph.graph_model import GraphModel
-from ..graph.program import GraphMode, Program, is_view
+from ..graph.program import GraphMode, Program
 from ..models.families import Family
 from ..passes import PassReport
 from ..planning import Plan
-from ..quantizers import BiasCorrection, Quantizer, Reading
+from ..quantizers import BiasCorrection, Quantizer
 from ..recipe.definition import InputSpec, Recipe
 from ..structure.roles import role_matches
 from ..vocabulary import ALIGNMENTS, CORRECTIONS, FAKE_QUANTIZERS
+from .checkpointing import function_maker
 from .deployable import Deployable
 
 
@@ -57,7 +57,7 @@ class Student(GraphModel):
         label_map: LabelMap | None,
         reports: tuple[PassReport, ...],
     ) -> None:
-        super().__init__(root, programs, _prepare)
+        super().__init__(root, programs, function_maker(checkpointing=recipe.train.checkpointing))
         self.recipe = recipe
         self.plan = plan
         self.family = family
@@ -164,22 +164,3 @@ class Student(GraphModel):
     def is_backbone(self, parameter: str) -> bool:
         """Whether a parameter belongs to the backbone (for its learning rate)."""
         return any(within(parameter, path) for path in self.plan.backbone)
-
-
-def _prepare(graph: fx.Graph) -> None:
-    """Make of a graph what runs: its choices can be told, and copies that its quantizers make are not kept."""
-    tell_choices(graph)
-    _read_origins(graph)
-
-
-def _read_origins(graph: fx.Graph) -> None:
-    """What reads a fake quantizer's result, or a view of it, keeps less of it for the backward pass."""
-    copies: set[fx.Node] = set()
-    for node in graph.nodes:
-        if node.op == "call_module" and within(str(node.target), FAKE_QUANTIZERS):
-            copies.add(node)
-        elif node.op == "call_function" and not copies.isdisjoint(node.all_input_nodes):
-            if is_view(node):
-                copies.add(node)
-            else:
-                node.target = Reading(node.target)

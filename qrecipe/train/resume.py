@@ -24,7 +24,8 @@ from .followers import Followers
 from .optimizer import ParameterGroup
 from .protocols import Trainable
 
-_LATER = ("accumulate", "ema", "dampen", "freeze_oscillating", "patience", "keep", "limit", "trackers")
+_SWITCHES = ("checkpointing", "ema", "dampen", "freeze_oscillating")
+_LATER = (*_SWITCHES, "accumulate", "patience", "keep", "limit", "trackers")
 """Keys that ``train`` has got since checkpoints were first written."""
 
 

@@ -7,7 +7,15 @@ from ..recipe.definition import TrainSpec
 
 
 def smaller_step(spec: TrainSpec) -> str:
-    """The knobs, and by how much. Parts of a step have the gradients of the whole, so the run may go on in parts."""
+    """The knobs of a training step."""
+    if spec.checkpointing:
+        return smaller_batch(spec)
+    return f"{smaller_batch(spec)}; --set train.checkpointing=true, also with --resume, holds less and takes longer"
+
+
+def smaller_batch(spec: TrainSpec) -> str:
+    """Those of whatever takes a batch, and by how much. Parts of a step have the gradients of the whole, so the run may
+    go on in parts."""
     free = "go on with --resume once other programs leave more"
     size = spec.batch_size
     parts = next((n for n in range(2, size + 1) if size % n == 0 and size // n >= count()), None)

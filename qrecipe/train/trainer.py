@@ -35,7 +35,7 @@ from .protocols import Loader, Scores, Trainable
 from .records import FitResult, Records, epoch_of, epoch_record, odd_lines
 from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters
 from .schedule import bits_before, is_candidate, lr_multiplier, stage_of
-from .smaller_step import smaller_step
+from .smaller_step import smaller_batch, smaller_step
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -268,7 +268,7 @@ class Trainer(Generic[Model]):
         if self._evaluate is None or not due:
             return None
         self.trainable.train(False)
-        memory = enough_memory(f"epoch {number}, evaluation", smaller_step(self.spec))
+        memory = enough_memory(f"epoch {number}, evaluation", smaller_batch(self.spec))
         with memory, torch.no_grad(), self.scored() as student:
             return self._evaluate(student).to_dict()
 

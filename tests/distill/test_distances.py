@@ -25,11 +25,6 @@ def softmax(values: Numbers) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-def relative(student: Numbers, teacher: Numbers) -> float:
-    norm = sum(t * t for t in teacher)
-    return sum((s - t) ** 2 for s, t in zip(student, teacher, strict=True)) / norm if norm else 0.0
-
-
 def cosine(student: Numbers, teacher: Numbers) -> float:
     return 1 - sum(s * t for s, t in zip(student, teacher, strict=True)) / math.hypot(*student) / math.hypot(*teacher)
 
@@ -60,7 +55,7 @@ def giou(student: Numbers, teacher: Numbers) -> float:
 
 SLOW: dict[str, Callable[[Numbers, Numbers], float]] = {
     "l2": lambda s, t: math.dist(s, t),
-    "relative": relative,
+    "relative": lambda s, t: math.dist(s, t) ** 2,  # and below over the norms' mean
     "mse": lambda s, t: math.dist(s, t) ** 2 / len(s),
     "cosine": cosine,
     "kl": kl,
@@ -83,6 +78,8 @@ def test_equals_the_sums(name: str, seed: int) -> None:
     for image in range(2):
         for query in range(3):
             expected = SLOW[name](student[image, query].tolist(), teacher[image, query].tolist())
+            if name == "relative":
+                expected /= sum(math.hypot(*row) ** 2 for row in teacher[image].tolist()) / 3
             assert found[image, query].item() == pytest.approx(expected, abs=1e-9)
     assert bool((found >= -1e-12).all())
 
@@ -107,6 +104,15 @@ def test_zero_at_the_teacher_and_finite_where_all_is_zero(name: str) -> None:
             (slope,) = torch.autograd.grad(value, student)
             assert value.isfinite()
             assert slope.isfinite().all()
+
+
+def test_a_query_that_sees_nothing_does_not_outweigh_the_others() -> None:
+    """Its feature is nearly zero, as of one that looks past the image; zeros alone are no part of the mean."""
+    teacher = torch.ones(1, 4, 3)
+    teacher[0, 1], teacher[0, 3] = 1e-8, 0.0
+    student = teacher + 0.5
+    found = load(LOSSES["relative"].code)(student, teacher)
+    torch.testing.assert_close(found, torch.full((1, 4), 0.75 / 2))  # norms 3, 3e-16 and 3: their mean is 2
 
 
 def test_far_logits_stay_finite() -> None:

@@ -50,7 +50,7 @@ def test_what_one_says_the_other_chooses(operation: Any, operands: tuple[Any, ..
     model = chooser(operation, *operands)
     with said() as heard:
         his = model(SCORES, NOTHING)
-    assert [(choice.index.tolist(), choice.places) for choice in heard] == [(indices(his)[0], 4)]
+    assert [(choice.indices.tolist(), choice.places) for choice in heard] == [(indices(his)[0], 4)]
     assert torch.equal(his[0], operation(SCORES, *operands)[1])
     with told(heard):
         mine = model(OTHER, NOTHING)
@@ -107,3 +107,15 @@ def test_other_numbers_of_queries_or_places_are_told_apart(count: int, places: i
     with pytest.raises(TrainError, match=expected), told([choice]):
         model(SCORES, NOTHING)
     assert torch.equal(model(SCORES, NOTHING)[0], SCORES.topk(2).indices)  # nothing is told any more
+
+
+def test_listeners_around_one_another_hear_all() -> None:
+    model = chooser(aten.topk.default, 2)
+    with said() as outer:
+        model(SCORES, NOTHING)
+        with said() as inner:
+            model(OTHER, NOTHING)
+    assert torch.equal(outer[0].indices, SCORES.topk(2).indices)
+    assert torch.equal(outer[1].indices, OTHER.topk(2).indices)
+    assert len(outer) == 2
+    assert len(inner) == 1

@@ -19,6 +19,7 @@ RUN: dict[str, Any] = {"name": "a", "train": {"batch_size": 8, "clip_norm": 0.1}
         {"data": {"workers": 4}},
         {"train": {"batch_size": 4, "accumulate": 2, "clip_norm": 0.1}},
         {"train": {"batch_size": 1, "accumulate": 8, "clip_norm": 0.1}},
+        {"train": {"batch_size": 8, "checkpointing": True, "clip_norm": 0.1}},
         {"train": {"clip_norm": 0.1}},  # 8 is what it is by default
     ],
 )

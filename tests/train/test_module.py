@@ -24,8 +24,10 @@ def slow_distance(
     mine: Tensor, theirs: Tensor, boxes: Tensor, teacher_boxes: Tensor, batch: Batch, tau: float | None, apart: Any
 ) -> Any:
     """The mean distance over the kept queries (2.33-2.35, 2.37), one after another; tau None keeps all."""
-    distances = []
+    distances: list[Any] = []
+    relative = apart is load(LOSSES["relative"].code)
     for image, label in enumerate(batch.labels):
+        pairs = []
         own, other = cxcywh_to_xyxy(boxes[image]), cxcywh_to_xyxy(teacher_boxes[image])
         overlap = pairwise_giou(cxcywh_to_xyxy(label["boxes"]), own)
         for query in range(len(own)):
@@ -35,7 +37,9 @@ def slow_distance(
             giou = pairwise_giou(own[query : query + 1], other)[0]
             off = (boxes[image, query] - teacher_boxes[image]).abs().sum(-1)
             chosen = int((2 * giou - 5 * off).argmax())
-            distances.append(apart(mine[image, query], theirs[image, chosen]))
+            pairs.append((mine[image, query], theirs[image, chosen]))
+        mean = sum(float(his.square().sum()) for _, his in pairs) / max(len(pairs), 1)
+        distances += [(a - b).square().sum() / mean if relative else apart(a, b) for a, b in pairs]
     return sum(distances) / max(len(distances), 1)
 
 

@@ -109,6 +109,24 @@ def test_the_terms_are_those_of_the_teachers_queries(name: str, request: pytest.
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in module.parameters())
 
 
+@pytest.mark.parametrize("name", ["demo", "deimv2"])
+def test_blocks_that_are_computed_again_choose_what_they_were_told(name: str, request: pytest.FixtureRequest) -> None:
+    """In the backward pass, where nothing is told any more: ``train.checkpointing``."""
+    specimen: Specimen = request.getfixturevalue(name)
+    batch, found = specimen.batch((2, 1)), []
+    for checkpointing in (False, True):
+        module = pair(specimen, targets_of(specimen), apart=0.02, train={"checkpointing": checkpointing}).train()
+        torch.manual_seed(0)
+        loss, _ = module(batch)
+        loss.backward()
+        gradients = {name: own.grad for name, own in module.student.named_parameters() if own.grad is not None}
+        found.append((loss.detach(), gradients))
+    (plain, wanted), (blocks, gradients) = found
+    assert torch.equal(plain, blocks)
+    assert wanted.keys() == gradients.keys()
+    assert all(torch.equal(wanted[name], gradients[name]) for name in wanted)
+
+
 def test_the_student_chooses_for_itself_again(demo: Specimen) -> None:
     module = pair(demo, targets_of(demo), apart=0.02).eval()
     batch = demo.batch((2, 1))

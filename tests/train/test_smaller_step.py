@@ -14,7 +14,7 @@ from qrecipe.data.batch import Batch
 from qrecipe.errors import OutOfMemoryError, TrainError
 from qrecipe.recipe.definition import TrainSpec
 from qrecipe.run.checkpoint import load_checkpoint
-from qrecipe.train.smaller_step import smaller_step
+from qrecipe.train.smaller_step import smaller_batch, smaller_step
 from tests.tiny_training import TinyLoader, TinyTrainable
 from tests.train.tiny_fits import SPEC, fit
 
@@ -33,6 +33,14 @@ def test_the_images_of_a_step_stay(size: int, accumulate: int, said: tuple[int, 
 
 def test_a_batch_of_one_image_is_no_smaller() -> None:
     assert "smaller images" in smaller_step(TrainSpec(batch_size=1))
+
+
+def test_checkpointing_is_named_where_it_is_off() -> None:
+    """And only where it helps: an evaluation keeps nothing."""
+    key = "--set train.checkpointing=true"
+    assert key in smaller_step(TrainSpec())
+    assert key not in smaller_step(TrainSpec(checkpointing=True))
+    assert key not in smaller_batch(TrainSpec())
 
 
 class Parts(TinyLoader):

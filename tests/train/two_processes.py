@@ -51,7 +51,7 @@ FROZEN = replace(
 TRAININGS: dict[str, tuple[Any, TrainSpec]] = {
     "frozen": (FOREGROUND, FROZEN),
     "foreground": (FOREGROUND, SPEC),
-    "accumulated": (EVERY, replace(SPEC, accumulate=2)),
+    "accumulated": (EVERY, replace(SPEC, accumulate=2, checkpointing=True)),
 }
 
 
@@ -89,7 +89,8 @@ def train(folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)  # for the first weights
     toy, told = SPECIMENS["toy"](), dict[str, Any]()
     for name, (targets, spec) in TRAININGS.items():
-        module = in_evaluation(pair(toy, targets, train={"freeze_oscillating": {}} if spec.freeze_oscillating else {}))
+        train: dict[str, Any] = {"freeze_oscillating": {}} if spec.freeze_oscillating else {}
+        module = in_evaluation(pair(toy, targets, train={**train, "checkpointing": spec.checkpointing}))
         Trainer(module, Shared(toy.batch((3, 0, 1, 2, 1), seed=3)), spec, Records(folder / name)).fit()
         told[name] = digest(module.student)
     return told

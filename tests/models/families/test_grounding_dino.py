@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,10 @@ from qrecipe.errors import ModelError
 from qrecipe.models.families import build_family
 from qrecipe.models.families.grounding_dino import phrases_of
 from qrecipe.models.loading.build import build_model
-from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import LossSpec, ModelSpec, WeightsSource
-from qrecipe.student import capture_original, load, make_student, save
-from tests.tiny_configurations import GROUNDING_DINO, PROMPT, RESNET
+from tests.tiny_configurations import GROUNDING_DINO, PROMPT
 from tests.tiny_detectors import some_images, some_labels, stir, tiny_grounding_dino
 
-SMALLER = {**GROUNDING_DINO, "num_feature_levels": 2, "backbone_config": {**RESNET, "out_features": ["stage4"]}}
 PETS = [(1, "dog"), (3, "Tabby cat"), (7, "bird")]
 
 
@@ -142,20 +138,3 @@ class TestBuild:
         weights = WeightsSource(file=tmp_path / "model.safetensors")
         with pytest.raises(ModelError, match=r"config\.prompt_ids: there is no tokenizer"):
             build_model(ModelSpec(architecture="grounding-dino", config=GROUNDING_DINO, weights=weights), PETS)
-
-
-def test_a_saved_student_keeps_its_prompt(tmp_path: Path) -> None:
-    """The tokenizer that wrote it is not needed to load it."""
-    recipe = recipe_from_mapping({"version": 1, "model": {"architecture": "grounding-dino", "config": SMALLER}})
-    built = build_model(recipe.model, PETS, random_weights=True)
-    written = {**built.model.config.to_dict(), "prompt_ids": PROMPT}  # type: ignore[operator]
-    model = stir(type(built.model)(type(built.model.config)(**written)))  # type: ignore[arg-type]
-    family = build_family(model, LossSpec())
-    small = replace(family.default_input, size=(128, 160), shortest=None, longest=None)
-    original = capture_original(model, family, small, cache=True)
-    student = make_student(replace(original, label_map=built.label_map), recipe)
-    save(student, tmp_path / "student")
-    loaded = load(tmp_path / "student")
-    images = some_images(1, 64, 96)
-    assert loaded.recipe.model.config["prompt_ids"] == PROMPT
-    torch.testing.assert_close(loaded.predict(images).logits, student.eval().predict(images).logits, rtol=0, atol=0)
