@@ -66,18 +66,8 @@ ALLOWED: dict[str, set[str]] = {
     "latency": {"planning", "student", "runtimes", "deploy"},
     "bit_allocation": {"recipe", "structure", "planning"},
     "reconstruct": {"graph", "structure", "detection", "quantizers", "distill", "data", "passes", "student"},
-    "train": {
-        "recipe",
-        "quantizers",
-        "detection",
-        "distill",
-        "data",
-        "graph",
-        "planning",
-        "run",
-        "student",
-        "reconstruct",
-    },
+    "train": {"recipe", "graph", "quantizers", "detection", "distill", "data", "planning", "run", "student"}
+    | {"reconstruct"},
     "experiment": {
         "recipe",
         "detection",
