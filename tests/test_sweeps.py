@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from qrecipe.commands.plan import plan
+from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.sweep_file import read_sweep
 from qrecipe.study.planned import planned_runs
 from tests.test_recipes import SWEEPS
@@ -33,11 +35,18 @@ def test_a_sweep_fits_its_models(path: Path) -> None:
         assert bool(plan(run.recipe).quantizers) == (run.recipe.quantize.weight is not None)
 
 
-def test_the_ablation_is_the_paper_s_table() -> None:
+def test_the_ablation_is_the_paper_s_table_and_ours() -> None:
     """Methods differ in what they distil, widths in bits, parts in what is quantized, seeds in nothing else."""
     runs = {run.name: run.recipe for run in planned_runs(read_sweep(ROOT / "recipes" / "ablation.yaml"), ROOT / "runs")}
-    assert len(runs) == 80
-    kinds = {"lsq+": (0, 0), "alignment": (1, 0), "matching": (0, 1), "both": (1, 1)}
+    assert len(runs) == 95
+    kinds = {"lsq+": (0, 0), "alignment": (1, 0), "matching": (0, 1), "both": (1, 1), "same queries": (0, 6)}
+    base = yaml.safe_load((ROOT / "recipes" / "base" / "same_queries.yaml").read_text(encoding="utf-8"))["distill"]
+    assert (
+        runs["same queries, 4-4-8 seed 0"].resolved["distill"]["targets"]
+        == recipe_from_mapping({"version": 1, "model": {"architecture": "demo"}, "distill": base}).resolved["distill"][
+            "targets"
+        ]
+    )
     for name, recipe in runs.items():
         method, _, rest = name.partition(", ")
         counts = len(recipe.distill.align), len(recipe.distill.targets)
