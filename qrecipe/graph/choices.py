@@ -22,12 +22,21 @@ from ..errors import TrainError
 
 aten = torch.ops.aten
 
-CHOICES = {aten.topk.default, aten.sort.default, aten.argmax.default, aten.argsort.default}
+_DIMENSION = {
+    aten.topk.default: 2,
+    aten.sort.default: 1,
+    aten.sort.stable: 1,
+    aten.argsort.default: 1,
+    aten.argsort.stable: 1,
+}
+"""Which operand says along what the operations choose whose choice can be told."""
+CHOICES = {*_DIMENSION, aten.argmax.default}
 """Operations whose result is a choice among places: what is compared behind one must have been chosen alike."""
-_DIMENSION = {aten.topk.default: 2, aten.sort.default: 1}
-"""Which operand says along what the operations choose whose choice can be told: of values, and of their indices."""
 _INDEX = 1
-"""Of their two results."""
+"""Of two results, values and their indices."""
+_ALONE = {aten.argsort.default, aten.argsort.stable}
+"""Operations that give the indices alone."""
+_WHERE = "distill.targets"
 
 
 class Choice(NamedTuple):
@@ -68,7 +77,7 @@ def told(choices: Sequence[Choice]) -> Iterator[None]:
     """While this is in force, a model chooses these, one after the other; what it chooses beyond is its own.
 
     Raises:
-        TrainError: it has fewer choices, or chooses another number, or among others.
+        TrainError: it has fewer choices, or chooses another number, or among others; or it chooses, and none are told.
     """
     state = _Told(list(choices))
     token = _TOLD.set(state)
@@ -76,11 +85,16 @@ def told(choices: Sequence[Choice]) -> Iterator[None]:
         yield
     finally:
         _TOLD.reset(token)
-    if state.choices:
+    if state.choices or (state.asked and not choices):
         raise TrainError(
-            f"the teacher chooses its queries in {len(choices)} steps, the student in {state.asked}",
+            f"the teacher chooses its queries in {_times(len(choices))}, the student in {_times(state.asked)}",
+            where=_WHERE,
             remedy="choose a teacher of the student's kind, or another match.kind",
         )
+
+
+def _times(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
 
 
 class Choosing:
@@ -92,8 +106,13 @@ class Choosing:
         self.__name__ = self.__qualname__ = "choosing"
         self.__module__ = __name__
 
-    def __call__(self, scores: Tensor, *operands: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        values, own = self.operation(scores, *operands, **options)
+    def __call__(self, scores: Tensor, *operands: Any, **options: Any) -> Any:
+        if torch.compiler.is_compiling():  # it traces no context variable: a compiled student chooses for itself
+            return self.operation(scores, *operands, **options)
+        with torch.no_grad():  # what is kept for a backward pass is the same, told or not
+            found = self.operation(scores, *operands, **options)
+        alone = isinstance(found, Tensor)
+        own = found if alone else found[_INDEX]
         dimension = operands[self.dimension - 1] if len(operands) >= self.dimension else options.get("dim", -1)
         places = scores.shape[dimension]
         state, listener = _TOLD.get(), _LISTENER.get()
@@ -101,10 +120,9 @@ class Choosing:
             state.asked += 1
             if state.choices:
                 own = _fitting(state.choices.pop(0), Choice(own, places), dimension)
-                values = scores.gather(dimension, own)
         if listener is not None:
             listener.append(Choice(own, places))
-        return values, own
+        return own if alone else (scores.gather(dimension, own), own)
 
 
 def tell_choices(graph: fx.Graph) -> int:
@@ -116,6 +134,8 @@ def tell_choices(graph: fx.Graph) -> int:
 
 
 def _is_read(node: fx.Node) -> bool:
+    if node.target in _ALONE:
+        return bool(node.users)
     return any(user.args[1] == _INDEX and user.users for user in node.users if len(user.args) > 1)
 
 
@@ -124,6 +144,7 @@ def _fitting(his: Choice, mine: Choice, dimension: int) -> Tensor:
     if counts[0] != counts[1]:
         raise TrainError(
             f"the teacher chooses {counts[0]}, the student {counts[1]}",
+            where=_WHERE,
             remedy="choose a teacher with as many queries and the same strides, or another match.kind",
         )
     return his.indices.to(mine.indices.device)

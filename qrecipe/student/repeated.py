@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -14,6 +15,13 @@ from ..graph.flow import within
 from ..graph.in_place import base_of
 from ..graph.program import mutates
 from ..quantizers import BiasCorrection, Quantizer
+
+aten = torch.ops.aten
+
+_NORMS = {aten.batch_norm.default, aten.instance_norm.default}
+"""They write into running statistics, and their schemas do not say so."""
+_STATISTICS = slice(3, 5)
+"""Which of their operands these are."""
 
 
 class Buffer(NamedTuple):
@@ -26,12 +34,18 @@ class Buffer(NamedTuple):
 
 def changed_by(graph: fx.Graph, called: Collection[str]) -> tuple[str, ...]:
     """Attributes that a graph reads and that may change while it runs: those of modules that are called, as a
-    BatchNorm's statistics, and those that a call writes into.
+    BatchNorm's statistics, those that a call writes into, and statistics that a norm takes as operands.
 
     Args:
         called: paths of modules, of the whole graph that this one is a part of.
     """
     written = {base_of(node.args[0]) for node in graph.nodes if mutates(node) and isinstance(node.args[0], fx.Node)}
+    written |= {
+        base_of(operand)
+        for node in graph.nodes
+        for operand in (node.args[_STATISTICS] if node.target in _NORMS else ())
+        if isinstance(operand, fx.Node)
+    }
     return tuple(
         str(node.target)
         for node in graph.nodes

@@ -172,7 +172,7 @@ def _backward(
             loss, named = trainable(batch)
     except TrainError as error:
         inner = f"{error.where}: {error.what}" if error.where else error.what
-        raise TrainError(inner, where=where, remedy=_REMEDY) from error
+        raise TrainError(inner, where=where, remedy=error.remedy or _REMEDY) from error
     if not loss.requires_grad:
         raise TrainError("no gradient reaches anything that is to be learned", where=where, remedy=UNREACHED)
     if batch.idle:

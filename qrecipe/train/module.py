@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import final
 
 import torch
@@ -12,7 +13,7 @@ from ..data.batch import Batch
 from ..detection.prediction import Prediction, best_scores
 from ..distill import MATCHERS, Match, distill_loss, global_divisor, match_queries, remaining, whole_images
 from ..errors import PlanError, TrainError
-from ..graph.choices import Choice, said, told
+from ..graph.choices import said, told
 from ..placement import fitted_labels
 from ..recipe.definition import MatchSpec, TargetSpec
 from ..student import Student, change_bits
@@ -89,9 +90,9 @@ class TrainingModule(nn.Module):
             TrainError: the predictions are not finite, so that the matching in the detection loss fails.
         """
         student = self.student
-        his, chosen = self._taught(batch)
+        his, choices = self._taught(batch)
         inputs = student.family.training_inputs(batch.pixel_values, batch.pixel_mask, batch.labels)
-        with weights_seen({} if self.dampen is None else student.quantizers) as weights, told(chosen):
+        with weights_seen({} if self.dampen is None else student.quantizers) as weights, choices:
             outputs, extras, taps = student.run(inputs, mode="train", taps=his is not None)
         prediction = student.family.read(outputs, extras)
         try:
@@ -117,16 +118,16 @@ class TrainingModule(nn.Module):
         return loss, parts
 
     @torch.no_grad()
-    def _taught(self, batch: Batch) -> tuple[Seen | None, list[Choice]]:
-        """What the teacher makes of a batch; and its choices of queries, where the student is to decode the same."""
+    def _taught(self, batch: Batch) -> tuple[Seen | None, AbstractContextManager[None]]:
+        """What the teacher makes of a batch; and what the student runs in, where it is to decode the same queries."""
         teacher = self.teacher
         if teacher is None:
-            return None, []
+            return None, nullcontext()
         inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
         with said() as chosen:
             outputs, extras, taps = teacher.run(inputs, mode="eval", taps=True)
         same = any(MATCHERS[target.match.kind].told for target in self.targets)
-        return Seen(teacher.family.read(outputs, extras), taps), chosen if same else []
+        return Seen(teacher.family.read(outputs, extras), taps), told(chosen) if same else nullcontext()
 
     def _distill(self, batch: Batch, mine: Seen, his: Seen) -> dict[str, Tensor]:
         """The weighted term of every target, by what it compares and how."""

@@ -59,6 +59,29 @@ def test_what_one_says_the_other_chooses(operation: Any, operands: tuple[Any, ..
     assert indices(mine) != indices(model(OTHER, NOTHING))
 
 
+@pytest.mark.parametrize(
+    ("operation", "operands", "options"),
+    [
+        (aten.argsort.default, (1, True), {}),
+        (aten.argsort.stable, (), {"stable": True, "dim": 1, "descending": True}),
+        (aten.sort.stable, (), {"stable": True, "descending": True}),
+    ],
+)
+def test_the_other_ways_to_choose(operation: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> None:
+    graph = fx.Graph()
+    chosen = graph.call_function(operation, (graph.placeholder("scores"), *operands), options)
+    index = chosen_part(graph, chosen, 1) if operation is aten.sort.stable else chosen
+    graph.output(graph.call_function(torch.neg, (index,)))
+    assert tell_choices(graph) == 1
+    model = fx.GraphModule(torch.nn.Module(), graph)
+    with said() as heard:
+        his = model(SCORES)
+    assert torch.equal(-his, SCORES.argsort(descending=True))
+    with told(heard):
+        assert torch.equal(model(OTHER), his)
+    assert torch.equal(-model(OTHER), OTHER.argsort(descending=True))
+
+
 def test_the_values_are_those_of_what_was_told() -> None:
     graph = fx.Graph()
     chosen = graph.call_function(aten.topk.default, (graph.placeholder("scores"), 2))
@@ -94,8 +117,17 @@ def test_what_a_model_chooses_beyond_is_its_own() -> None:
 
 def test_fewer_choices_are_told_apart() -> None:
     model = chooser(aten.topk.default, 2)
-    choice = Choice(SCORES.topk(2).indices, 4)
-    with pytest.raises(TrainError, match="chooses its queries in 2 steps, the student in 1"), told([choice, choice]):
+    choices = [Choice(SCORES.topk(2).indices, 4)] * 2
+    with (
+        pytest.raises(TrainError, match="chooses its queries in 2 steps, the student in 1 step"),
+        told([choice, choice]),
+    ):
+        model(SCORES, NOTHING)
+
+
+def test_a_teacher_that_chooses_nothing_is_told_apart() -> None:
+    model = chooser(aten.topk.default, 2)
+    with pytest.raises(TrainError, match="chooses its queries in 0 steps, the student in 1 step"), told([]):
         model(SCORES, NOTHING)
 
 

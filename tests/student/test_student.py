@@ -219,12 +219,13 @@ def test_the_size_at_which_costs_are_counted(spec: InputSpec, expected: tuple[in
     assert plan_size(spec) == expected
 
 
-def test_torch_compile_takes_a_student_whole(toy: Specimen) -> None:
-    student = calibrated(toy, align=ALIGN, targets=TARGETS).eval()
+@pytest.mark.parametrize("name", ["toy", "demo"])
+def test_torch_compile_takes_a_student_whole(name: str, request: pytest.FixtureRequest) -> None:
+    student = calibrated(request.getfixturevalue(name), align=ALIGN, targets=TARGETS).eval()
     compiled = torch.compile(student, backend="eager", fullgraph=True)
     try:
         with torch.no_grad():
-            for size in ((2, 20, 28), (3, 16, 40)):
+            for size in ((2, 24, 32), (3, 16, 40)):
                 pixels, _ = images(*size)
                 assert torch.equal(compiled(pixels)["logits"], student(pixels)["logits"])
     finally:
