@@ -120,7 +120,7 @@ def test_fewer_choices_are_told_apart() -> None:
     choices = [Choice(SCORES.topk(2).indices, 4)] * 2
     with (
         pytest.raises(TrainError, match="chooses its queries in 2 steps, the student in 1 step"),
-        told([choice, choice]),
+        told(choices),
     ):
         model(SCORES, NOTHING)
 
