@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,32 @@ def test_validate_loads_no_library_of_models(tmp_path: Path) -> None:
         "sys.exit(code or any(name in sys.modules for name in ('torch', 'transformers', 'pycocotools', 'scipy')))"
     )
     subprocess.run([sys.executable, "-c", code, "validate", str(recipe)], check=True, capture_output=True)
+
+
+SPIES = """
+import os, sys
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT"), flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Spy())
+from qrecipe.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "waits"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+    ids=["unset", "count", "policy"],
+)
+def test_threads_are_told_how_to_wait_before_torch_is_there(tmp_path: Path, own: Mapping[str, str], waits: str) -> None:
+    """What the user has set is left."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", SPIES, "predict", str(tmp_path / "none"), "image.png"]
+    done = subprocess.run(command, env={**clean, **own}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()) == (0, [waits])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
