@@ -52,6 +52,11 @@ LARGE, ONE_SMALLER = 100_000_000, (1, 192, 256)
 """Parameters of a model that takes its training steps on one smaller image: 24 GB hold no more in float64."""
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 """glibc then returns a freed tensor's memory at once; it otherwise held on to half of what Grounding DINO had used."""
+Q_DETR = (
+    "distill.align=[{at: decoder.cross_attention.query, per: head}]",
+    "distill.targets=[{at: decoder.cross_attention.output, layers: last, loss: l2, weight: 2.5}]",
+)
+"""What recipes/base/q_detr.yaml has: every family is aligned and distilled so here, whatever its own recipe has."""
 SHAPES = ((1, 320, 256), (2, 224, 288), (3, 250, 333))
 """(batch, height, width) at which student and model are compared; the last is no multiple of any stride."""
 
@@ -412,6 +417,8 @@ def kept(plan: Plan) -> dict[str, int]:
 def one(path: Path) -> Row:
     """The row of a recipe, with random weights."""
     recipe = load_recipe(path, data=False)
+    if recipe.distill.targets:
+        recipe = load_recipe(path, Q_DETR, data=False)
     recipe = replace(recipe, model=replace(recipe.model, weights=None))
     built = build(recipe)
     return measure(path.stem, captured(built.model, built.family, built.input), recipe)

@@ -9,8 +9,9 @@ HEAD = """\
 # Coverage
 
 Written by `python benchmarks/coverage.py`; no cell is made by hand. Each row is the family's shipped 4-4-8 recipe,
-with random weights, at the model's published size, captured at a small image and run at others; in float64, or where
-the model itself makes float32 tables on the way, in float32. BatchNorms have the statistics of two batches of noise.
+aligned and distilled as in Q-DETR where it distils at all (most ship with `base/same_queries.yaml` instead), with
+random weights, at the model's published size, captured at a small image and run at others; in float64, or where the
+model itself makes float32 tables on the way, in float32. BatchNorms have the statistics of two batches of noise.
 
 Simulated quantization throughout. What the recipes keep real-valued by a rule (`keep: float`) is left out of "MACs
 covered"; everything else without a quantizer is named in the last table.

@@ -24,7 +24,7 @@ from ..run.files import require_free, write_synced
 from ..run.layout import MODELS, RUNS
 from .starter.data import StarterData, starter_data
 from .starter.model import StarterModel, placed, starter_model
-from .starter.text import captured_values, data_values, filled, input_text, model_text, said, scalar
+from .starter.text import captured_values, data_values, distilled_values, filled, input_text, model_text, said, scalar
 
 OTHER = "choose another --output"
 
@@ -121,6 +121,7 @@ def _found(
         "source": "the teacher above" if teacher else "the model itself, real-valued",
         "input": input_text(built.input, built.family.default_input),
         **captured_values(workspace),
+        **distilled_values(workspace.original, workspace.recipe, alone=teacher is None),
         **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
     }
 

@@ -15,7 +15,9 @@ from qrecipe.commands.starter import data as starter
 from qrecipe.recipe import load_recipe
 from tests import tiny_commands as tiny
 from tests.starter_files import NAMES, coco, data_set, factory
-from tests.tiny_detectors import tiny_detr
+from tests.tiny_detectors import tiny_deimv2, tiny_detr
+
+PIECES = Path(__file__).parents[2] / "recipes" / "base"
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,9 @@ class TestWritten:
         assert recipe.name == "demo_synthetic"
         assert recipe.quantize.weight is not None
         assert (recipe.quantize.weight.bits, recipe.model.weights.builtin) == (3, "demo")  # type: ignore[union-attr]
-        assert len(recipe.distill.align) == len(recipe.distill.targets) == 1
+        assert (
+            recipe.distill == load_recipe(PIECES / "same_queries.yaml", ["model.architecture=demo"], data=False).distill
+        )
         assert "qrecipe apply demo_synthetic.yaml --set train.epochs=1 --output runs/demo_synthetic_try\n" in out
         assert "binds: " in tiny.qrecipe("validate", "--bind", "demo_synthetic.yaml").fine
 
@@ -101,10 +105,32 @@ class TestWritten:
         assert recipe.model.config["backbone_config"]["hidden_sizes"] == [8, 8, 16, 16]
         assert recipe.model.weights is not None
         assert recipe.model.weights.folder == Path.cwd() / "detector"
+        piece = load_recipe(PIECES / "q_detr.yaml", ["model.architecture=detr"], data=False)
+        assert recipe.distill.targets == piece.distill.targets  # its scores are a softmax
+        assert [one.at for one in recipe.distill.align] == [one.at for one in piece.distill.align]
         assert recipe.data.test is None
         assert "runs/detector_data --split val" in out
         assert "# No test split" in Path("detector_data.yaml").read_text()
         assert tiny.qrecipe("validate", "--bind", "detector_data.yaml").fine
+
+    def test_a_small_detector_with_corners(self) -> None:
+        """Larger weights and small batches; the start without labels is a line that can be uncommented."""
+        tiny_deimv2(labels=5, decoder_layers=2, depth_mult=0.34).save_pretrained("detector")  # type: ignore[operator]
+        data_set(Path("data"), ("train", "val"))
+        assert tiny.qrecipe("init", "--model", "detector", "--data", "data", "--input-size", "64x64").fine
+        recipe = load_recipe("detector_data.yaml")
+        piece = load_recipe(PIECES / "same_queries_corners.yaml", ["model.architecture=deimv2"], data=False)
+        assert recipe.distill == piece.distill
+        text = Path("detector_data.yaml").read_text()
+        text = text.replace("  # reconstruct: {", "  reconstruct: {")
+        Path("detector_data.yaml").write_text(text)
+        started = load_recipe("detector_data.yaml").quantize.reconstruct
+        assert started is not None
+        assert (started.iterations, started.whole.steps) == (None, 312)
+        tuning = load_recipe("detector_data_teacher.yaml")
+        assert (recipe.train.batch_size, tuning.train.batch_size) == (4, 16)
+        assert tuning.quantize.reconstruct is tuning.quantize.weight is None
+        assert tuning.distill.targets == ()
 
     def test_a_folder_whose_head_does_not_fit(self) -> None:
         tiny_detr(labels=5, decoder_layers=1).save_pretrained("detector")  # type: ignore[operator]

@@ -11,10 +11,10 @@ from typing import Any
 
 from ...experiment.workspace import Workspace
 from ...planning import by_role, cost_of, taken_by_alignment
-from ...recipe.definition import SPLITS, InputSpec
+from ...recipe.definition import SPLITS, InputSpec, Recipe
 from ...report.amounts import amount
-from ...student import make_plan, plan_size
-from ...vocabulary import FEATURE, QUERY
+from ...student import Original, make_plan, plan_size
+from ...vocabulary import BACKBONE_OUTPUT, ENCODER_OUTPUT, FEATURE, QUERY
 
 WIDTH = 110
 LABELS = "   # the factory is given the data's number of categories under this name"
@@ -28,6 +28,10 @@ VALUES = {
     "large": "usual for fine-tuning DETRs; not tried on yours",
 }
 """Where the template's values of training come from."""
+PLAIN = {"w_map": 3, "w_feature": 1, "w_class": 1, "w_l1": 5, "w_giou": 2}
+LARGER = {"w_map": 10, "w_feature": 4, "w_class": 4, "w_l1": 20, "w_giou": 8}
+WITH_CORNERS = ("d_fine", "deimv2")
+"""Families whose detection loss is larger by that of the corners' distributions; weights as in recipes/base."""
 
 
 def filled(template: str, values: Mapping[str, Any]) -> str:
@@ -91,8 +95,7 @@ def input_text(chosen: InputSpec, default: InputSpec) -> str:
 
 
 def captured_values(workspace: Workspace) -> dict[str, Any]:
-    """Where the work of a model is, what of it is left real-valued, and what can be distilled; of a recipe that
-    quantizes nothing."""
+    """Where the work of a model is, and what of it is left real-valued; of a recipe that quantizes nothing."""
     original, recipe = workspace.original, workspace.recipe
     plan = make_plan(original, recipe)
     total, rows = cost_of(plan), {row.name: row for row in by_role(plan)}
@@ -104,9 +107,6 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
         share = f"{rows[role].cost.macs / max(total.macs, 1):6.1%}  {'real-valued' if own else 'quantized'}"
         lines.append(f"#   {role:{max(map(len, roles))}}  {share}")
         kept |= own
-    structure = original.structure(recipe.model.roles)
-    training = structure.programs["train"]
-    layers, tapped = len(training.queries), FEATURE in {role for role, _ in training.taps}
     size = "demo" if recipe.model.architecture == "demo" else "little" if total.parameters < SMALL else "large"
     return {
         **dict.fromkeys(kept, True),
@@ -114,17 +114,37 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
         "parameters": amount(total.parameters),
         "shown": "{}x{}".format(*plan_size(original.input)),
         "shares": "\n".join(lines),
-        "aligned": f"{layers} decoder layer{'s'[: layers != 1]}" if layers else "",
-        "blend": ", blend: learned"
-        if any(taken_by_alignment(structure, one, "head") for one in training.queries)
-        else "",
-        "unaligned": tapped and not layers,
-        "tapped": tapped,
-        "undistilled": not tapped and not layers,
-        "query": QUERY,
-        "feature": FEATURE,
         size: True,
         "values": VALUES[size],
+    }
+
+
+def distilled_values(original: Original, recipe: Recipe, alone: bool) -> dict[str, Any]:
+    """What can be distilled, and how. alone: whether the model is its own teacher, whose queries a student can decode.
+
+    Detectors with sigmoids for scores learn query by query; those with a softmax as in Q-DETR, whose detector is one.
+    """
+    structure = original.structure(recipe.model.roles)
+    training = structure.programs["train"]
+    layers, tapped = len(training.queries), {role for role, _ in training.taps}
+    same = alone and FEATURE in tapped and original.family.scores == "sigmoid"
+    paper = not same and (FEATURE in tapped or bool(layers))
+    blend = any(taken_by_alignment(structure, one, "head") for one in training.queries)
+    return {
+        "same": same,
+        "backbone_map": same and BACKBONE_OUTPUT in tapped,
+        "encoder_map": same and ENCODER_OUTPUT in tapped,
+        **(LARGER if original.family.name in WITH_CORNERS else PLAIN),
+        "paper": paper,
+        "aligned": paper and layers,
+        "layers": f"{layers} decoder layer{'s'[: layers != 1]}",
+        "blend": paper and blend,
+        "blended": ", blend: learned" if blend else "",
+        "unaligned": paper and not layers,
+        "taught": paper and FEATURE in tapped,
+        "undistilled": not same and not paper,
+        "query": QUERY,
+        "feature": FEATURE,
     }
 
 
