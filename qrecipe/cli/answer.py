@@ -1,4 +1,4 @@
-"""How a command answers: events while it works, then its outcome for people, or as JSON with ``--json``."""
+"""How a command answers: events while it works, unless ``--quiet``, then its outcome for people, or with ``--json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.console import Console
 
-from .console import TerminalConsole, narrator
+from .console import TerminalConsole, narrator, warner
 
 if TYPE_CHECKING:
     from ..experiment.events import Event, Listener
@@ -27,9 +27,12 @@ Of = TypeVar("Of")
 OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
 
-def narrated(arguments: argparse.Namespace, console: Console) -> Listener:
-    """Says events on the console; on standard error where standard output is for JSON alone."""
-    return narrator(TerminalConsole(stderr=True) if wants_json(arguments) else console)
+def narrated(arguments: argparse.Namespace, console: Console, *others: Listener) -> Listener:
+    """Says events on the console and hands them to the others; with ``--json`` it says them on standard error, where
+    others are left out, with ``--quiet`` only warnings."""
+    if getattr(arguments, "quiet", False):
+        return warner()
+    return narrator(TerminalConsole(stderr=True)) if wants_json(arguments) else narrator(console, *others)
 
 
 def wants_json(arguments: argparse.Namespace) -> bool:
@@ -74,8 +77,7 @@ def answering_with(
                 for listener in shown:
                     listener(event)
 
-            own = narrated(arguments, console) if wants_json(arguments) else narrator(console, show)
-            found = find(arguments, own)
+            found = find(arguments, narrated(arguments, console, show))
         if wants_json(arguments):
             write_as_json(data(found, arguments))
         else:

@@ -33,6 +33,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=count, metavar="N", help=text)
     text = "a smoke test of at most N epochs of each stage: --set train.limit=N"
     parser.add_argument("--epochs", type=count, metavar="N", help=text)
+    text = "the folder and the summary as JSON, and nothing else on standard output"
+    parser.add_argument("--json", action="store_true", help=text)
     add_recipe_options(parser)
 
 

@@ -12,7 +12,7 @@ from ..run.layout import MODELS
 from .answer import answering
 from .command import Command
 from .console import say, show
-from .options import add_cache_option, count, size
+from .options import add_capture_options, count, size
 
 if TYPE_CHECKING:
     from .. import Benched
@@ -36,7 +36,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for the files that were measured")
     parser.add_argument("--json", action="store_true", help="the measurements as JSON, and nothing else")
-    add_cache_option(parser)
+    add_capture_options(parser)
 
 
 def _find(arguments: argparse.Namespace, listener: Listener) -> Benched:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ..experiment.events import Event, Listener
 
+_WARNING = "warning: "
+
 
 class TerminalConsole(Console):
     def on_broken_pipe(self) -> None:
@@ -46,6 +48,19 @@ def narrator(console: Console, *others: Listener) -> Listener:
             say(console, line)
         for other in others:
             other(event)
+
+    return listen
+
+
+def warner() -> Listener:
+    """A listener that says nothing but events' warnings, on standard error."""
+
+    def listen(event: Event) -> None:
+        from ..report.lines import lines_of
+
+        for line in lines_of(event):
+            if _WARNING in line:
+                say(TerminalConsole(stderr=True), line)
 
     return listen
 

@@ -16,7 +16,7 @@ from ..run.layout import MODELS
 from .answer import answering
 from .command import Command
 from .console import complain, say
-from .options import add_cache_option, count, points
+from .options import add_capture_options, count, points
 
 if TYPE_CHECKING:
     from .. import Exported
@@ -70,7 +70,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="other data, such as data.val.images=FOLDER"
     )
     parser.add_argument("--json", action="store_true", help="what was written as JSON, and nothing else")
-    add_cache_option(parser)
+    add_capture_options(parser)
 
 
 def _find(arguments: argparse.Namespace, listener: Listener) -> Exported:

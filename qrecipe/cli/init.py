@@ -13,7 +13,7 @@ from ..run.layout import MODELS
 from .answer import answering
 from .command import Command
 from .console import say
-from .options import add_cache_option, size
+from .options import add_capture_options, size
 
 if TYPE_CHECKING:
     from .. import Started
@@ -41,7 +41,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-size", type=size, dest="size", metavar="HxW", help="resize images to this (default: the model's)"
     )
-    add_cache_option(parser)
+    add_capture_options(parser)
 
 
 def _bits(text: str) -> tuple[int, int, int]:

@@ -10,21 +10,23 @@ WHICH_TEXT = (
 TARGET = "a run folder, a student's folder, an exported .onnx file, or a recipe"
 
 
-def add_cache_option(parser: argparse.ArgumentParser) -> None:
-    """``--no-cache``, of every command that captures a model."""
+def add_capture_options(parser: argparse.ArgumentParser) -> None:
+    """``--no-cache`` and ``--quiet``, of every command that captures a model."""
     text = "capture the model anew, and keep nothing of it for other commands"
     parser.add_argument("--no-cache", action="store_false", dest="cache", help=text)
+    text = "tell nothing on the way but warnings, on standard error"
+    parser.add_argument("--quiet", action="store_true", help=text)
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """``--set``, ``--random-weights`` and ``--no-cache``."""
+    """``--set``, ``--random-weights``, and what every command has that captures a model."""
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's value (repeatable)"
     )
     parser.add_argument(
         "--random-weights", action="store_true", help="leave the recipe's weights out (nothing is downloaded)"
     )
-    add_cache_option(parser)
+    add_capture_options(parser)
 
 
 def size(text: str) -> tuple[int, int]:

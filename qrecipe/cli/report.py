@@ -12,7 +12,7 @@ from rich.console import Console
 from .answer import answering
 from .command import Command
 from .console import say
-from .options import add_cache_option
+from .options import add_capture_options
 
 if TYPE_CHECKING:
     from .. import Reported
@@ -26,7 +26,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     text = "look into the models again first: detections, noise, queries; needs the run's data and weights"
     parser.add_argument("--evidence", action="store_true", help=text)
     parser.add_argument("--json", action="store_true", help="where it is, as JSON")
-    add_cache_option(parser)
+    add_capture_options(parser)
 
 
 def _find(arguments: argparse.Namespace, listener: Listener) -> Reported:

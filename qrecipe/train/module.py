@@ -48,6 +48,7 @@ class TrainingModule(nn.Module):
         self.student = student
         self.calibration = calibration
         self.targets = student.recipe.distill.targets
+        self.tells = any(MATCHERS[target.match.kind].told for target in self.targets)
         self.dampen = student.recipe.train.dampen
         self.over = 0.0
         self.teacher = teacher if self.targets else None
@@ -126,8 +127,7 @@ class TrainingModule(nn.Module):
         inputs = teacher.family.inputs(batch.pixel_values, batch.pixel_mask)
         with said() as chosen:
             outputs, extras, taps = teacher.run(inputs, mode="eval", taps=True)
-        same = any(MATCHERS[target.match.kind].told for target in self.targets)
-        return Seen(teacher.family.read(outputs, extras), taps), told(chosen) if same else nullcontext()
+        return Seen(teacher.family.read(outputs, extras), taps), told(chosen) if self.tells else nullcontext()
 
     def _distill(self, batch: Batch, mine: Seen, his: Seen) -> dict[str, Tensor]:
         """The weighted term of every target, by what it compares and how."""

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from qrecipe.run.checkpoint import has_checkpoint
+from qrecipe.run.summary import Summary
 from tests import tiny_commands as tiny
 from tests.tiny_commands import Finished
 
@@ -108,6 +109,30 @@ def test_calibration_alone(tmp_path: Path) -> None:
     ]
     assert numbers[0] == numbers[1]
     assert numbers[0]["AP"] == rows[1]["scores"]["AP"]
+
+
+def test_in_silence(tmp_path: Path) -> None:
+    """Nothing is told on the way but a warning; what was asked for is, as a table or as data."""
+    aligned = {"align": [{"at": "decoder.cross_attention.query", "per": "head"}], "targets": []}
+    recipe = tiny.recipe(tmp_path / "tiny.yaml", distill=aligned, train={"epochs": 0})
+    words = ("apply", recipe, "--output", tmp_path / "run", "--quiet")
+    answer = tiny.qrecipe(*words)
+    assert answer.code == 0
+    assert answer.out.splitlines()[1].startswith("tiny: test split")
+    assert "calibration:" not in answer.out
+    (warning,) = answer.err.splitlines()
+    assert warning.startswith("warning: ")
+    assert "where a head has 8 channels" in warning
+    again = tiny.qrecipe(*words, "--json")
+    kept = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = Summary.from_dict({key: value for key, value in kept.items() if key != "seal"})
+    assert json.loads(again.out) == {
+        "folder": str(tmp_path / "run"),
+        "summary": json.loads(json.dumps(summary.to_dict())),
+    }
+    told = tiny.qrecipe(*words[:-1], "--json")
+    assert told.out == again.out
+    assert told.err == "this run is finished already, and is not repeated\n"
 
 
 def test_where_a_run_goes(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
