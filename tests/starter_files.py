@@ -21,6 +21,17 @@ def build(num_classes=80, pretrained=True):
 def fixed():
     return DemoDetector(7, width=16, queries=5, decoder_layers=1, heads=2)
 
+class Doubled(DemoDetector):
+    @property
+    def queries(self):
+        return 10 if self.training else 5
+
+    @queries.setter
+    def queries(self, count): ...
+
+def doubled(num_labels: int):
+    return Doubled(num_labels, width=16, queries=5, decoder_layers=1, heads=2)
+
 def needy(num_labels, width, *rest, **options): ...
 
 def broken():

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks.coverage import CLASSES, Subject, captured, family_recipes, measure, stir
+from benchmarks.coverage import CLASSES, Q_DETR, Subject, captured, family_recipes, measure, stir
 from qrecipe.commands.bind import bind
 from qrecipe.commands.plan import plan
 from qrecipe.data.labels import LabelMap
@@ -132,6 +132,14 @@ def test_a_recipe_fits_its_model(path: Path) -> None:
     assert planned.sites == bound.sites
     cost = cost_of(planned)
     assert (cost.operations < cost.macs) == (recipe.quantize.weight is not None)
+
+
+def test_coverage_distils_as_in_the_paper() -> None:
+    pieces = [load_recipe(PIECES[0].with_name("q_detr.yaml"), ["model.architecture=demo"], data=False)]
+    pieces.append(
+        load_recipe(PIECES[0].with_name("same_queries.yaml"), ["model.architecture=demo", *Q_DETR], data=False)
+    )
+    assert pieces[0].distill == pieces[1].distill
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)

@@ -152,8 +152,8 @@ def _answer(argv: Sequence[str] | None) -> int:
 
 
 def _share_the_cores() -> None:
-    """Before torch is imported: its OpenMP threads (GNU's, as in Linux wheels) wait for each other a hundredth as long
-    before they sleep. Beside another busy process a step takes half as long then, alone as long as ever."""
+    """Before torch is imported: its OpenMP threads (GNU's, as in Linux wheels) turn 10,000 times while they wait for
+    each other, not 300,000, before they sleep. docs/performance.md has what it is worth beside another process."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

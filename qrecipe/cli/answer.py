@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.console import Console
 
-from .console import TerminalConsole, narrator, warner
+from .console import TerminalConsole, narrator, noticing
 
 if TYPE_CHECKING:
     from ..experiment.events import Event, Listener
@@ -29,9 +29,9 @@ OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
 def narrated(arguments: argparse.Namespace, console: Console, *others: Listener) -> Listener:
     """Says events on the console and hands them to the others; with ``--json`` it says them on standard error, where
-    others are left out, with ``--quiet`` only warnings."""
+    others are left out, with ``--quiet`` only notes and warnings, there too."""
     if getattr(arguments, "quiet", False):
-        return warner()
+        return noticing()
     return narrator(TerminalConsole(stderr=True)) if wants_json(arguments) else narrator(console, *others)
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from ..experiment.events import Event, Listener
 
-_WARNING = "warning: "
-
 
 class TerminalConsole(Console):
     def on_broken_pipe(self) -> None:
@@ -52,15 +50,14 @@ def narrator(console: Console, *others: Listener) -> Listener:
     return listen
 
 
-def warner() -> Listener:
-    """A listener that says nothing but events' warnings, on standard error."""
+def noticing() -> Listener:
+    """A listener that says what a user should know in any case, on standard error; nothing of how far it is."""
 
     def listen(event: Event) -> None:
-        from ..report.lines import lines_of
+        from ..report.lines import notices_of
 
-        for line in lines_of(event):
-            if _WARNING in line:
-                say(TerminalConsole(stderr=True), line)
+        for line in notices_of(event):
+            say(TerminalConsole(stderr=True), line)
 
     return listen
 

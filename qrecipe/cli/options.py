@@ -14,7 +14,7 @@ def add_capture_options(parser: argparse.ArgumentParser) -> None:
     """``--no-cache`` and ``--quiet``, of every command that captures a model."""
     text = "capture the model anew, and keep nothing of it for other commands"
     parser.add_argument("--no-cache", action="store_false", dest="cache", help=text)
-    text = "tell nothing on the way but warnings, on standard error"
+    text = "tell nothing on the way but notes and warnings, on standard error"
     parser.add_argument("--quiet", action="store_true", help=text)
 
 

@@ -76,7 +76,7 @@ def bench(
         shape = size or plan_size(student.input)
         shown, said = _images(found, student, shape, images if peers else 0, listener)
         given = [np.repeat(image, batch, axis=0) for image in shown]
-        listener(Noted("bench", f"writes and opens the files, {batch}x3x{shape[0]}x{shape[1]}"))
+        listener(Noted("bench", f"writes and opens the files, {batch}x3x{shape[0]}x{shape[1]}", progress=True))
         measured = compare(student, _noise(batch, shape), given, settings, title=found.title, calibration=said)
         if keep is not None:
             shutil.copytree(made, keep)

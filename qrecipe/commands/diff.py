@@ -44,7 +44,7 @@ def diff(
     first = Workspace(one, ("train",), listener, placeholder=True, cache=cache)
     second = first if same else Workspace(other, ("train",), listener, placeholder=True, cache=cache)
     if same:
-        listener(Noted("capture", "one for both, as their models are the same"))
+        listener(Noted("capture", "one for both, as their models are the same", progress=True))
     plans = [make_plan(own.original, recipe, image_size=image_size) for own, recipe in ((first, one), (second, other))]
     sites, totals = compare.site_changes(*plans), compare.totals(*plans)
     return dataclasses.replace(found, sites=tuple(sites), totals=tuple(totals))

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import ModelError, RecipeErrors, RunError
+from ..errors import ModelError, RecipeErrors, RunError, TrainError
 from ..experiment.binding import bound
 from ..experiment.events import Listener, Noted, nobody
 from ..experiment.workspace import Workspace
@@ -101,8 +101,7 @@ def init(
         **_found(workspace, chosen, other, found, file.absolute().parent),
     }
     names = {file: "student.txt"} | ({tuning: "tuning.txt"} if fresh else {})
-    texts = {one: filled(template, values) for one, template in names.items()}
-    plan, *_ = [_bound(one, texts, workspace) for one in texts]
+    texts, plan = _bound_texts(names, values, "" if other is None else "another teacher may have others", workspace)
     _write(texts)
     split = "val" if values["untested"] else "test"
     commands = _next(file, tuning if fresh else None, fresh, tuned, split)
@@ -121,7 +120,6 @@ def _found(
         "source": "the teacher above" if teacher else "the model itself, real-valued",
         "input": input_text(built.input, built.family.default_input),
         **captured_values(workspace),
-        **distilled_values(workspace.original, workspace.recipe, alone=teacher is None),
         **data_values(data.section(base), [name for _, name in sorted(workspace.categories)]),
     }
 
@@ -138,7 +136,7 @@ def _workspace(
 def _built(workspace: Workspace, model: StarterModel) -> Built:
     _ = workspace.data  # what is wrong with it is said first, and not under the model's name
     text = f"building {model.typed}, then capturing it: seconds for a small one, minutes for a large one"
-    workspace.listener(Noted("model", text))
+    workspace.listener(Noted("model", text, progress=True))
     if model.random:
         workspace.listener(Noted("model", "its weights are random; a folder or a hub id brings trained ones"))
     try:
@@ -181,6 +179,25 @@ def _weights(model: StarterModel, file: Path) -> str:
     if model.section.get("weights"):
         return f"model.weights={{file: {file}}}"
     return f"model.weights.file={file}"
+
+
+def _bound_texts(
+    templates: Mapping[Path, str], values: Mapping[str, Any], others: str, workspace: Workspace
+) -> tuple[dict[Path, str], Plan]:
+    """The recipes' texts, once they bind, and the plan of the first. others: why a teacher's queries are not the
+    student's; a model in which they turn out not to be is distilled otherwise."""
+    draft = workspace.recipe
+    values = {**values, **distilled_values(workspace.original, draft, others)}
+    texts = {file: filled(template, values) for file, template in templates.items()}
+    try:
+        plan, *_ = [_bound(file, texts, workspace) for file in texts]
+    except TrainError as problem:
+        if others or problem.where != "distill.targets":
+            raise
+        workspace.recipe = draft
+        others = "this model has not the same ones in training and in evaluation"
+        return _bound_texts(templates, values, others, workspace)
+    return texts, plan
 
 
 def _bound(file: Path, texts: Mapping[Path, str], workspace: Workspace) -> Plan:

@@ -149,7 +149,7 @@ def predict(
                 with writing(folder / name):
                     draw_detections(picture, shown, names).save(folder / name)
             text = f"{_counted(shown, names) or 'nothing'} with a score of {threshold:g} or more"
-            listener(Noted(str(path), text))
+            listener(Noted(str(path), text, progress=True))
     predictions = _document(entries, results, names)
     if folder is not None:
         write_atomically(folder / DETECTIONS, json.dumps(predictions.to_dict(), indent=1).encode())

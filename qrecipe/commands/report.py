@@ -88,6 +88,6 @@ def with_page(listener: Listener) -> Listener:
             listener(Noted("report", f"not written: {problem}"))
         else:
             if ended:
-                listener(Noted("report", str(folder / REPORT)))
+                listener(Noted("report", str(folder / REPORT), progress=True))
 
     return listen

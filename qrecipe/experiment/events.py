@@ -185,10 +185,14 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class Noted:
-    """Anything else that a user should know: a line of text about a topic, such as ``data``."""
+    """Anything else that a user should know: a line of text about a topic, such as ``data``.
+
+    progress: whether it only says how far the work is, so that nobody misses it who did not look.
+    """
 
     topic: str
     text: str
+    progress: bool = False
 
 
 Event = (

@@ -85,7 +85,7 @@ def open_target(target: Target, workspace: Workspace) -> Detector:
         return file_detector(open_file(target.file))
     if target.student is not None:
         text = f"{target.title}, built and captured again, its weights from {target.student}"
-        workspace.listener(Noted("model", text))
+        workspace.listener(Noted("model", text, progress=True))
         return student_detector(load(target.student, cache=workspace.cache))
     if target.which == "off":
         student = make_student(workspace.original, target.recipe)

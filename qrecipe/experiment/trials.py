@@ -68,7 +68,7 @@ class Trials:
             on_failure.pop_all()
 
     def _on_width(self, bits: int) -> None:
-        self.workspace.listener(Noted("calibration", f"ranges of {bits} bits"))
+        self.workspace.listener(Noted("calibration", f"ranges of {bits} bits", progress=True))
 
     def _batches(self, original: Original, size: int, start: int, count: int) -> list[Batch]:
         """Batches of the training split as evaluation sees them: those of number ``start`` and on."""

@@ -36,12 +36,22 @@ def lines_of(event: Event) -> Iterable[str]:
     return LINES[type(event)](event)
 
 
+def notices_of(event: Event) -> Iterable[str]:
+    """Those of its lines that say more than how far the work is: what a user should know in any case."""
+    notices = NOTICES.get(type(event))
+    return () if notices is None else notices(event)
+
+
 def _none(event: Event) -> Iterable[str]:
     return ()
 
 
 def _data(event: DataRead) -> Iterator[str]:
     yield f"data: {event.split} has {event.images} images and {event.boxes} boxes"
+    yield from _data_notes(event)
+
+
+def _data_notes(event: DataRead) -> Iterator[str]:
     yield from (f"data: {event.split}: {note}" for note in event.notes)
 
 
@@ -55,6 +65,10 @@ def _capture(event: CaptureStarted) -> Iterator[str]:
 
 def _captured(event: CaptureEnded) -> Iterator[str]:
     yield from (f"capture: {note}" for note in event.notes)
+    yield from _capture_warnings(event)
+
+
+def _capture_warnings(event: CaptureEnded) -> Iterator[str]:
     yield from (f"capture: warning: {warning}" for warning in event.warnings)
 
 
@@ -72,7 +86,11 @@ def _planned(event: Planned) -> Iterator[str]:
         yield f"plan: nothing is quantized; weights {size(cost.bytes)}, {amount(cost.macs)} MACs an image"
     if plan.alignments:
         yield f"plan: queries aligned in {len(plan.alignments)} of the decoder's layers"
-    yield from (f"warning: {warning}" for warning in plan.warnings)
+    yield from _plan_warnings(event)
+
+
+def _plan_warnings(event: Planned) -> Iterator[str]:
+    yield from (f"warning: {warning}" for warning in event.plan.warnings)
 
 
 def _calibrated(event: Calibrated) -> Iterator[str]:
@@ -97,8 +115,12 @@ def _measured(event: PartMeasured) -> Iterator[str]:
 
 
 def _training(event: TrainingStarted) -> Iterator[str]:
-    yield from (f"{event.phase}: warning: {note}" for note in event.notes)
+    yield from _training_warnings(event)
     yield f"{event.phase}: training for {event.epochs} epochs of {event.steps} steps"
+
+
+def _training_warnings(event: TrainingStarted) -> Iterator[str]:
+    yield from (f"{event.phase}: warning: {note}" for note in event.notes)
 
 
 def _epoch(event: EpochEnded) -> Iterator[str]:
@@ -127,6 +149,20 @@ def _noted(event: Noted) -> Iterator[str]:
     yield f"{event.topic}: {event.text}"
 
 
+def _notice(event: Noted) -> Iterator[str]:
+    if not event.progress:
+        yield from _noted(event)
+
+
+NOTICES: Mapping[type, Callable[[Any], Iterable[str]]] = {
+    DataRead: _data_notes,
+    ModelBuilt: _built,
+    CaptureEnded: _capture_warnings,
+    Planned: _plan_warnings,
+    TrainingStarted: _training_warnings,
+    RunEnded: _ended,
+    Noted: _notice,
+}
 LINES: Mapping[type, Callable[[Any], Iterable[str]]] = {
     DataRead: _data,
     ModelBuilt: _built,

@@ -25,10 +25,10 @@ def carry_out(runs: Sequence[PlannedRun], run_one: RunOne, listener: Listener) -
     for run in runs:
         state = state_of(run)
         if state.state == "done":
-            listener(Noted("sweep", f"{label(run, runs)}: done already"))
+            listener(Noted("sweep", f"{label(run, runs)}: done already", progress=True))
             continue
         going_on = is_run(run.folder)
-        listener(Noted("sweep", f"{label(run, runs)}{': goes on' if going_on else ''}"))
+        listener(Noted("sweep", f"{label(run, runs)}{': goes on' if going_on else ''}", progress=True))
         forget_failure(run)
         try:
             run_one(run, going_on)
@@ -53,4 +53,4 @@ def tell_rest(states: Sequence[RunState], jobs: int, listener: Listener) -> None
     left = seconds_left([state for state in states if state.state != "failed"], jobs)
     if done < len(states) and left is not None:
         text = f"about {round(left / 60)} min left" if left >= 90 else f"about {round(left)} s left"
-        listener(Noted("sweep", f"{done} of {len(states)} runs are done, {text}"))
+        listener(Noted("sweep", f"{done} of {len(states)} runs are done, {text}", progress=True))

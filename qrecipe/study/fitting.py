@@ -38,4 +38,6 @@ def check_plans(runs: Sequence[PlannedRun], cache: bool, listener: Listener) -> 
             problems.update({str(problem): problem for problem in problems_of(error)})
     if problems:
         raise PlanErrors(list(problems.values()))
-    listener(Noted("sweep", f"{len(firsts)} plan{'s fit their' if len(firsts) > 1 else ' fits its'} models"))
+    listener(
+        Noted("sweep", f"{len(firsts)} plan{'s fit their' if len(firsts) > 1 else ' fits its'} models", progress=True)
+    )

@@ -39,13 +39,13 @@ def carry_out_in_parallel(
     waiting = [run for run in runs if state_of(run).state != "done"]
     for run in runs:
         if run not in waiting:
-            listener(Noted("sweep", f"{label(run, runs)}: done already"))
+            listener(Noted("sweep", f"{label(run, runs)}: done already", progress=True))
     working: dict[subprocess.Popen[bytes], PlannedRun] = {}
     try:
         while waiting or working:
             while waiting and len(working) < jobs:
                 run = waiting.pop(0)
-                listener(Noted("sweep", f"{label(run, runs)}: begins; what it says is in {log_of(run)}"))
+                listener(Noted("sweep", f"{label(run, runs)}: begins; what it says is in {log_of(run)}", progress=True))
                 working[_started(run, command(run), jobs)] = run
             for process in [process for process in working if process.poll() is not None]:
                 run = working.pop(process)
@@ -96,7 +96,7 @@ def _started(run: PlannedRun, words: Sequence[str], jobs: int) -> subprocess.Pop
 def _tell_end(run: PlannedRun, code: int, runs: Sequence[PlannedRun], listener: Listener) -> None:
     """Say how it ended; of a process that could not say why, keep that."""
     if state_of(run).state == "done":
-        listener(Noted("sweep", f"{label(run, runs)}: done"))
+        listener(Noted("sweep", f"{label(run, runs)}: done", progress=True))
         return
     message = failure_of(run)
     if message is None:

@@ -47,8 +47,14 @@ def features(
         if target.at in MAPS:
             _check_sizes(a, b, own.name)
         # Denoising queries stand before those that predict; the teacher, in evaluation, has none.
-        queries = query_features(a, layout)[:, -mine.prediction.boxes.shape[1] :]
-        yield queries, query_features(b, other.layout)
+        queries, count = query_features(a, layout), mine.prediction.boxes.shape[1]
+        if target.at not in MAPS and queries.shape[1] < count:
+            raise TrainError(
+                f"{own.name} has {queries.shape[1]} queries, the predictions have {count}: which is whose is not known",
+                where="distill.targets",
+                remedy="distil head.class and head.box instead",
+            )
+        yield queries[:, -count:], query_features(b, other.layout)
 
 
 def projections_of(student: Student, targets: Sequence[TargetSpec], pairs: Sequence[Sequence[Pair]]) -> nn.ModuleList:

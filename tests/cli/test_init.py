@@ -149,6 +149,15 @@ class TestWritten:
         assert "# No cross-attention was found in this model" in text
         assert "distill:" not in text
 
+    def test_a_model_with_more_queries_in_training(self) -> None:
+        """Its teacher, in evaluation, has half as many: the recipe has what binds."""
+        made = factory(Path("mine"))
+        data_set(Path("data"))
+        assert tiny.qrecipe("init", "--model", f"{made}:doubled", "--data", "data", "--input-size", "64x64").fine
+        recipe, text = load_recipe("mine_data.yaml"), Path("mine_data.yaml").read_text()
+        assert [target.match.kind for target in recipe.distill.targets] == ["foreground"]
+        assert " ".join(text.replace("#", " ").split()).count("not the same ones in training and in evaluation") == 1
+
     def test_another_teacher(self) -> None:
         made = factory(Path("mine"))
         data_set(Path("data"))
@@ -161,6 +170,9 @@ class TestWritten:
         recipe = load_recipe("mine_data.yaml")
         assert recipe.teacher is not None
         assert recipe.teacher.labels_argument == "num_classes"
+        assert recipe.distill.targets[0].match.kind == "foreground"
+        text = " ".join(Path("mine_data.yaml").read_text().replace("#", " ").split())
+        assert "matched by their boxes, as another teacher may have others" in text
         assert load_recipe("mine_data_teacher.yaml").teacher is None
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from qrecipe.data.labels import LabelMap
 from qrecipe.errors import PlanError, PlanErrors, RecipeErrors, TrainError
@@ -75,6 +75,23 @@ def test_maps_of_other_sizes_are_refused_before_they_are_compared(toy: Specimen)
     narrow = other(toy, ToyDetector(width=16), targets)
     with pytest.raises(PlanErrors, match=r"backbone.output.0: the student's feature has 8 .* the teacher's 16"):
         TrainingModule(toy.student(a_recipe(targets=targets)), narrow)
+
+
+class _Repeating(ToyDetector):
+    """Its predictions are twice as many as the queries of its decoder."""
+
+    def forward(self, pixel_values: Tensor) -> dict[str, Any]:
+        found = super().forward(pixel_values)
+        twice = {key: found[key].repeat(1, 2, 1) for key in ("logits", "pred_boxes")}
+        return {**twice, "aux_outputs": []} if self.training else twice
+
+
+def test_predictions_that_are_not_those_of_the_decoder_s_queries(toy: Specimen) -> None:
+    recipe = a_recipe(targets=TARGETS)
+    original = dataclasses.replace(toy.original, captured=captured_toy(prepared(_Repeating())))
+    module = TrainingModule(make_student(original, recipe), make_student(original, recipe))
+    with pytest.raises(TrainError, match=r"output\.1 has 4 queries, the predictions have 8: .*distil head\.class"):
+        module(toy.batch())
 
 
 def test_classes_of_the_teacher_are_the_students(toy: Specimen) -> None:

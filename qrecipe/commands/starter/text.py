@@ -119,19 +119,20 @@ def captured_values(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def distilled_values(original: Original, recipe: Recipe, alone: bool) -> dict[str, Any]:
-    """What can be distilled, and how. alone: whether the model is its own teacher, whose queries a student can decode.
+def distilled_values(original: Original, recipe: Recipe, others: str = "") -> dict[str, Any]:
+    """What can be distilled, and how. others: why a teacher's queries are not the student's, where they are not.
 
     Detectors with sigmoids for scores learn query by query; those with a softmax as in Q-DETR, whose detector is one.
     """
     structure = original.structure(recipe.model.roles)
     training = structure.programs["train"]
     layers, tapped = len(training.queries), {role for role, _ in training.taps}
-    same = alone and FEATURE in tapped and original.family.scores == "sigmoid"
+    same = not others and FEATURE in tapped and original.family.scores == "sigmoid"
     paper = not same and (FEATURE in tapped or bool(layers))
     blend = any(taken_by_alignment(structure, one, "head") for one in training.queries)
     return {
         "same": same,
+        "others": f"; queries are matched by their boxes, as {others}" if others else "",
         "backbone_map": same and BACKBONE_OUTPUT in tapped,
         "encoder_map": same and ENCODER_OUTPUT in tapped,
         **(LARGER if original.family.name in WITH_CORNERS else PLAIN),
