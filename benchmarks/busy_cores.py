@@ -3,7 +3,8 @@
     python benchmarks/busy_cores.py --busy 2
 
 Every setting in a process of its own, by turns; median seconds of a forward and backward pass of twenty convolutions
-and some small products. Linux wheels of torch have GNU's OpenMP, which reads GOMP_SPINCOUNT; qrecipe's commands set 10000.
+and some small products. Linux wheels of torch have GNU's OpenMP, which reads GOMP_SPINCOUNT; qrecipe's commands set
+it to 10000.
 """
 
 from __future__ import annotations
