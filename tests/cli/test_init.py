@@ -15,7 +15,7 @@ from qrecipe.commands.starter import data as starter
 from qrecipe.recipe import load_recipe
 from tests import tiny_commands as tiny
 from tests.starter_files import NAMES, coco, data_set, factory
-from tests.tiny_detectors import tiny_deimv2, tiny_detr
+from tests.tiny_detectors import tiny_detr
 
 PIECES = Path(__file__).parents[2] / "recipes" / "base"
 
@@ -74,6 +74,17 @@ class TestWritten:
         recipe = load_recipe("recipes/a b.yaml")
         assert recipe.data.test is not None
         assert recipe.data.test.annotations == Path.cwd() / folder / "instances_test.json"
+        # Of a small detector: small batches, and a line for a start without labels, which the step before has not.
+        assert recipe.quantize.reconstruct is None
+        Path("recipes/started.yaml").write_text(text.replace("  # reconstruct: {", "  reconstruct: {"))
+        started = load_recipe("recipes/started.yaml").quantize.reconstruct
+        assert started is not None
+        assert (started.iterations, started.whole.steps) == (None, 312)
+        Path("recipes/started.yaml").unlink()
+        tuning = load_recipe("recipes/a b_teacher.yaml")
+        assert (recipe.train.batch_size, tuning.train.batch_size) == (4, 16)
+        assert tuning.quantize.weight is tuning.quantize.reconstruct is None
+        assert tuning.distill.targets == ()
         assert recipe.model.factory == f"{Path.cwd() / made}:build"
         assert "its factory makes 80 classes unless told otherwise, so a head of 3 starts afresh" in out
         commands = [shlex.split(line)[1:] for line in out.splitlines() if line.startswith("  qrecipe ")]
@@ -112,25 +123,6 @@ class TestWritten:
         assert "runs/detector_data --split val" in out
         assert "# No test split" in Path("detector_data.yaml").read_text()
         assert tiny.qrecipe("validate", "--bind", "detector_data.yaml").fine
-
-    def test_a_small_detector_with_corners(self) -> None:
-        """Larger weights and small batches; the start without labels is a line that can be uncommented."""
-        tiny_deimv2(labels=5, decoder_layers=2, depth_mult=0.34).save_pretrained("detector")  # type: ignore[operator]
-        data_set(Path("data"), ("train", "val"))
-        assert tiny.qrecipe("init", "--model", "detector", "--data", "data", "--input-size", "64x64").fine
-        recipe = load_recipe("detector_data.yaml")
-        piece = load_recipe(PIECES / "same_queries_corners.yaml", ["model.architecture=deimv2"], data=False)
-        assert recipe.distill == piece.distill
-        text = Path("detector_data.yaml").read_text()
-        text = text.replace("  # reconstruct: {", "  reconstruct: {")
-        Path("detector_data.yaml").write_text(text)
-        started = load_recipe("detector_data.yaml").quantize.reconstruct
-        assert started is not None
-        assert (started.iterations, started.whole.steps) == (None, 312)
-        tuning = load_recipe("detector_data_teacher.yaml")
-        assert (recipe.train.batch_size, tuning.train.batch_size) == (4, 16)
-        assert tuning.quantize.reconstruct is tuning.quantize.weight is None
-        assert tuning.distill.targets == ()
 
     def test_a_folder_whose_head_does_not_fit(self) -> None:
         tiny_detr(labels=5, decoder_layers=1).save_pretrained("detector")  # type: ignore[operator]

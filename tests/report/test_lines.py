@@ -20,7 +20,7 @@ from qrecipe.experiment.events import (
     RunEnded,
     Scored,
 )
-from qrecipe.report.lines import LINES, lines_of
+from qrecipe.report.lines import LINES, lines_of, notices_of
 from qrecipe.run.summary import Summary
 
 EVALUATION = Evaluation(**dict.fromkeys(NUMBERS, 0.25), per_class={})
@@ -52,3 +52,21 @@ def test_every_kind_of_event_has_a_row() -> None:
 )
 def test_lines(event: Event, lines: list[str]) -> None:
     assert list(lines_of(event)) == lines
+
+
+@pytest.mark.parametrize(
+    ("event", "notices"),
+    [
+        (DataRead("val", 8, 20, ("a note",)), ["data: val: a note"]),
+        (ModelBuilt("teacher", "Detr", ("its head starts afresh",)), ["teacher: its head starts afresh"]),
+        (CaptureEnded("Detr", ("careful",), notes=("kept",)), ["capture: warning: careful"]),
+        (Scored("val", "teacher", EVALUATION), []),
+        (RunEnded(Path("run"), SUMMARY, already=True), ["this run is finished already, and is not repeated"]),
+        (Noted("data", "not read"), ["data: not read"]),
+        (Noted("sweep", "run 1 of 3: done", progress=True), []),
+    ],
+)
+def test_what_is_told_in_any_case(event: Event, notices: list[str]) -> None:
+    """``--quiet`` leaves these; each is one of the event's lines."""
+    assert list(notices_of(event)) == notices
+    assert set(notices) <= set(lines_of(event))

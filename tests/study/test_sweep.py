@@ -192,7 +192,7 @@ def test_several_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [state.state for state in states] == ["failed", "done", "failed"]
     assert states[0].message == f"{log_of(runs[0])}: its process ended with code 2"
     assert "invalid choice: 'nonsense'" in log_of(runs[2]).read_text()
-    assert events[0] == Noted("sweep", "run 2 of 3 (b seed 0): done already")
+    assert events[0] == Noted("sweep", "run 2 of 3 (b seed 0): done already", progress=True)
     assert 1 <= threads_of(2) <= threads_of(1)
     assert threads_of(10_000) == 1
 
