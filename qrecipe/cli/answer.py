@@ -1,4 +1,4 @@
-"""How a command answers: events while it works, unless ``--quiet``, then its outcome for people, or with ``--json``."""
+"""How a command answers: events while it works, notices alone with ``--quiet``; then its outcome, or that as JSON."""
 
 from __future__ import annotations
 
