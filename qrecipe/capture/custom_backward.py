@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..calls import watched_calls
 from ..user_line import Line, deepest_line, steps_from
 
 _OWN = ("forward", "setup_context")
@@ -19,18 +19,14 @@ def custom_function_line(model: nn.Module, run: Callable[[], Any]) -> Line | Non
     """The line of the model that first calls a custom autograd function while ``run`` runs it, or None."""
     found: list[Line] = []
 
-    def profile(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and not found and frame.f_code.co_name in _OWN and _has_context(frame):
+    def called(frame: FrameType) -> None:
+        if not found and frame.f_code.co_name in _OWN and _has_context(frame):
             line = deepest_line(steps_from(frame.f_back), model)
             if line is not None:
                 found.append(line)
 
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
+    with watched_calls(called):
         run()
-    finally:
-        sys.setprofile(before)
     return found[0] if found else None
 
 

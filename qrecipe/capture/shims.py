@@ -22,7 +22,6 @@ from torch.overrides import TorchFunctionMode
 from .equality import known_equality
 from .known_sizes import KnownSizes
 
-dynamo: Any = importlib.import_module("torch._dynamo.config")
 FAKE_TENSOR_CACHE = False
 """Looking up fake tensors of symbolic shapes takes torch longer than making them anew: benchmarks/capture.py."""
 _MISSING = object()
@@ -189,6 +188,7 @@ def _is_filled(cell: CellType) -> bool:
 @contextmanager
 def symbolic_sizes(model: nn.Module) -> Iterator[None]:
     """Everything above, for the length of one capture of ``model``."""
+    dynamo: Any = importlib.import_module("torch._dynamo.config")  # seconds, which reading students does without
     mode = SymbolicSizes()
     shadows: dict[str, Any] = {"len": _symbolic_len, "int": _symbolic_int(mode.sizes)}
     changed: list[tuple[dict[str, Any], str, Any]] = []

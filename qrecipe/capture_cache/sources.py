@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import Any
+from types import ModuleType
 
+from ..calls import watched_calls
 from ..code_age import loaded_after
 from .plain import Unkeepable
 
@@ -20,7 +20,10 @@ _OWN = Path(__file__).resolve().parents[1]
 _PACKAGE = __name__.partition(".")[0]
 _INSTALLED = ("site-packages", "dist-packages")
 _STANDARD = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
-MAKERS = ("capture", "capture_cache", "graph", "models", "student/original.py", "user_line.py", "vocabulary.py")
+MAKERS = (
+    *("capture", "capture_cache", "graph", "models"),
+    *("student/original.py", "calls.py", "user_line.py", "vocabulary.py"),
+)
 """What of this package decides what a capture holds: folders and files."""
 
 
@@ -87,17 +90,8 @@ def code_of(names: Iterable[str]) -> tuple[dict[str, ModuleType], dict[str, str]
 def files_that_run() -> Iterator[set[str]]:
     """The files whose Python code runs inside; complete at its end."""
     found: set[str] = set()
-
-    def profile(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call":
-            found.add(frame.f_code.co_filename)
-
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
+    with watched_calls(lambda frame: found.add(frame.f_code.co_filename)):
         yield found
-    finally:
-        sys.setprofile(before)
 
 
 def loaded_from(files: Iterable[str]) -> list[ModuleType]:

@@ -14,7 +14,7 @@ from torch import fx
 
 from ..graph.choices import CHOICES
 from ..graph.flow import within
-from ..graph.shapes import shape_of
+from ..graph.shapes import is_float, shape_of
 from .operands import OPERATORS, WEIGHTED, reads_features
 
 LARGEST = 24
@@ -99,11 +99,19 @@ def _sequence(path: str, alone: set[str]) -> str:
 
 
 def _is_residual(node: fx.Node) -> bool:
-    """Whether a sum or concatenation joins a value with something that was computed from it: a skip connection."""
-    if node.op != "call_function" or OPERATORS.get(node.target) not in ("add", "cat") or not reads_features(node):
+    """Whether a sum or concatenation joins a value with something that was computed from it: a skip connection.
+
+    A sum of two values that were both computed from a third is one too: the skip is a projection there, as in the first
+    block of each stage of a ResNet.
+    """
+    operator = OPERATORS.get(node.target) if node.op == "call_function" else None
+    if operator not in ("add", "cat") or not reads_features(node):
         return False
-    sources = list(node.all_input_nodes)
-    return any(a is not b and a in _before(b, node) for a in sources for b in sources)
+    before = {source: _before(source, node) for source in node.all_input_nodes}
+    if any(a is not b and a in before[b] for a in before for b in before):
+        return True
+    common = set.intersection(*before.values()) if operator == "add" else set()
+    return any(is_float(value) and len(shape_of(value) or ()) == len(shape_of(node) or ()) for value in common)
 
 
 def _before(node: fx.Node, inside: fx.Node, limit: int = 400) -> set[fx.Node]:

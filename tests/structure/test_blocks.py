@@ -25,6 +25,14 @@ def test_the_demo_has_residual_blocks_layers_and_heads(demo: Specimen) -> None:
     assert weighted["box_heads.0"] == 3  # layers side by side
 
 
+def test_a_block_whose_shortcut_is_a_convolution_is_one(detr: Specimen) -> None:
+    weighted = {block.name: block.weighted for block in find_blocks(detr.captured.programs["eval"].graph)}
+    stage = "model.backbone.model.encoder.stages.{}.layers.0"
+    assert weighted[stage.format(0)] == 2  # as many channels as before: an identity
+    assert [weighted[stage.format(number)] for number in (1, 2, 3)] == [3, 3, 3]
+    assert weighted["model.input_projection"] == 1  # it reads the last stage and is no part of it
+
+
 def test_a_module_that_is_called_again_is_a_block_of_its_own(demo: Specimen) -> None:
     names = [block.name for block in find_blocks(demo.captured.programs["eval"].graph)]
     assert names.index("query_position") < names.index("decoder.0") < names.index("query_position@1")
