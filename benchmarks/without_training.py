@@ -42,6 +42,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "+ equalize, correct_biases": ("quantize.equalize=true", "quantize.correct_biases=true"),
     "+ compensate": ("quantize.reconstruct.iterations=0",),
     "+ reconstruct": ("quantize.reconstruct={}",),
+    "+ compensate, whole": ("quantize.reconstruct.iterations=0", "quantize.reconstruct.whole.steps=400"),
     "+ whole": ("quantize.reconstruct.iterations=null", "quantize.reconstruct.whole.steps=400"),
 }
 
@@ -92,7 +93,9 @@ class Table:
             loader = self.workspace.unlabelled(student.label_map, student.input, whole.batch_size, whole.images)
             with TemporaryDirectory() as folder:
                 records = Records(Path(folder), "reconstruction")
-                imitate(Imitation(student, real), loader, whole, records, seed=seed, listener=remark)
+                behind = spec.iterations is not None
+                module = Imitation(student, real)
+                imitate(module, loader, whole, records, rounded=behind, seed=seed, listener=remark)
 
     def calibration(self, recipe: Recipe | None = None) -> list[Any]:
         """The batches that set the ranges."""

@@ -73,6 +73,13 @@ def _whole(experiment: Experiment, real: Student) -> dict[str, Any]:
     records = Records(run.checkpoints(WHOLE), PHASE, run.metrics, description(student), marks)
     module = Imitation(student, real)
     result = imitate(
-        module, loader, spec, records, seed=recipe.seed, resume=experiment.resume, listener=experiment.listener
+        module,
+        loader,
+        spec,
+        records,
+        rounded=recipe.quantize.reconstruct.iterations is not None,
+        seed=recipe.seed,
+        resume=experiment.resume,
+        listener=experiment.listener,
     )
     return {"epochs": result.epochs, "images": len(loader.batches.dataset)}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 from ..recipe.definition import OptimizerSpec, ScheduleSpec, StageSpec, TrainSpec, WholeSpec
 from ..reconstruct import Imitation
+from ..student import Student
 from .events import TrainingListener, nobody
 from .protocols import Loader
 from .records import FitResult, Records
@@ -21,6 +25,7 @@ def imitate(
     spec: WholeSpec,
     records: Records,
     *,
+    rounded: bool = False,
     seed: int = 0,
     resume: bool = False,
     listener: TrainingListener = nobody,
@@ -30,6 +35,7 @@ def imitate(
 
     Args:
         loader: of unlabelled images, in another order in each epoch. The rest is as of :class:`Trainer`.
+        rounded: whether the weights lie on their grids, as blocks leave them; their scales stay as they are then.
 
     Raises: as :meth:`Trainer.fit`.
     """
@@ -42,4 +48,23 @@ def imitate(
         clip_norm=CLIP,
         keep=1,
     )
-    return Trainer(module, loader, train, records, seed=seed, listener=listener).fit(resume)
+    with fixed_weight_scales(module.student) if rounded else nullcontext():
+        return Trainer(module, loader, train, records, seed=seed, listener=listener).fit(resume)
+
+
+@contextmanager
+def fixed_weight_scales(student: Student) -> Iterator[None]:
+    """Scales and zero points of weights are not trained inside.
+
+    Of a weight on its grid the straight-through gradient of the scale, round(w / s) - w / s (Esser et al., LSQ, arXiv
+    1902.08153, equation 3), is 0 whatever the scale does to the layer: the optimizer would move it by noise alone.
+    """
+    of_weights = [one for one in student.quantizers.values() if one.operand.is_weight]
+    trained = [value for one in of_weights for value in one.parameters() if value.requires_grad]
+    try:
+        for value in trained:
+            value.requires_grad_(False)
+        yield
+    finally:
+        for value in trained:
+            value.requires_grad_(True)

@@ -61,3 +61,22 @@ def test_whole_epochs_of_about_so_many_steps_repeat_when_cut_off(demo: Specimen,
     imitate(again, Images(demo), spec, Records(tmp_path / "parts"), seed=3, resume=True)
     mine, other = whole.student.state_dict(), again.student.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in mine.items())
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_scales_of_rounded_weights_stay_and_are_trained_again_afterwards(
+    rounded: bool, demo: Specimen, tmp_path: Path
+) -> None:
+    student = demo.student(a_recipe(quantize=W4A4))
+    calibrate(student, [demo.batch((1, 1))])
+    own = module(student)
+    trained = {name for name, value in own.student.named_parameters() if value.requires_grad}
+    imitate(own, Images(demo), WholeSpec(steps=2, lr=1e-3), Records(tmp_path / "run"), rounded=rounded)
+    assert {name for name, value in own.student.named_parameters() if value.requires_grad} == trained
+    moved = {
+        name: not torch.equal(quantizer.encoding().scale, student.quantizers[name].encoding().scale)
+        for name, quantizer in own.student.quantizers.items()
+    }
+    weights = {name for name, quantizer in student.quantizers.items() if quantizer.operand.is_weight}
+    assert any(moved[name] for name in weights) is not rounded
+    assert any(moved[name] for name in moved.keys() - weights)
