@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
@@ -52,11 +53,9 @@ LARGE, ONE_SMALLER = 100_000_000, (1, 192, 256)
 """Parameters of a model that takes its training steps on one smaller image: 24 GB hold no more in float64."""
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 """glibc then returns a freed tensor's memory at once; it otherwise held on to half of what Grounding DINO had used."""
-Q_DETR = (
-    "distill.align=[{at: decoder.cross_attention.query, per: head}]",
-    "distill.targets=[{at: decoder.cross_attention.output, layers: last, loss: l2, weight: 2.5}]",
-)
-"""What recipes/base/q_detr.yaml has: every family is aligned and distilled so here, whatever its own recipe has."""
+PAPERS = yaml.safe_load((Path(__file__).parents[1] / "recipes/base/q_detr.yaml").read_text(encoding="utf-8"))["distill"]
+Q_DETR = tuple(f"distill.{key}={json.dumps(value)}" for key, value in PAPERS.items())
+"""Every family is aligned and distilled so here, whatever its own recipe has."""
 SHAPES = ((1, 320, 256), (2, 224, 288), (3, 250, 333))
 """(batch, height, width) at which student and model are compared; the last is no multiple of any stride."""
 
