@@ -51,13 +51,23 @@ def narrator(console: Console, *others: Listener) -> Listener:
 
 
 def noticing() -> Listener:
-    """A listener that says what a user should know in any case, on standard error; nothing of how far it is."""
+    """A listener that says what a user should know in any case, on standard error; nothing of how far it is.
+
+    In a sweep, which run it is of is said before the first notice of a run.
+    """
+    heading: list[str] = []
 
     def listen(event: Event) -> None:
-        from ..report.lines import notices_of
+        from ..experiment.events import Noted
+        from ..report.lines import lines_of, notices_of
 
-        for line in notices_of(event):
-            say(TerminalConsole(stderr=True), line)
+        lines = list(notices_of(event))
+        if not lines and isinstance(event, Noted) and event.topic == "sweep":
+            heading[:] = lines_of(event)
+        elif lines:
+            for line in (*heading, *lines):
+                say(TerminalConsole(stderr=True), line)
+            heading.clear()
 
     return listen
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from qrecipe import cli
+from qrecipe.cli.console import noticing
+from qrecipe.experiment.events import Noted
 from tests import tiny_commands as tiny
 
 
@@ -87,3 +89,21 @@ def test_an_error_of_the_system_with_a_place_and_one_without(monkeypatch: pytest
     monkeypatch.setitem(cli.COMMANDS, "validate", replace(cli.COMMANDS["validate"], run=fail))
     with pytest.raises(OSError, match="what a library means"):
         tiny.qrecipe("validate", "a.yaml")
+
+
+def test_in_silence_a_sweep_says_which_run_a_notice_is_of(capsys: pytest.CaptureFixture[str]) -> None:
+    listen = noticing()
+    for text in ("run 1 of 2 (a): done already", "1 of 2 runs are done, about 9 s left", "run 2 of 2 (b)"):
+        listen(Noted("sweep", text, progress=True))
+    listen(Noted("model", "building", progress=True))
+    for note in ("its weights are random", "so is its head"):
+        listen(Noted("model", note))
+    listen(Noted("sweep", "run 2 of 2 (b) failed: error"))
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert found.err.splitlines() == [
+        "sweep: run 2 of 2 (b)",
+        "model: its weights are random",
+        "model: so is its head",
+        "sweep: run 2 of 2 (b) failed: error",
+    ]
