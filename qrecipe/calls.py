@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _lsprof
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,7 @@ from typing import Any
 
 @contextmanager
 def watched_calls(on_call: Callable[[FrameType], None]) -> Iterator[None]:
-    """``on_call`` is told each call of a Python function inside, in this thread.
-
-    A profiler of before sees none of them, and goes on afterwards.
-    """
+    """``on_call`` is told each call of a Python function inside, in this thread; a profiler of before goes on then."""
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
         if event == "call":
@@ -25,7 +23,7 @@ def watched_calls(on_call: Callable[[FrameType], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        by_function = before is None or callable(before)
-        sys.setprofile(before if by_function else None)
-        if not by_function:  # cProfile's, which is in that place as an object
+        in_c = isinstance(before, _lsprof.Profiler)  # cProfile's, which stands there as an object until Python 3.12
+        sys.setprofile(None if in_c or not callable(before) else before)
+        if in_c:
             before.enable()

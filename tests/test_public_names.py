@@ -19,6 +19,13 @@ def test_importing_the_package_is_light() -> None:
     assert done.stderr == ""
 
 
+def test_what_captures_nothing_imports_no_tracer() -> None:
+    """It takes seconds: docs/performance.md."""
+    code = "import sys, qrecipe.commands.evaluate, qrecipe.commands.plan; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_every_public_name_is_there() -> None:
     assert list(qrecipe.HOMES) == qrecipe.__all__ == sorted(qrecipe.__all__)
     assert set(dir(qrecipe)) == {*qrecipe.__all__, "__doc__", "__version__"}

@@ -95,7 +95,8 @@ class ValueReader:
         sizes, steps = ([self._extent(one) for one in part] for part in (shape, stride))
         kind = from_plain(["torch", dtype], self._value)
         plain = torch.empty_strided(sizes, steps, dtype=kind, device="meta", requires_grad=gradient)
-        return FakeTensor(self._mode, plain, torch.device(device))  # made inside the mode, it takes twice as long
+        # Made inside the mode it takes twice as long.
+        return FakeTensor(fake_mode=self._mode, elem=plain, fake_device=torch.device(device))
 
     def _extent(self, plain: Any) -> Any:
         """A number, or a symbolic one, each once."""

@@ -62,12 +62,13 @@ def noticing() -> Listener:
         from ..report.lines import lines_of, notices_of
 
         lines = list(notices_of(event))
-        if not lines and isinstance(event, Noted) and event.topic == "sweep":
-            heading[:] = lines_of(event)
+        if isinstance(event, Noted) and event.topic == "sweep":
+            heading[:] = [] if lines else lines_of(event)
         elif lines:
-            for line in (*heading, *lines):
-                say(TerminalConsole(stderr=True), line)
+            lines = [*heading, *lines]
             heading.clear()
+        for line in lines:
+            say(TerminalConsole(stderr=True), line)
 
     return listen
 

@@ -58,13 +58,14 @@ def reconstruct(
         on_block: called behind each block with its report, its number from 1, and the number of blocks.
 
     Raises:
-        CalibrationError: there are no batches.
+        CalibrationError: there are no batches, or the blocks that are done are not the student's first ones.
     """
     if not batches:
         raise CalibrationError("there are no batches to reconstruct with")
     if done and real is None:
         raise ValueError("blocks that are done have changed the student: the one of before is needed")
     segments = cut(student.deployable().graph)
+    _require_these(done, segments)
     reports = list(done)
     real = copy.deepcopy(student) if real is None else real
     real.eval().switch_off()
@@ -94,6 +95,16 @@ def reconstruct(
         student.set_stage(stage)
         student.train(training)
     return reports
+
+
+def _require_these(done: Sequence[BlockReport], segments: Sequence[Segment]) -> None:
+    """Raises: CalibrationError: another version found other blocks, so that it cannot go on behind them."""
+    for report, segment in zip(done, segments, strict=False):
+        if (report.name, report.weighted) != (segment.block.name, segment.block.weighted):
+            raise CalibrationError(
+                f"the block {report.name} is done, where this version has {segment.block.name}",
+                remedy="choose another --output; what was reconstructed so far cannot be gone on with",
+            )
 
 
 def _shared(student: Student, segments: Sequence[Segment]) -> set[tuple[int, tuple[int, ...]]]:

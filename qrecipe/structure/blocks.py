@@ -76,7 +76,7 @@ def _labels(nodes: Sequence[fx.Node]) -> dict[fx.Node, str]:
     """The block of each node by its module, "" where it belongs to none."""
     modules = {node: str(node.meta.get("module", "")) for node in nodes}
     weighted = [modules[node] for node in nodes if is_weighted(node)]
-    residual = {modules[node] for node in nodes if _is_residual(node) and modules[node]}
+    residual = {modules[node] for node in nodes if is_residual(node) and modules[node]}
     chosen = {path for path in residual if 1 < sum(within(module, path) for module in weighted) <= LARGEST}
     outermost = {path for path in chosen if not any(path != other and within(path, other) for other in chosen)}
     alone = {path for path in weighted if not any(within(path, other) for other in outermost)}
@@ -98,11 +98,11 @@ def _sequence(path: str, alone: set[str]) -> str:
     return around
 
 
-def _is_residual(node: fx.Node) -> bool:
+def is_residual(node: fx.Node) -> bool:
     """Whether a sum or concatenation joins a value with something that was computed from it: a skip connection.
 
-    A sum of two values that were both computed from a third is one too: the skip is a projection there, as in the first
-    block of each stage of a ResNet.
+    A sum of two values that its module computes from a third is one too: the skip is a projection there, as in the
+    first block of each stage of a ResNet; so are other parallel branches, as RT-DETR's CSP layers have them.
     """
     operator = OPERATORS.get(node.target) if node.op == "call_function" else None
     if operator not in ("add", "cat") or not reads_features(node):
@@ -110,8 +110,18 @@ def _is_residual(node: fx.Node) -> bool:
     before = {source: _before(source, node) for source in node.all_input_nodes}
     if any(a is not b and a in before[b] for a in before for b in before):
         return True
-    common = set.intersection(*before.values()) if operator == "add" else set()
+    if operator != "add" or len(before) != 2 or not all(_is_of(source, node) for source in before):
+        return False
+    common = [value for value in set.intersection(*before.values()) if value.op != "get_attr"]
     return any(is_float(value) and len(shape_of(value) or ()) == len(shape_of(node) or ()) for value in common)
+
+
+def _is_of(node: fx.Node, inside: fx.Node) -> bool:
+    """Whether a node is of the module of ``inside``; a quantizer is of none, and counts for what it quantizes."""
+    path, module = str(inside.meta.get("module", "")), str(node.meta.get("module", ""))
+    if not module and node.op == "call_module":
+        return all(_is_of(source, inside) for source in node.all_input_nodes)
+    return within(module, path)
 
 
 def _before(node: fx.Node, inside: fx.Node, limit: int = 400) -> set[fx.Node]:

@@ -35,7 +35,7 @@ def imitate(
 
     Args:
         loader: of unlabelled images, in another order in each epoch. The rest is as of :class:`Trainer`.
-        rounded: whether the weights lie on their grids, as blocks leave them; their scales stay as they are then.
+        rounded: whether blocks came before, which leave weights on their grids: the scales of all weights stay then.
 
     Raises: as :meth:`Trainer.fit`.
     """
@@ -57,7 +57,8 @@ def fixed_weight_scales(student: Student) -> Iterator[None]:
     """Scales and zero points of weights are not trained inside.
 
     Of a weight on its grid the straight-through gradient of the scale, round(w / s) - w / s (Esser et al., LSQ, arXiv
-    1902.08153, equation 3), is 0 whatever the scale does to the layer: the optimizer would move it by noise alone.
+    1902.08153, equation 3), is 0, whatever the scale does to the layer, so that the optimizer begins with noise; with
+    them the network got worse (docs/results.md).
     """
     of_weights = [one for one in student.quantizers.values() if one.operand.is_weight]
     trained = [value for one in of_weights for value in one.parameters() if value.requires_grad]

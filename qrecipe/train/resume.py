@@ -163,7 +163,11 @@ def resume_from(
     outside = _outside(trainable)
     names = {group.name: list(group.names) for group in groups}
     if training["groups"] != names or set(training["outside"]) != {name for name, _ in outside}:
-        raise TrainError("the checkpoint's optimizer is of other parameters", where=str(last))
+        raise TrainError(
+            "the checkpoint's optimizer is of other parameters",
+            where=str(last),
+            remedy="another version of qrecipe or of the model wrote it; choose another --output",
+        )
     optimizer.load_state_dict(training["optimizer"])
     followers.restore(training)
     for name, parameter in outside:

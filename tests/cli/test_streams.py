@@ -98,12 +98,15 @@ def test_in_silence_a_sweep_says_which_run_a_notice_is_of(capsys: pytest.Capture
     listen(Noted("model", "building", progress=True))
     for note in ("its weights are random", "so is its head"):
         listen(Noted("model", note))
-    listen(Noted("sweep", "run 2 of 2 (b) failed: error"))
+    listen(Noted("sweep", "run 3 of 3 (c)", progress=True))
+    listen(Noted("sweep", "run 3 of 3 (c) failed: error"))
+    listen(Noted("model", "after it"))
     found = capsys.readouterr()
     assert found.out == ""
     assert found.err.splitlines() == [
         "sweep: run 2 of 2 (b)",
         "model: its weights are random",
         "model: so is its head",
-        "sweep: run 2 of 2 (b) failed: error",
+        "sweep: run 3 of 3 (c) failed: error",
+        "model: after it",
     ]

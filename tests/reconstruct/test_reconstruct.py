@@ -93,11 +93,14 @@ def test_it_is_the_same_twice_and_when_it_is_cut_off(demo: Specimen) -> None:
 
 
 def test_what_cannot_be_done_is_said(toy: Specimen) -> None:
-    student, _ = calibrated(toy)
+    student, batches = calibrated(toy)
     with pytest.raises(CalibrationError, match="no batches"):
         reconstruct(student, [], FEW)
     with pytest.raises(ValueError, match="the one of before"):
         reconstruct(student, [toy.batch()], FEW, done=[BlockReport("a", 1, 1.0, 0.5)])
+    other = BlockReport("of another version", 1, 0.0, 0.0)
+    with pytest.raises(CalibrationError, match="of another version is done, where this version has "):
+        reconstruct(student, batches, FEW, real=copy.deepcopy(student), done=[other])
 
 
 def test_without_steps_blocks_are_rounded_alone(toy: Specimen) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from qrecipe.structure.blocks import LARGEST, find_blocks, is_weighted
+import pytest
+import torch
+from torch import fx
+
+from qrecipe.structure.blocks import LARGEST, find_blocks, is_residual, is_weighted
 from tests.specimens import Specimen
 
 
@@ -31,6 +35,32 @@ def test_a_block_whose_shortcut_is_a_convolution_is_one(detr: Specimen) -> None:
     assert weighted[stage.format(0)] == 2  # as many channels as before: an identity
     assert [weighted[stage.format(number)] for number in (1, 2, 3)] == [3, 3, 3]
     assert weighted["model.input_projection"] == 1  # it reads the last stage and is no part of it
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [("branches", True), ("quantized branches", True), ("twice", False), ("shared weight", False), ("outside", False)],
+)
+def test_which_sums_of_two_branches_are_skips(case: str, expected: bool) -> None:
+    """Their summands are computed by the module of the sum, from a value that is no parameter."""
+    graph = fx.Graph()
+
+    def named(node: fx.Node, module: str) -> fx.Node:
+        node.meta.update(module=module, val=torch.zeros(1, 8, 6, 5))
+        return node
+
+    x, y = (named(graph.placeholder(name), "") for name in "xy")
+    weight = named(graph.get_attr("weight"), "block")
+    where = "elsewhere" if case == "outside" else "block.branch"
+    other = y if case == "shared weight" else x
+    conv = torch.ops.aten.conv2d.default
+    a = named(graph.call_function(conv, (x, weight)), where)
+    b = named(graph.call_function(conv, (other, weight)), where)
+    if case == "quantized branches":
+        a = graph.call_module("quantizers.0", (a,))
+        a.meta["val"] = torch.zeros(1, 8, 6, 5)
+    total = named(graph.call_function(torch.ops.aten.add.Tensor, (a, a if case == "twice" else b)), "block")
+    assert is_residual(total) is expected
 
 
 def test_a_module_that_is_called_again_is_a_block_of_its_own(demo: Specimen) -> None:
