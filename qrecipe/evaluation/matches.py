@@ -79,7 +79,8 @@ class ImageMatches:
     def AP(self, weights: NDArray[np.int64] | None = None) -> float | None:  # noqa: N802 - COCO's name
         """COCO's AP where each image is there ``weights`` times (once by default); None where nothing is to be found.
 
-        weights: (images,).
+        weights: (images,). Of an image that is there several times, detections of the very same score come one behind
+            the other, each as often; written out that often, they would come image by image.
         """
         each = np.ones(len(self.images), dtype=np.int64) if weights is None else weights
         found = []
