@@ -53,8 +53,8 @@ LARGE, ONE_SMALLER = 100_000_000, (1, 192, 256)
 """Parameters of a model that takes its training steps on one smaller image: 24 GB hold no more in float64."""
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 """glibc then returns a freed tensor's memory at once; it otherwise held on to half of what Grounding DINO had used."""
-PAPERS = yaml.safe_load((Path(__file__).parents[1] / "recipes/base/q_detr.yaml").read_text(encoding="utf-8"))["distill"]
-Q_DETR = tuple(f"distill.{key}={json.dumps(value)}" for key, value in PAPERS.items())
+_PIECE = yaml.safe_load((Path(__file__).parents[1] / "recipes/base/q_detr.yaml").read_text(encoding="utf-8"))
+Q_DETR = tuple(f"distill.{key}={json.dumps(value)}" for key, value in _PIECE["distill"].items())
 """Every family is aligned and distilled so here, whatever its own recipe has."""
 SHAPES = ((1, 320, 256), (2, 224, 288), (3, 250, 333))
 """(batch, height, width) at which student and model are compared; the last is no multiple of any stride."""

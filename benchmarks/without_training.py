@@ -93,9 +93,7 @@ class Table:
             loader = self.workspace.unlabelled(student.label_map, student.input, whole.batch_size, whole.images)
             with TemporaryDirectory() as folder:
                 records = Records(Path(folder), "reconstruction")
-                behind = spec.iterations is not None
-                module = Imitation(student, real)
-                imitate(module, loader, whole, records, rounded=behind, seed=seed, listener=remark)
+                imitate(Imitation(student, real), loader, spec, records, seed=seed, listener=remark)
 
     def calibration(self, recipe: Recipe | None = None) -> list[Any]:
         """The batches that set the ranges."""

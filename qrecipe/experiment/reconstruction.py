@@ -65,21 +65,14 @@ def _blocks(experiment: Experiment, real: Student) -> list[BlockReport]:
 
 def _whole(experiment: Experiment, real: Student) -> dict[str, Any]:
     recipe, run, student = experiment.recipe, experiment.run, experiment.student
-    assert recipe.quantize.reconstruct is not None
+    spec = recipe.quantize.reconstruct
+    assert spec is not None
     assert student.label_map is not None
-    spec = recipe.quantize.reconstruct.whole
-    loader = experiment.workspace.unlabelled(student.label_map, student.input, spec.batch_size, spec.images)
+    loader = experiment.workspace.unlabelled(student.label_map, student.input, spec.whole.batch_size, spec.whole.images)
     marks = {"smoke_test": True} if recipe.limits else {}
     records = Records(run.checkpoints(WHOLE), PHASE, run.metrics, description(student), marks)
     module = Imitation(student, real)
     result = imitate(
-        module,
-        loader,
-        spec,
-        records,
-        rounded=recipe.quantize.reconstruct.iterations is not None,
-        seed=recipe.seed,
-        resume=experiment.resume,
-        listener=experiment.listener,
+        module, loader, spec, records, seed=recipe.seed, resume=experiment.resume, listener=experiment.listener
     )
     return {"epochs": result.epochs, "images": len(loader.batches.dataset)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from ..recipe.definition import OptimizerSpec, ScheduleSpec, StageSpec, TrainSpec, WholeSpec
+from ..recipe.definition import OptimizerSpec, ReconstructSpec, ScheduleSpec, StageSpec, TrainSpec
 from ..reconstruct import Imitation
 from ..student import Student
 from .events import TrainingListener, nobody
@@ -22,33 +22,32 @@ WARM_UP = 20
 def imitate(
     module: Imitation,
     loader: Loader,
-    spec: WholeSpec,
+    spec: ReconstructSpec,
     records: Records,
     *,
-    rounded: bool = False,
     seed: int = 0,
     resume: bool = False,
     listener: TrainingListener = nobody,
 ) -> FitResult:
-    """Take about ``spec.steps`` optimizer steps in whole epochs, at least one; afterwards the student has the last
-    one's weights.
+    """Take about ``spec.whole.steps`` optimizer steps in whole epochs, at least one; afterwards the student has the
+    last one's weights. Behind blocks, which leave weights on their grids, the scales of all weights stay.
 
     Args:
         loader: of unlabelled images, in another order in each epoch. The rest is as of :class:`Trainer`.
-        rounded: whether blocks came before, which leave weights on their grids: the scales of all weights stay then.
 
     Raises: as :meth:`Trainer.fit`.
     """
-    epochs = max(1, round(spec.steps / len(loader))) if len(loader) else 1
+    whole = spec.whole
+    epochs = max(1, round(whole.steps / len(loader))) if len(loader) else 1
     train = TrainSpec(
         stages=(StageSpec("reconstruction", epochs),),
-        batch_size=spec.batch_size,
-        optimizer=OptimizerSpec(lr=spec.lr, weight_decay=0.0, lr_quantizer=spec.lr_quantizer),
+        batch_size=whole.batch_size,
+        optimizer=OptimizerSpec(lr=whole.lr, weight_decay=0.0, lr_quantizer=whole.lr_quantizer),
         schedule=ScheduleSpec("cosine", warmup=WARM_UP, final=0.01),
         clip_norm=CLIP,
         keep=1,
     )
-    with fixed_weight_scales(module.student) if rounded else nullcontext():
+    with nullcontext() if spec.iterations is None else fixed_weight_scales(module.student):
         return Trainer(module, loader, train, records, seed=seed, listener=listener).fit(resume)
 
 

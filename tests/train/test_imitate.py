@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qrecipe.data.batch import Batch
-from qrecipe.recipe.definition import WholeSpec
+from qrecipe.recipe.definition import ReconstructSpec, WholeSpec
 from qrecipe.reconstruct import Imitation
 from qrecipe.student import Student, calibrate
 from qrecipe.train.events import StepTaken, TrainingEvent
@@ -42,7 +42,7 @@ def module(student: Student) -> Imitation:
 def test_whole_epochs_of_about_so_many_steps_repeat_when_cut_off(demo: Specimen, tmp_path: Path) -> None:
     student = demo.student(a_recipe(quantize=W4A4))
     calibrate(student, [demo.batch((1, 1))])
-    spec = WholeSpec(steps=5, lr=1e-3)
+    spec = ReconstructSpec(iterations=None, whole=WholeSpec(steps=5, lr=1e-3))
     whole, parts = module(student), module(student)
     result = imitate(whole, Images(demo), spec, Records(tmp_path / "whole"), seed=3)
     assert result.epochs == 2
@@ -71,7 +71,8 @@ def test_scales_of_rounded_weights_stay_and_are_trained_again_afterwards(
     calibrate(student, [demo.batch((1, 1))])
     own = module(student)
     trained = {name for name, value in own.student.named_parameters() if value.requires_grad}
-    imitate(own, Images(demo), WholeSpec(steps=2, lr=1e-3), Records(tmp_path / "run"), rounded=rounded)
+    spec = ReconstructSpec(iterations=0 if rounded else None, whole=WholeSpec(steps=2, lr=1e-3))
+    imitate(own, Images(demo), spec, Records(tmp_path / "run"))
     assert {name for name, value in own.student.named_parameters() if value.requires_grad} == trained
     moved = {
         name: not torch.equal(quantizer.encoding().scale, student.quantizers[name].encoding().scale)
