@@ -13,6 +13,7 @@ from ..data.batch import Batch
 from ..detection.prediction import Prediction, Scores, best_scores
 from ..distill.predictions import bce, giou, kl, l1
 from ..graph.choices import CHOICES
+from ..graph.detaches import pass_detaches
 from ..student import Student
 from .segments import Values, cut, is_compared
 from .stream import Stream
@@ -38,6 +39,9 @@ class Imitation(nn.Module):
     - ``classes``: the divergence of class probabilities (softmaxes, or each class's sigmoid), summed over queries;
     - ``boxes``: 5 L1 + 2 (1 - GIoU), weighted by the real model's scores; both over the sum of these.
 
+    Gradients pass where the model detaches, as it does the boxes of proposals and of earlier layers: there are no
+    labels from which those could learn by themselves.
+
     Args:
         student: what learns; it stays in evaluation mode, which is what is deployed.
         real: the student as it was calibrated; its quantizers are switched off here.
@@ -46,6 +50,7 @@ class Imitation(nn.Module):
     def __init__(self, student: Student, real: Student) -> None:
         super().__init__()
         deployable = student.deployable()
+        pass_detaches(deployable.graph)
         self.student = student
         self.real = real
         self.segments = cut(deployable.graph, whole=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from qrecipe.data.batch import Batch
 from qrecipe.detection.boxes import cxcywh_to_xyxy
 from qrecipe.recipe.definition import OptimizerSpec
-from qrecipe.reconstruct import Imitation
+from qrecipe.reconstruct import Imitation, imitation
 from qrecipe.student import Student, calibrate
 from qrecipe.train.optimizer import build_optimizer
 from tests.specimens import W4A4, Specimen, a_recipe
@@ -87,6 +87,31 @@ def test_the_student_takes_the_real_model_s_queries(demo: Specimen) -> None:
     assert float(apart.abs().max()) > 1e-3
     assert float(parts["boxes"]) < 1e-9
     assert float(parts["choices"]) > 0.1
+
+
+def test_the_last_boxes_say_how_good_the_first_ones_have_to_be(
+    demo: Specimen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model detaches proposals' boxes; here the distance of the last ones has a gradient for them: the slope."""
+    student, real, batch = pair(demo)
+    monkeypatch.setattr(imitation, "WEIGHTS", {"features": 0.0, "choices": 0.0, "classes": 0.0, "boxes": 1.0})
+    module = Imitation(student.double(), real.double()).train()
+    module.set_stage(())
+    bias = list(student.get_submodule("proposal_box_head").parameters())[-1]
+    batch = replace(batch, pixel_values=batch.pixel_values.double())
+    with torch.no_grad():
+        bias += 0.05
+    module(batch)[0].backward()  # type: ignore[no-untyped-call]
+    assert bias.grad is not None
+    for index in range(4):
+        losses = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                bias[index] += step
+                losses.append(float(module(batch)[0]))
+                bias[index] -= step
+        assert float(bias.grad[index]) == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-3)
+        assert abs(losses[0] - losses[1]) > 1e-9
 
 
 def test_it_learns(demo: Specimen) -> None:
