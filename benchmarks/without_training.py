@@ -42,8 +42,8 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "+ equalize, correct_biases": ("quantize.equalize=true", "quantize.correct_biases=true"),
     "+ compensate": ("quantize.reconstruct.iterations=0",),
     "+ reconstruct": ("quantize.reconstruct={}",),
-    "+ compensate, whole": ("quantize.reconstruct.iterations=0", "quantize.reconstruct.whole.steps=400"),
-    "+ whole": ("quantize.reconstruct.iterations=null", "quantize.reconstruct.whole.steps=400"),
+    "+ compensate, whole": ("quantize.reconstruct.iterations=0", "quantize.reconstruct.whole.steps={steps}"),
+    "+ whole": ("quantize.reconstruct.iterations=null", "quantize.reconstruct.whole.steps={steps}"),
 }
 
 
@@ -118,7 +118,7 @@ def remark(event: Event) -> None:
         print(f"<!-- {line} -->", flush=True)
 
 
-def main(table: Table, methods: list[str], widths: list[str], extents: list[str]) -> None:
+def main(table: Table, methods: list[str], widths: list[str], extents: list[str], steps: int) -> None:
     real, _ = table.score(real=True)
     print(f"\nreal-valued AP {three_places(real)}\n")
     print("| quantized | W-A-Attention | " + " | ".join(methods) + " |")
@@ -127,7 +127,8 @@ def main(table: Table, methods: list[str], widths: list[str], extents: list[str]
         for width in widths:
             cells = []
             for method in methods:
-                found, seconds = table.score(*EXTENTS[extent], *bits(width), *METHODS[method])
+                changes = [change.replace("{steps}", str(steps)) for change in METHODS[method]]
+                found, seconds = table.score(*EXTENTS[extent], *bits(width), *changes)
                 cells.append(f"{three_places(found)} ({share(found, real)}, {seconds:.0f} s)")
             print(f"| {extent} | {width} | {' | '.join(cells)} |", flush=True)
 
@@ -146,7 +147,9 @@ if __name__ == "__main__":
     parser = arguments(__doc__, split="test")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--bits", nargs="+", default=list(WIDTHS), metavar="W-A-ATTENTION")
+    parser.add_argument("--steps", type=int, default=400, help="of the whole network at once")
     parser.add_argument("--quantized", nargs="+", choices=list(EXTENTS), default=list(EXTENTS))
     given = parser.parse_args()
     with flushed_denormals():
-        main(Table(given.recipe, given.set, given.split, given.folder), given.methods, given.bits, given.quantized)
+        table = Table(given.recipe, given.set, given.split, given.folder)
+        main(table, given.methods, given.bits, given.quantized, given.steps)
