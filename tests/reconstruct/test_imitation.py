@@ -89,9 +89,7 @@ def test_the_student_takes_the_real_model_s_queries(demo: Specimen) -> None:
     assert float(parts["choices"]) > 0.1
 
 
-def test_the_last_boxes_say_how_good_the_first_ones_have_to_be(
-    demo: Specimen, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_boxes_say_how_good_the_first_ones_have_to_be(demo: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model detaches proposals' boxes; here the distance of the last ones has a gradient for them: the slope."""
     student, real, batch = pair(demo)
     monkeypatch.setattr(imitation, "WEIGHTS", {"features": 0.0, "choices": 0.0, "classes": 0.0, "boxes": 1.0})
