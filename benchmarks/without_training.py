@@ -121,7 +121,8 @@ def remark(event: Event) -> None:
 def main(table: Table, methods: list[str], widths: list[str], extents: list[str], steps: int) -> None:
     real, _ = table.score(real=True)
     print(f"\nreal-valued AP {three_places(real)}\n")
-    print("| quantized | W-A-Attention | " + " | ".join(methods) + " |")
+    headings = [f"{one}, {steps} steps" if any("{steps}" in key for key in METHODS[one]) else one for one in methods]
+    print("| quantized | W-A-Attention | " + " | ".join(headings) + " |")
     print("|---|---|" + "---|" * len(methods), flush=True)
     for extent in extents:
         for width in widths:
@@ -150,6 +151,8 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=400, help="of the whole network at once")
     parser.add_argument("--quantized", nargs="+", choices=list(EXTENTS), default=list(EXTENTS))
     given = parser.parse_args()
+    if given.steps < 1:
+        parser.error(f"--steps: at least 1, found {given.steps}")
     with flushed_denormals():
         table = Table(given.recipe, given.set, given.split, given.folder)
         main(table, given.methods, given.bits, given.quantized, given.steps)

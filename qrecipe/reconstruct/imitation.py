@@ -24,6 +24,8 @@ L1, GIOU = 5.0, 2.0
 """What a box's distances weigh, as in DETR's loss."""
 NEARLY_NOTHING = 1e-12
 """The least energy that an error is related to."""
+FILLER = 1e9
+"""Values at least as large are no features: infinity, or the type's largest number."""
 
 
 @final
@@ -40,7 +42,8 @@ class Imitation(nn.Module):
     - ``boxes``: 5 L1 + 2 (1 - GIoU), weighted by the real model's scores; both over the sum of these.
 
     Gradients pass where the model detaches, as it does the boxes of proposals and of earlier layers: there are no
-    labels from which those could learn by themselves.
+    labels from which those could learn by themselves. So what was detached is compared too. Values that are no
+    feature, as the infinity in place of a proposal that cannot be one, are not.
 
     Args:
         student: what learns; it stays in evaluation mode, which is what is deployed.
@@ -87,7 +90,7 @@ class Imitation(nn.Module):
             for name, wanted in target.items():
                 if is_compared(wanted) and own[name].requires_grad:
                     chosen_by = name in self.choices
-                    error = _relative(own[name], wanted, wanted.mean() if chosen_by else 0.0)
+                    error = relative_error(own[name], wanted, around_mean=chosen_by)
                     compared["choices" if chosen_by else "features"].append(error)
             stream.advance(segment, target, own)
         parts = {name: torch.stack(errors).mean() for name, errors in compared.items() if errors}
@@ -108,9 +111,16 @@ def _outputs(graph: fx.Graph) -> tuple[Any, ...]:
     return tuple(flat)
 
 
-def _relative(own: Tensor, wanted: Tensor, centre: Tensor | float = 0.0) -> Tensor:
-    """The squared distance, over the wanted values' own energy around ``centre``."""
-    return (own - wanted).square().mean() / (wanted - centre).square().mean().clamp_min(NEARLY_NOTHING)
+def relative_error(own: Tensor, wanted: Tensor, *, around_mean: bool = False) -> Tensor:
+    """The squared distance over the wanted values' own energy, around 0 or their mean; of those that are finite and
+    below FILLER: a detector puts what is beyond it where nothing may be chosen. 0 where there are none."""
+    real = wanted.abs() < FILLER
+    count = real.sum().clamp_min(1)
+    wanted = torch.where(real, wanted, 0.0)
+    distance = torch.where(real, own, 0.0) - wanted
+    centre = wanted.sum() / count if around_mean else 0.0
+    energy = torch.where(real, wanted - centre, 0.0).square().sum() / count
+    return distance.square().sum() / count / energy.clamp_min(NEARLY_NOTHING)
 
 
 def _predictions(own: Prediction, wanted: Prediction, scores: Scores) -> dict[str, Tensor]:

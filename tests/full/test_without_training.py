@@ -7,6 +7,7 @@ figure. To renew the figures after a change that is better, print what ``score_a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -46,7 +47,8 @@ FIGURES = {
 }
 """AP on 64 validation images, W-A-Attention bits, from 32 calibration images; reconstruction takes ITERATIONS.
 Its figures are the least of three kinds of processors, which sum in other orders: 0.7859 to 0.7894, 0.7239 to 0.7334.
-The whole network at once takes STEPS; it had 0.7344 on the one kind (AVX2) where it was measured, and may differ as much.
+The whole network at once takes STEPS; it had 0.7344 on the one kind (AVX2) where it was measured, and may differ as
+much.
 """
 ITERATIONS = 60
 STEPS = 40
@@ -84,14 +86,13 @@ def score_at(place: Workspace, way: str, bits: Bits) -> float:
     if way == "reconstruction":
         reconstruct(student, images, ReconstructSettings(ITERATIONS, keep=0.5, seed=0))
     if way == "whole":
-        learn_whole(place, student, images)
+        learn_whole(place, student)
     return score(student_detector(student), place, "val")[0].AP or 0.0
 
 
-def learn_whole(place: Workspace, student: Student, images: list[Batch]) -> None:
+def learn_whole(place: Workspace, student: Student) -> None:
     """STEPS of the whole network at once, on the calibration images."""
-    real = make_student(place.original, recipe_at((8, 8, 8)))
-    calibrate(real, images)
+    real = copy.deepcopy(student)
     assert student.label_map is not None
     loader = place.unlabelled(student.label_map, student.input, 8, 32)
     spec = ReconstructSpec(iterations=None, whole=WholeSpec(steps=STEPS, batch_size=8))

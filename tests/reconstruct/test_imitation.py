@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,9 +14,11 @@ from qrecipe.data.batch import Batch
 from qrecipe.detection.boxes import cxcywh_to_xyxy
 from qrecipe.recipe.definition import OptimizerSpec
 from qrecipe.reconstruct import Imitation, imitation
+from qrecipe.reconstruct.imitation import relative_error
 from qrecipe.student import Student, calibrate
 from qrecipe.train.optimizer import build_optimizer
-from tests.specimens import W4A4, Specimen, a_recipe
+from tests.specimens import W4A4, Specimen, a_recipe, captured
+from tests.tiny_detectors import tiny_lw_detr
 
 
 def pair(specimen: Specimen) -> tuple[Student, Student, Batch]:
@@ -110,6 +113,31 @@ def test_the_last_boxes_say_how_good_the_first_ones_have_to_be(demo: Specimen, m
                 bias[index] -= step
         assert float(bias.grad[index]) == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-3)
         assert abs(losses[0] - losses[1]) > 1e-9
+
+
+def test_what_stands_where_nothing_may_be_chosen_is_not_compared() -> None:
+    """Infinities and the type's largest number are left out, of the distance, of the energy and of the gradient."""
+    wanted = torch.tensor([[1.0, -2.0, math.inf], [3.0, torch.finfo().max, -math.inf]])
+    own = torch.tensor([[1.5, -2.0, math.inf], [2.0, 7.0, math.nan]], requires_grad=True)
+    for around_mean, energy in ((False, 1 + 4 + 9), (True, (1 - 2 / 3) ** 2 + (2 + 2 / 3) ** 2 + (3 - 2 / 3) ** 2)):
+        error = relative_error(own, wanted, around_mean=around_mean)
+        assert float(error.detach()) == pytest.approx((0.25 + 1) / energy)
+        (slope,) = torch.autograd.grad(error, own)
+        assert slope[0].tolist() == pytest.approx([1 / energy, 0, 0])
+        assert slope[1].tolist() == pytest.approx([-2 / energy, 0, 0])
+    assert float(relative_error(own, torch.full_like(wanted, math.inf)).detach()) == 0
+
+
+@pytest.mark.parametrize("name", ["deimv2", "lw_detr"])
+def test_loss_and_gradients_are_finite(name: str, request: pytest.FixtureRequest) -> None:
+    """LW-DETR puts an infinity in place of proposals that cannot be ones."""
+    student, real, batch = pair(captured(tiny_lw_detr(), ()) if name == "lw_detr" else request.getfixturevalue(name))
+    loss, parts = Imitation(student, real).train()(batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(torch.isfinite(part) for part in parts.values()), parts
+    found = [value.grad for value in student.parameters() if value.grad is not None]
+    assert found
+    assert all(torch.isfinite(grad).all() for grad in found)
 
 
 def test_it_learns(demo: Specimen) -> None:
