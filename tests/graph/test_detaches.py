@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from qrecipe.graph.detaches import pass_detaches
 from qrecipe.graph.program import function_of
+from tests.specimens import W4A4, Specimen, a_recipe
 
 aten = torch.ops.aten
 
@@ -46,17 +47,60 @@ def test_the_gradient_goes_on() -> None:
     assert torch.allclose(slope, torch.tensor([5.2, -13.6]))
 
 
-def straight_through(graph: fx.Graph, x: fx.Node) -> fx.Node:
-    """x + (round(x) - x).detach()"""
-    error = graph.call_function(aten.sub.Tensor, (graph.call_function(aten.round.default, (x,)), x))
-    return graph.call_function(aten.add.Tensor, (x, graph.call_function(aten.detach.default, (error,))))
+def add(graph: fx.Graph, a: fx.Node, b: fx.Node) -> fx.Node:
+    return graph.call_function(aten.add.Tensor, (a, b))
 
 
-def straight_through_by_two(graph: fx.Graph, x: fx.Node) -> fx.Node:
-    """round(x).detach() + (x - x.detach())"""
-    rounded = graph.call_function(aten.detach.default, (graph.call_function(aten.round.default, (x,)),))
-    nothing = graph.call_function(aten.sub.Tensor, (x, graph.call_function(aten.detach.default, (x,))))
-    return graph.call_function(aten.add.Tensor, (rounded, nothing))
+def sub(graph: fx.Graph, a: fx.Node, b: fx.Node) -> fx.Node:
+    return graph.call_function(aten.sub.Tensor, (a, b))
+
+
+def detach(graph: fx.Graph, x: fx.Node) -> fx.Node:
+    return graph.call_function(aten.detach.default, (x,))
+
+
+def rounded(graph: fx.Graph, x: fx.Node) -> fx.Node:
+    return graph.call_function(aten.round.default, (x,))
+
+
+def times(graph: fx.Graph, x: fx.Node, number: float) -> fx.Node:
+    return graph.call_function(aten.mul.Tensor, (x, number))
+
+
+def hard(graph: fx.Graph, x: fx.Node) -> fx.Node:
+    """As torch's gumbel_softmax has it: hard - soft.detach() + soft"""
+    soft = graph.call_function(aten.softmax.int, (x, 0))
+    return times(graph, add(graph, sub(graph, rounded(graph, soft), detach(graph, soft)), soft), 3.0)
+
+
+ESTIMATORS: dict[str, Build] = {
+    "x + (round(x) - x).detach()": lambda g, x: add(g, x, detach(g, sub(g, rounded(g, x), x))),
+    "round(x).detach() + (x - x.detach())": lambda g, x: add(g, detach(g, rounded(g, x)), sub(g, x, detach(g, x))),
+    "round(x).detach() - x.detach() + x": lambda g, x: add(g, sub(g, detach(g, rounded(g, x)), detach(g, x)), x),
+    "x + 0.5 (round(x) - x).detach()": lambda g, x: add(g, x, times(g, detach(g, sub(g, rounded(g, x), x)), 0.5)),
+    "0.9 x.detach() + 0.1 x": lambda g, x: add(g, times(g, detach(g, x), 0.9), times(g, x, 0.1)),
+    "gumbel": hard,
+}
+
+
+def a_later_state(graph: fx.Graph, x: fx.Node) -> fx.Node:
+    """A state and the detached one of before, as between D-FINE's layers: no estimator."""
+    before = detach(graph, graph.call_function(aten.tanh.default, (x,)))
+    return add(graph, graph.call_function(aten.exp.default, (before,)), before)
+
+
+def test_a_sum_with_what_comes_later_is_no_estimator() -> None:
+    graph = graph_of(a_later_state)
+    assert torch.equal(run_constant(graph), torch.zeros(2))
+    assert pass_detaches(graph) == 1
+    assert (run(graph)[1] != 0).all()
+
+
+def run_constant(graph: fx.Graph) -> Tensor:
+    """The slope where nothing has one: x is added in front."""
+    x = torch.tensor([1.3, -3.4], requires_grad=True)
+    value = function_of(graph, "test")(torch.nn.Module(), x)
+    return torch.autograd.grad((value + 0 * x).sum(), x)[0]
 
 
 def written_through_a_view(graph: fx.Graph, x: fx.Node) -> fx.Node:
@@ -83,10 +127,19 @@ def source_is_written(graph: fx.Graph, x: fx.Node) -> fx.Node:
 
 @pytest.mark.parametrize(
     "build",
-    [straight_through, straight_through_by_two, written_through_a_view, written_through_a_part, source_is_written],
+    [*ESTIMATORS.values(), written_through_a_view, written_through_a_part, source_is_written],
+    ids=[*ESTIMATORS, "written through a view", "written through a part", "source written"],
 )
 def test_what_a_detach_is_needed_for_stays_as_it_is(build: Build) -> None:
     graph = graph_of(build)
     before = run(graph)
     pass_detaches(graph)
     assert all(torch.equal(a, b) for a, b in zip(run(graph), before, strict=True))
+
+
+@pytest.mark.parametrize(("name", "count"), [("demo", 3), ("detr", 0), ("deimv2", 5)])
+def test_all_of_a_detector_s_go(name: str, count: int, request: pytest.FixtureRequest) -> None:
+    specimen: Specimen = request.getfixturevalue(name)
+    graph = specimen.student(a_recipe(quantize=W4A4)).deployable().graph
+    assert pass_detaches(graph) == count
+    assert not [node for node in graph.nodes if node.target is aten.detach.default]
