@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import tiny_commands as tiny
 from tests.specimens import REAL, SPECIMENS, Specimen
 from tests.surroundings import command_surroundings
+
+# No test is timed: the first example pays for imports and kernels, and other processes have the machine too.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -45,7 +45,7 @@ def halves_agree(plan: Plan, choices: list[Choice], bits: tuple[Width, ...]) -> 
     )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(BUDGETS)), st.floats(0.05, 0.95), st.integers(0, 1000))
 def test_it_is_the_best_of_all_and_within_the_budget(toy: Specimen, kind: str, where: float, seed: int) -> None:
     plan = quantized(toy)

@@ -39,7 +39,7 @@ def planned(specimen: Specimen, wanted: dict[str, Width], folder: Path, *, exten
     return {name: None if site.spec is None else site.spec.bits for name, site in again.sites.items()}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10_000), st.sampled_from(["role", "module"]), st.booleans())
 def test_any_choice_can_be_said(
     demo: Specimen, tmp_path_factory: pytest.TempPathFactory, seed: int, by: str, extends: bool

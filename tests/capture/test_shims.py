@@ -145,7 +145,7 @@ def test_modules_of_torch_are_left_alone() -> None:
         assert "len" not in vars(space)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     value=st.recursive(
         st.integers(-5, 5) | st.floats(-2, 2, width=32),

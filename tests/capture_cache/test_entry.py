@@ -56,7 +56,7 @@ def test_it_is_read_for_other_weights(demo: Specimen) -> None:
     assert torch.equal(next(found.root.parameters()), next(other.parameters()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_every_damaged_byte_is_seen(whole: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(whole) - 1))
@@ -67,7 +67,7 @@ def test_every_damaged_byte_is_seen(whole: bytes, data: st.DataObject) -> None:
             Entry.from_bytes(damaged)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_what_somebody_else_wrote_is_refused_or_is_a_capture(toy: Specimen, whole: bytes, data: st.DataObject) -> None:
     """With a checksum that is right: nothing but ``DamagedEntry`` comes out of it."""

@@ -35,7 +35,7 @@ LEAVES = st.one_of(st.sampled_from(SYMBOLS), st.integers(-9, 9).map(sympy.Intege
 EXPRESSIONS = st.recursive(LEAVES, combined, max_leaves=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(EXPRESSIONS)
 def test_they_come_back(expression: Any) -> None:
     plain = json.loads(json.dumps(expression_to_plain(expression)))

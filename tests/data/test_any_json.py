@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(PLACES), VALUES | BOXES), min_size=1, max_size=3))
 def test_any_value_in_any_field(folder: Path, changes: list[tuple[tuple[str, int, str], Any]]) -> None:
     document = copy.deepcopy(SOUND)
@@ -49,7 +49,7 @@ def test_any_value_in_any_field(folder: Path, changes: list[tuple[tuple[str, int
     use(folder, document)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([None, *SOUND]), VALUES)
 def test_any_value_in_the_place_of_a_list(folder: Path, kind: str | None, value: Any) -> None:
     use(folder, value if kind is None else {**SOUND, kind: value})

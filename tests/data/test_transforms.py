@@ -65,7 +65,7 @@ def test_resize_moves_box_and_pixels_together() -> None:
     assert sample.image.size == (80, 60)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(60, 300),
     st.integers(60, 300),

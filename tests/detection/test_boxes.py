@@ -32,7 +32,7 @@ def doubles(boxes: list[Corners]) -> Tensor:
     return torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(_box, max_size=4), st.lists(_box, max_size=4))
 def test_pairwise_giou_equals_the_loop(a: list[Corners], b: list[Corners]) -> None:
     found = pairwise_giou(doubles(a), doubles(b))

@@ -20,7 +20,7 @@ from qrecipe.recipe.definition import LossSpec
 from tests.detection.slow_detection import BOTH, CLASSES, random_batch, slow_loss
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**31),
     counts=st.lists(st.integers(0, 3), min_size=1, max_size=3),

@@ -66,7 +66,7 @@ SLOW: dict[str, Callable[[Numbers, Numbers], float]] = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31))
 def test_equals_the_sums(name: str, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

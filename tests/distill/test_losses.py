@@ -16,7 +16,7 @@ from qrecipe.distill import LOSSES, Match, check_widths, distill_loss, global_di
 from qrecipe.errors import PlanError
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31),
     batch=st.integers(1, 3),

@@ -58,7 +58,7 @@ def boxes(generator: torch.Generator, *sizes: int) -> Tensor:
     return torch.cat([centre, side], -1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     counts=st.lists(st.integers(0, 3), min_size=1, max_size=4),

@@ -82,7 +82,7 @@ def random_case(seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return annotations, results
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10_000))
 def test_the_twelve_numbers_are_pycocotools_own(tmp_path: Path, seed: int) -> None:
     annotations, results = random_case(seed)

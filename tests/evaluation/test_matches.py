@@ -49,7 +49,7 @@ def without_ties_inside(found: Any) -> Any:
     return apart
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TRUTH, FOUND, st.tuples(*[st.integers(0, 3)] * IMAGES))
 def test_any_sample_of_the_images(
     tmp_path_factory: pytest.TempPathFactory, boxes: Any, found: Any, times: tuple[int, ...]

@@ -69,7 +69,7 @@ def ours(truth: Sequence[Any], found: Sequence[Any], params: Params) -> dict[str
     return accumulated(outcome_of(columns, results, params), params)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TRUTH, FOUND)
 def test_precision_and_recall_are_pycocotools_own(truth: Sequence[Any], found: Sequence[Any]) -> None:
     params = Params("bbox")

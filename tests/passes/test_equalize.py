@@ -101,7 +101,7 @@ def ran(model: GraphModel, seed: int) -> tuple[Tensor, Tensor]:
     return out.detach(), gradient
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(name=st.sampled_from(["depthwise", "tokens"]), seed=st.integers(0, 10_000))
 def test_equalizing_changes_neither_outputs_nor_gradients(name: str, seed: int) -> None:
     original = captured(name).copy()

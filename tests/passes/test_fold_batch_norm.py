@@ -260,7 +260,7 @@ def test_live_students_update_their_statistics_once(demo: Specimen) -> None:
             assert int(known[name]) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-2, 2), min_size=2, max_size=5), st.booleans())
 def test_scaling_back_is_the_inverse(gamma: list[float], bias: bool) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -106,7 +106,7 @@ def test_count_of_weights_is_per_channel() -> None:
 
 
 @given(st.integers(0, 1000), st.sampled_from(["none", "integer", "real"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_gradients_of_scale_and_offset_are_lsqs(seed: int, offset: Offset) -> None:
     draw = torch.Generator().manual_seed(seed)
     batches = torch.randn(2, 5, 7, generator=draw) + 0.3

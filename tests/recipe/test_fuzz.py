@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 FOUND = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted((ROOT / "recipes").rglob("*.yaml"))}
 TEXTS = {name: text for name, text in FOUND.items() if "\nbase: " not in text}  # a sweep is no recipe
 NAMES = sorted(TEXTS)
-SEVERAL = settings(max_examples=50, deadline=None)
+SEVERAL = settings(max_examples=50)
 TERMINAL = Console(width=80, force_terminal=True, file=io.StringIO())
 
 PLAIN = "yes no 4bit ~ 1e-4 .inf -1 0 99 { [ } ] ' | > --- ... *b $HOME $ $$ ~/x"

@@ -20,7 +20,7 @@ from qrecipe.recipe.reader import read_yaml
 from qrecipe.recipe.scalars import tag_of
 from tests.recipe.examples import FULL
 
-MANY = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=60)
 LETTERS = st.characters(codec="utf-8", exclude_categories=["Cs"])
 TEXT = st.text(LETTERS, max_size=8)
 TRICKY = st.sampled_from(

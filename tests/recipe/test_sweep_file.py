@@ -69,7 +69,7 @@ def test_seeds_alone_and_variants_alone(folder: Path) -> None:
     assert (run.name, run.seed, run.folder.name, run.recipe.train.epochs) == ("short", None, "short", 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.dictionaries(st.text("abc", min_size=1, max_size=2), st.integers(1, 3), max_size=3),
     st.lists(st.integers(0, 9), max_size=3, unique=True),

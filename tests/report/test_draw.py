@@ -61,7 +61,7 @@ def test_text_is_readable_and_within(monkeypatch: pytest.MonkeyPatch, side: int)
     assert not any(draw.overlap(a, b) for i, a in enumerate(places) for b in places[:i])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(1, 260), st.integers(1, 260)),
     boxes=st.lists(

@@ -93,7 +93,7 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
 @pytest.mark.parametrize(
     "name", ["recipe.json", "phases.json", "summary.json", "manifest.json", "weights.safetensors", "optimizer.pt"]
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_read_as_it_was(run: Path, name: str, data: st.DataObject) -> None:
     path, look = place(run, name), read(run)[name]
@@ -117,7 +117,7 @@ def answer(look: Callable[[], Any]) -> tuple[Any, str]:
     return None, said
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_lines_and_starts_and_locks_end_in_no_traceback(run: Path, data: st.DataObject) -> None:
     """Of these any line, list and text may be right: no more is asked than a message."""

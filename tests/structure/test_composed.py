@@ -51,7 +51,7 @@ def roles_by_module(structure: Structure) -> dict[str, set[str]]:
     return found
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, suppress_health_check=list(HealthCheck))
 @given(parts=PARTS)
 @example(Parts("two_sums", "beside", "", "reentrant", "every"))
 @example(Parts("rows_columns", "above", "mixer", "spectral_norm"))

@@ -57,7 +57,7 @@ def test_mean_and_deviation(values: list[float | None]) -> None:
         assert found.deviation == pytest.approx(np.std(known, ddof=1), abs=1e-12)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(PLACES, BOX, st.sampled_from([3, 90]), st.just(0)), min_size=1, max_size=5), FOUND, FOUND)
 def test_the_bootstrap_over_images(
     tmp_path_factory: pytest.TempPathFactory, boxes: Any, first: Any, second: Any

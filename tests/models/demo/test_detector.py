@@ -28,7 +28,7 @@ def test_size_of_the_default() -> None:
     assert 0.3e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.2e6
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 3), st.integers(33, 150), st.integers(33, 150))
 def test_any_size(batch: int, height: int, width: int) -> None:
     outputs = small().eval()(some_images(batch, height, width))

@@ -177,7 +177,7 @@ JSON = st.recursive(
 KEYS = ("id2label", "label2id", "num_labels", "model_type", "d_model", "backbone_config", "dtype", "architectures")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(KEYS), JSON)
 def test_any_value_of_a_config_is_read_or_one_message(stored: Path, tmp_path: Path, key: str, value: Any) -> None:
     config = json.loads((stored / "config.json").read_text()) | {key: value}

@@ -230,7 +230,7 @@ KEYS = ("size", "max_size", "do_resize", "do_rescale", "rescale_factor", "do_nor
         "resample", "do_pad", "pad_size", "image_processor_type", "crop_size")  # fmt: skip
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, max_size=4), st.sampled_from([SHORT, SQUARE]))
 def test_any_values_make_an_input_that_images_can_be_prepared_for(
     tmp_path: Path, values: dict[str, Any], default: InputSpec

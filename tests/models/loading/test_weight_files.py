@@ -191,7 +191,7 @@ def test_a_config_is_named_as_what_it_is(kind: str, tmp_path: Path) -> None:
         model_folder(WeightsSource(folder=tmp_path), PLACE)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_damaged_file_is_refused_in_one_message_or_read(tmp_path: Path, data: st.DataObject) -> None:
     file = tensors(tmp_path, "model.safetensors", a=1, b=2)

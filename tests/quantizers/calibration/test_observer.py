@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qrecipe.errors import CalibrationError
@@ -14,7 +14,6 @@ from qrecipe.quantizers.calibration.observer import SAMPLE, SAMPLE_PER_SCALE, Ob
 from qrecipe.quantizers.calibration.sampling import spread_sample
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 3), st.floats(-1000, 1000))
 def test_statistics_of_batches_equal_those_of_all_values(batches: list[int], heads: int, shift: float) -> None:
     draw = torch.Generator().manual_seed(sum(batches))
@@ -53,7 +52,6 @@ def test_the_sample_is_bounded_and_always_the_same() -> None:
     assert kept[0].shape == (8, 2 * max(SAMPLE // 8, SAMPLE_PER_SCALE))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 60))
 def test_the_sample_is_without_repeats(total: int, limit: int) -> None:
     sample = spread_sample(torch.arange(total).view(1, -1), limit)

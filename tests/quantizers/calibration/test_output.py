@@ -42,7 +42,7 @@ def error(weight: Tensor, x: Tensor, scale: Tensor, offset: Tensor, bits: int) -
     return (F.linear(x, restored) - F.linear(x, weight)).square().mean(0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 1000), st.integers(2, 8), st.booleans())
 def test_few_scales_of_a_fine_grid_are_better(seed: int, bits: int, per_tensor: bool) -> None:
     # The error is jagged, and the very best of many scales a matter of luck: what counts is how many are better.

@@ -45,7 +45,6 @@ def error(x: Tensor, scale: Tensor, offset: Tensor, bits: int, offset_kind: Offs
 values = st.lists(st.floats(-100, 100, width=32).filter(lambda v: v == 0 or abs(v) > 1e-3), min_size=2, max_size=40)
 
 
-@settings(deadline=None)
 @given(values.filter(any), st.integers(2, 8))
 def test_lsq_is_its_formula(data: list[float], bits: int) -> None:
     scale, offset = ranges("lsq", torch.tensor([data]), bits)
@@ -64,7 +63,6 @@ def test_lsq_with_an_offset_is_unsigned_for_data_that_is_never_negative() -> Non
     assert offset.item() == 0
 
 
-@settings(deadline=None)
 @given(values, st.integers(2, 8))
 def test_lsq_plus_takes_three_sigma_for_weights(data: list[float], bits: int) -> None:
     mean, sigma = statistics.fmean(data), statistics.pstdev(data)
@@ -80,7 +78,6 @@ def test_lsq_plus_takes_least_squares_for_activations() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ranges("lsq+", x), ranges("mse", x), strict=True))
 
 
-@settings(deadline=None)
 @given(values, st.integers(2, 8), st.sampled_from(OFFSETS))
 def test_minmax_clips_nothing(data: list[float], bits: int, offset_kind: Offset) -> None:
     x = torch.tensor([data])
@@ -101,7 +98,7 @@ def test_percentile_is_minmax_without_one_in_ten_thousand_at_either_end(offset_k
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     st.integers(0, 1000),
     st.integers(2, 8),

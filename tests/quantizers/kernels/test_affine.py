@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -17,7 +17,6 @@ numbers = st.floats(-5, 5, width=32)
 pairs = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=8)
 
 
-@settings(deadline=None)
 @given(pairs, st.booleans(), st.sampled_from([1.0, 0.01]))
 def test_written_out_gradients_equal_autograd(values: list[tuple[float, float]], integer: bool, factor: float) -> None:
     scale, offset = (torch.tensor(column, dtype=torch.float64).requires_grad_() for column in zip(*values, strict=True))
@@ -30,7 +29,6 @@ def test_written_out_gradients_equal_autograd(values: list[tuple[float, float]],
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(st.lists(numbers, min_size=1, max_size=8))
 def test_symmetric_is_the_magnitude_with_zero_points_of_zero(values: list[float]) -> None:
     scale = torch.tensor(values).requires_grad_()
@@ -42,7 +40,6 @@ def test_symmetric_is_the_magnitude_with_zero_points_of_zero(values: list[float]
     assert scale.grad.tolist() == [-0.5 if v < 0 else 0.5 for v in values]
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_integer_zero_points_are_rounded_and_fit_eight_bits(values: list[tuple[float, float]]) -> None:
     scale, offset = (torch.tensor(column) for column in zip(*values, strict=True))
@@ -68,7 +65,6 @@ def test_a_scale_below_the_smallest_can_come_back(start: float) -> None:
     assert abs(scale.grad.item()) == 1.0
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=9))
 def test_the_gradient_scale_leaves_the_value(values: list[float]) -> None:
     x = torch.tensor(values, requires_grad=True)
@@ -79,7 +75,6 @@ def test_the_gradient_scale_leaves_the_value(values: list[float]) -> None:
     assert x.grad.tolist() == [0.25] * len(values)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**7), st.integers(1, 127))
 def test_the_factor_is_lsqs(count: int, highest: int) -> None:
     assert lsq_factor(count, highest) == pytest.approx((count * highest) ** -0.5)

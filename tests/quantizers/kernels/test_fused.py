@@ -75,7 +75,7 @@ def test_every_layout_equals_the_reference(name: str, per_head: bool, integer: b
     same(*both(x, 8 if per_head else 1, 1 if per_head else None, 4, integer))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(0, 3), st.integers(2, 8), st.booleans())
 def test_any_shape_equals_the_reference(shape: list[int], axis: int, bits: int, integer: bool) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
@@ -180,7 +180,6 @@ def test_dense_tensors_are_read_without_a_copy(name: str) -> None:
     assert torch.equal(rows.write(rows.read(x)), x)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 9), st.integers(1, 5), st.integers(2, 40))
 def test_rows_spread_and_gather_scales(size: int, outer: int, inner: int) -> None:
     x = torch.arange(size).float().view(1, size, 1).expand(outer, size, inner).contiguous()

@@ -28,7 +28,6 @@ def loop(value: float, scale: float, zero_point: float, bits: int, integer: bool
     return float(clipped), float(s * np.float32(clipped - z))
 
 
-@settings(deadline=None)
 @given(st.lists(finite, min_size=1, max_size=20), scales, st.integers(-128, 127), st.integers(2, 8))
 def test_integer_zero_point_equals_a_loop(values: list[float], scale: float, zero_point: int, bits: int) -> None:
     x, s, z = torch.tensor(values), torch.tensor(scale), torch.tensor(float(zero_point))
@@ -37,7 +36,6 @@ def test_integer_zero_point_equals_a_loop(values: list[float], scale: float, zer
     assert fake_quantize(x, s, z, Grid(bits), True).tolist() == [hat for _, hat in expected]
 
 
-@settings(deadline=None)
 @given(st.lists(finite, min_size=1, max_size=20), scales, st.floats(-300, 300, width=32), st.integers(2, 8))
 def test_real_zero_point_equals_a_loop(values: list[float], scale: float, zero_point: float, bits: int) -> None:
     x, s, z = torch.tensor(values), torch.tensor(scale), torch.tensor(zero_point)
@@ -68,7 +66,6 @@ def test_other_widths_are_refused(bits: int) -> None:
         Grid(bits)
 
 
-@settings(deadline=None)
 @given(st.lists(finite, min_size=1, max_size=20), scales, st.integers(-128, 127), st.integers(2, 8))
 def test_quantizing_twice_changes_nothing(values: list[float], scale: float, zero_point: int, bits: int) -> None:
     s, z = torch.tensor(scale), torch.tensor(float(zero_point))
@@ -81,7 +78,6 @@ def gradients(x: Tensor, scale: Tensor, zero_point: Tensor, bits: int, integer: 
     return list(torch.autograd.grad(fake_quantize(*leaves, Grid(bits), integer), leaves, weight))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 8), st.booleans())
 def test_gradients_are_those_of_lsq(seed: int, bits: int, integer: bool) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -109,7 +105,6 @@ def test_gradients_are_those_of_lsq(seed: int, bits: int, integer: bool) -> None
     assert got[2].item() == pytest.approx(to_zero_point, rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.floats(-40, 40), st.floats(0.1, 2.0), st.floats(-5, 5))
 def test_outside_the_range_gradients_equal_finite_differences(value: float, scale: float, zero_point: float) -> None:
     # Outside, x_hat = scale (bound - zero point) is smooth in both; inside, only the rounding error's slope is not.
@@ -126,7 +121,7 @@ def test_outside_the_range_gradients_equal_finite_differences(value: float, scal
     assert to_zero_point.item() == pytest.approx((at(0, step) - at(0, -step)) / (2 * step), abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from([torch.bfloat16, torch.float16, torch.float64]))
 def test_the_dtype_of_x_is_kept(dtype: torch.dtype) -> None:
     x = torch.linspace(-3, 3, 100).to(dtype)
