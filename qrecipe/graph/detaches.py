@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from .in_place import base_of
-from .program import is_view, mutates
+from .flow import upstream
+from .in_place import base_of, written_by
+from .program import is_view
 
 aten = torch.ops.aten
 _SUMS = {aten.add.Tensor, aten.sub.Tensor, aten.rsub.Tensor}
@@ -26,27 +27,24 @@ def pass_detaches(graph: fx.Graph) -> int:
 
     Source: "look forward twice" (DINO, arXiv 2203.03605, section 3.5), over all layers.
     """
-    written = {
-        base_of(node.args[0])
-        for node in graph.nodes
-        if mutates(node) and node.args and isinstance(node.args[0], fx.Node)
-    }
+    written = written_by(graph.nodes)
     found = [node for node in graph.nodes if node.target is aten.detach.default]
-    gone = [node for node in found if not (base_of(node) in written or _is_constant(node) or _is_estimator(node))]
+    gone = [node for node in found if _may_go(node, written)]
     for node in gone:
         node.replace_all_uses_with(node.all_input_nodes[0])
         graph.erase_node(node)
     return len(gone)
 
 
-def _is_constant(node: fx.Node) -> bool:
-    return base_of(node).op == "get_attr"
+def _may_go(node: fx.Node, written: set[fx.Node]) -> bool:
+    base = base_of(node)
+    return base not in written and base.op != "get_attr" and not _is_estimator(node)
 
 
 def _is_estimator(node: fx.Node) -> bool:
     """Whether a detached value, itself or a multiple of it, is summed with what it is made of."""
     others = {_unscaled(one) for one in _summed_with(node)}
-    return bool(others) and not others.isdisjoint(_made_of(node.all_input_nodes[0]))
+    return bool(others) and not others.isdisjoint(upstream(node.all_input_nodes, ()))
 
 
 def _summed_with(node: fx.Node) -> set[fx.Node]:
@@ -76,13 +74,3 @@ def _unscaled(node: fx.Node) -> fx.Node:
     while _scales(node):
         node = node.all_input_nodes[0]
     return node
-
-
-def _made_of(node: fx.Node) -> set[fx.Node]:
-    found, left = {node}, [node]
-    while left:
-        for one in left.pop().all_input_nodes:
-            if one not in found:
-                found.add(one)
-                left.append(one)
-    return found

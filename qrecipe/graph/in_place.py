@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -58,3 +58,8 @@ def base_of(node: fx.Node) -> fx.Node:
     while is_part(node) and node.args and isinstance(source := node.args[0], fx.Node):
         node = source
     return node
+
+
+def written_by(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """The values in whose memory calls write."""
+    return {base_of(node.args[0]) for node in nodes if mutates(node) and isinstance(node.args[0], fx.Node)}

@@ -17,9 +17,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ..graph.choices import Choice, said, tell_choices, told
 from ..graph.flow import within
-from ..graph.in_place import base_of, write_elsewhere
+from ..graph.in_place import base_of, write_elsewhere, written_by
 from ..graph.parts import Part, parts_of
-from ..graph.program import FunctionMaker, Program, function_of, is_view, mutates
+from ..graph.program import FunctionMaker, Program, function_of, is_view
 from ..quantizers import Reading
 from ..structure.blocks import Block, find_blocks
 from ..vocabulary import FAKE_QUANTIZERS
@@ -126,7 +126,7 @@ def _written_from_outside(parts: Iterable[Part]) -> set[fx.Node]:
     """Values that a call behind their part writes into: what reads them cannot be computed again from them."""
     found = set()
     for part in parts:
-        bases = {base_of(node.args[0]) for node in part.nodes if mutates(node) and isinstance(node.args[0], fx.Node)}
+        bases = written_by(part.nodes)
         found |= {base for base in bases if base.op != "get_attr" and base not in part.nodes}
     return found
 

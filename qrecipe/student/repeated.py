@@ -12,8 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from ..distill import QueryAlignment
 from ..graph.flow import within
-from ..graph.in_place import base_of
-from ..graph.program import mutates
+from ..graph.in_place import base_of, written_by
 from ..quantizers import BiasCorrection, Quantizer
 
 aten = torch.ops.aten
@@ -39,7 +38,7 @@ def changed_by(graph: fx.Graph, called: Collection[str]) -> tuple[str, ...]:
     Args:
         called: paths of modules, of the whole graph that this one is a part of.
     """
-    written = {base_of(node.args[0]) for node in graph.nodes if mutates(node) and isinstance(node.args[0], fx.Node)}
+    written = written_by(graph.nodes)
     written |= {
         base_of(operand)
         for node in graph.nodes
