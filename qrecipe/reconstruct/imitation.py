@@ -23,7 +23,7 @@ WEIGHTS = {"features": 4.0, "choices": 1.0, "classes": 1.0, "boxes": 1.0}
 L1, GIOU = 5.0, 2.0
 """What a box's distances weigh, as in DETR's loss."""
 NEARLY_NOTHING = 1e-12
-"""The least energy that an error is related to."""
+"""The least energy that an error is related to; the rounding of values that are all alike stays below it."""
 FILLER = 1e9
 """Values at least as large are no features: infinity, or the type's largest number."""
 
@@ -113,14 +113,16 @@ def _outputs(graph: fx.Graph) -> tuple[Any, ...]:
 
 def relative_error(own: Tensor, wanted: Tensor, *, around_mean: bool = False) -> Tensor:
     """The squared distance over the wanted values' own energy, around 0 or their mean; of those that are finite and
-    below FILLER: a detector puts what is beyond it where nothing may be chosen. 0 where there are none."""
+    below FILLER: a detector puts what is beyond it where nothing may be chosen. 0 where there are none, and where
+    they have no energy: nothing can be chosen by scores that are all alike, and one is alone."""
     real = wanted.abs() < FILLER
     count = real.sum().clamp_min(1)
     wanted = torch.where(real, wanted, 0.0)
     distance = torch.where(real, own, 0.0) - wanted
     centre = wanted.sum() / count if around_mean else 0.0
     energy = torch.where(real, wanted - centre, 0.0).square().sum() / count
-    return distance.square().sum() / count / energy.clamp_min(NEARLY_NOTHING)
+    least = NEARLY_NOTHING * (1 + wanted.square().sum() / count)
+    return torch.where(energy > least, distance.square().sum() / count / energy.clamp_min(least), 0.0)
 
 
 def _predictions(own: Prediction, wanted: Prediction, scores: Scores) -> dict[str, Tensor]:

@@ -44,8 +44,18 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": processes(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "revision": revision_of(Path(__file__).resolve().parents[2]),
+        "revision": revision(),
     }
+
+
+def code_versions() -> dict[str, str | None]:
+    """What computes: versions of qrecipe and torch, and the checkout's revision."""
+    return {**{name: _version(name) for name in ("qrecipe", "torch")}, "revision": revision()}
+
+
+def revision() -> str | None:
+    """Of the checkout that qrecipe runs from."""
+    return revision_of(Path(__file__).resolve().parents[2])
 
 
 def package_versions() -> dict[str, str | None]:

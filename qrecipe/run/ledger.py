@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+from .environment import code_versions
 from .files import read_json, write_json, writing
 from .lines import JsonLines
 from .lock import RunLock
@@ -21,8 +22,8 @@ class Ledger:
 
     Args:
         folder: made if it is not there.
-        settings: everything that measurements depend on, as plain data. A folder with measurements of other settings
-            is refused.
+        settings: everything that measurements depend on but the code, as plain data. A folder with measurements of
+            other settings, or by other code, is refused.
 
     Raises:
         RunError: the folder holds something else, or another process writes it.
@@ -33,7 +34,7 @@ class Ledger:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             others = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
-        path, wanted = folder / SETTINGS, json.loads(json.dumps(settings))
+        path, wanted = folder / SETTINGS, json.loads(json.dumps({**settings, "versions": code_versions()}))
         if SETTINGS not in others and others:
             raise RunError("holds something else", where=str(folder), remedy="choose another --output")
         self._lock = RunLock(folder)

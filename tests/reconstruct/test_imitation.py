@@ -128,6 +128,17 @@ def test_what_stands_where_nothing_may_be_chosen_is_not_compared() -> None:
     assert float(relative_error(own, torch.full_like(wanted, math.inf)).detach()) == 0
 
 
+@pytest.mark.parametrize("scores", [[3.7], [3.7] * 7, [-1e4, -1e4, -1e4]])
+def test_nothing_is_chosen_by_scores_that_are_all_alike(scores: list[float]) -> None:
+    wanted = torch.tensor([*scores, math.inf])
+    own = (wanted + 0.5).requires_grad_()
+    error = relative_error(own, wanted, around_mean=True)
+    assert float(error.detach()) == 0
+    (slope,) = torch.autograd.grad(error, own)
+    assert slope.tolist() == [0.0] * len(wanted)
+    assert float(relative_error(own, wanted).detach()) == pytest.approx(0.25 / scores[0] ** 2, rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["deimv2", "lw_detr"])
 def test_loss_and_gradients_are_finite(name: str, request: pytest.FixtureRequest) -> None:
     """LW-DETR puts an infinity in place of proposals that cannot be ones."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qrecipe.errors import RunError
+from qrecipe.run import environment
 from qrecipe.run.ledger import LINES, SETTINGS, Ledger
 
 WHAT = {"recipe": {"version": 1}, "images": [1, 2]}
@@ -41,6 +42,14 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="measurements of other settings: images differ"):
         Ledger(tmp_path, {**WHAT, "images": [3]})
     Ledger(tmp_path, WHAT).close()  # the folder was given back
+
+
+def test_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier version measured is not shown beside what this one measures."""
+    Ledger(tmp_path, WHAT).close()
+    monkeypatch.setattr(environment, "revision", lambda: "another")
+    with pytest.raises(RunError, match="measurements of other settings: versions differ"):
+        Ledger(tmp_path, WHAT)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
