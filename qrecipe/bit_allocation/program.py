@@ -64,9 +64,10 @@ def allocate(
     while found is not None and found[1] > budget.limit * ROUNDING:  # the solver's own tolerance
         limit -= found[1] - budget.limit + 1e-6
         found = _solve(table, objective, limit)
-    if found is None:
+    if found is None:  # nothing is, or only what is nearer to the least than the solver tells apart
         require_within(plan, choices, widths, budget)
-        raise AssertionError("the solver found nothing within a budget that something is within")
+        found = _solve(table, table.cost[: table.firsts], limit=np.inf, cheapest=True)
+        assert found is not None, "a program without a limit has a solution"
     bits, share = found
     return Allocation(bits, sum(costs[index][width] for index, width in enumerate(bits)), share)
 

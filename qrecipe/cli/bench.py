@@ -26,7 +26,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "target", type=Path, metavar="TARGET", help="a run folder, a student's folder, or an exported .onnx file"
     )
     parser.add_argument("--model", choices=tuple(MODELS), help="of a run: trained (default), control or calibrated")
-    parser.add_argument("--batch", type=count, default=1, metavar="N", help="images at a time (default: 1)")
+    parser.add_argument("--batch", type=count, metavar="N", help="images at a time (default: 1)")
     parser.add_argument("--size", type=size, metavar="HxW", help="of the images (default: the student's input)")
     parser.add_argument("--threads", type=count, default=1, metavar="N", help="of each program (default: 1)")
     parser.add_argument("--rounds", type=count, default=ROUNDS, metavar="N", help=f"timed calls of each ({ROUNDS})")

@@ -35,7 +35,7 @@ def bench(
     target: Path | str,
     *,
     model: Which | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     size: tuple[int, int] | None = None,
     threads: int = 1,
     rounds: int = 20,
@@ -66,8 +66,9 @@ def bench(
         raise ExportError("the folder is there already", where=str(keep), remedy="another --keep")
     with tempfile.TemporaryDirectory() as made, flushed_denormals():
         settings = BenchSettings(Path(made), threads, rounds, peers)
-        if path.suffix == SUFFIX:
+        if path.suffix.lower() == SUFFIX:
             return _file(path, batch, size, settings)
+        batch = batch or 1
         found = find_target(path, model, data=False)
         if found.student is None:
             remedy = "name a run folder, a student's folder or an ONNX file"
@@ -85,13 +86,16 @@ def bench(
     return measured
 
 
-def _file(path: Path, batch: int, size: tuple[int, int] | None, settings: BenchSettings) -> Benched:
+def _file(path: Path, batch: int | None, size: tuple[int, int] | None, settings: BenchSettings) -> Benched:
     if not path.is_file():
         raise ExportError("there is no such file", where=str(path))
     said = read_metadata(path)
-    own = said.fixed
+    fixed, asked = said.fixed, (batch, *(size or (None, None)))
+    for name, own, wanted in zip(("batch", "height", "width"), fixed, asked, strict=True):
+        if wanted is not None and own not in (None, wanted):
+            raise ExportError(f"its {name} is fixed to {own}, not {wanted}", where=str(path), remedy="leave it out")
     height, width = size or plan_size(said.input)
-    return compare_file(path, _noise(own[0] or batch, (own[1] or height, own[2] or width)), settings)
+    return compare_file(path, _noise(fixed[0] or batch or 1, (fixed[1] or height, fixed[2] or width)), settings)
 
 
 def _images(

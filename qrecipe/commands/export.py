@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..deploy import TOLERANCE, Exported, ExportFormat, ExportMode, export_student
+from ..deploy import (
+    TOLERANCE,
+    Exported,
+    ExportFormat,
+    ExportMode,
+    export_student,
+    prepared_sizes,
+    require_size,
+)
 from ..errors import ExportError, QRecipeError
 from ..experiment.compare_file import compare_file
 from ..experiment.events import Listener, nobody
@@ -62,6 +70,8 @@ def export(
     """
     require_free(Path(output), "choose another --out")
     check = check and to == "onnx"
+    if samples is not None and samples < 1:
+        raise ExportError(f"no images to compare on: samples is {samples}", remedy="1 or more, or check=False")
     if isinstance(target, Student):
         recipe: Recipe = target.recipe
         student: Student | Path = target
@@ -72,6 +82,8 @@ def export(
     if check:
         _comparable(workspace, runtime)
     own = student if isinstance(student, Student) else load(student, cache=cache)
+    if check:
+        _require_size(workspace, own, split, (height, width))
     made = export_student(own, output, mode, batch=batch, height=height, width=width, runtime=runtime, to=to)
     if not check:
         return made
@@ -90,6 +102,15 @@ def _saved(target: Path | str, model: Which | None, overrides: Sequence[str]) ->
             "there is no student here to export", where=str(target), remedy="name a run folder or a student's folder"
         )
     return found.recipe, found.student
+
+
+def _require_size(workspace: Workspace, student: Student, split: str, fixed: tuple[int | None, int | None]) -> None:
+    """Raises: ExportError: a file of a fixed height or width does not take the first images as they are prepared."""
+    if student.label_map is None or fixed == (None, None):
+        return
+    batch = next(iter(workspace.batches(split, student.label_map, student.input, train=False)))
+    for size in prepared_sizes(batch.pixel_values, batch.pixel_mask):
+        require_size(fixed, size, None, "--no-check writes it without comparing, for images of that size")
 
 
 def _comparable(workspace: Workspace, runtime: str) -> None:

@@ -89,7 +89,7 @@ def sweep(
         apply(planned.recipe, planned.folder, resume=resume, cache=cache, listener=listener)
 
     def command(planned: PlannedRun) -> list[str]:
-        words = ["sweep", str(path), "--output", str(folder), "--run", planned.folder.name]
+        words = ["sweep", str(path), "--output", str(folder), f"--run={planned.number}"]
         words += [word for text in overrides for word in ("--set", text)]
         words += ["--random-weights"] if random_weights else []
         return [*words, *([] if cache else ["--no-cache"])]

@@ -35,6 +35,16 @@ class Batch:
     whole: Whole | None = None
     idle: bool = False
 
+    @property
+    def weight(self) -> float:
+        """What a mean over its images counts in the step's loss, which is the mean over all parts and processes.
+
+        1 where each has as many images.
+        """
+        if self.idle:
+            return 0.0
+        return 1.0 if self.whole is None else len(self) * self.whole.parts / len(self.whole.objects)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on ``device``."""
         return replace(

@@ -21,7 +21,16 @@ from PIL import ExifTags, Image, ImageFile
 from ..errors import DataError, ImageError
 from .json_file import unreadable
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    NotImplementedError,  # of formats that Pillow knows in part, as DDS
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 """What Pillow raises for files that are truncated, broken, of unknown format, or absurdly large."""
 
 GREY_RANGE = (0, 65535)

@@ -1,7 +1,7 @@
 """From a student to a file that other runtimes run, and back to detections from that file alone."""
 
 from .mode import ExportFormat, ExportMode
-from .opened import OpenedFile, alone, open_file, read_metadata
+from .opened import OpenedFile, alone, open_file, prepared_sizes, read_metadata, require_size
 from .parity import TOLERANCE, Parity
 from .student import Exported, export_student
 
@@ -15,5 +15,7 @@ __all__ = [
     "alone",
     "export_student",
     "open_file",
+    "prepared_sizes",
     "read_metadata",
+    "require_size",
 ]

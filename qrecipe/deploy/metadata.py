@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from ..data.labels import LabelMap
 from ..detection.prediction import Scores
 from ..recipe.definition import InputSpec
 from ..student import Student
 from ..student.store import read_input
-from .mode import ExportMode
+from .mode import EXPORT_MODES, ExportMode
 
 KEY = "qrecipe"
 """Of the file's metadata; its value is JSON."""
+FORMAT = 1
+"""Of what is written here; a file of a newer one is refused."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Metadata:
         labels = self.label_map
         return json.dumps(
             {
-                "format": 1,
+                "format": FORMAT,
                 "mode": self.mode,
                 "input": dataclasses.asdict(self.input),
                 "scores": self.scores,
@@ -49,13 +51,56 @@ class Metadata:
 
     @staticmethod
     def read(text: str) -> Metadata:
-        """Raises: KeyError, TypeError, ValueError: it is not what ``text`` writes."""
+        """Raises:
+
+        KeyError, TypeError, ValueError, AttributeError, RecursionError: it is not what ``text`` writes.
+        """
         data: Mapping[str, Any] = json.loads(text)
+        if data["format"] != FORMAT:
+            raise ValueError(f"it is of format {data['format']}, and this version reads {FORMAT}")
+        for name, known in (("scores", get_args(Scores)), ("mode", EXPORT_MODES)):
+            if data[name] not in known:
+                raise ValueError(f"its {name} are {data[name]!r}")
         pairs = data["category_to_class"]
         labels = None if pairs is None else LabelMap(dict(pairs), dict(data["names"]), data["classes"])
         batch, height, width = data["fixed"]
-        read = read_input(data["input"]), data["scores"], labels, data["mode"], (batch, height, width)
-        return Metadata(*read, data.get("recipe"))
+        if any(one is not None and not _is_count(one) for one in (batch, height, width)):
+            raise ValueError(f"its sizes are {data['fixed']}")
+        image_input = read_input(data["input"])
+        _check(image_input)
+        return Metadata(image_input, data["scores"], labels, data["mode"], (batch, height, width), data.get("recipe"))
+
+
+def _check(image_input: InputSpec) -> None:
+    """Raises: ValueError: no image can be prepared so."""
+    pairs, single = ("size", "within"), ("shortest", "longest", "multiple")
+    numbers = {"mean": image_input.mean, "std": image_input.std}
+    fine = {
+        **{name: _are(getattr(image_input, name), 2, _is_count) for name in pairs},
+        **{name: _are(getattr(image_input, name), 1, _is_count) for name in single},
+        **{name: _are(value, 3, lambda one: isinstance(one, int | float)) for name, value in numbers.items()},
+        "grey_range": _are(image_input.grey_range, 2, lambda one: isinstance(one, int)),
+        "mask": isinstance(image_input.mask, bool | None),
+    }
+    bad = [name for name, is_fine in fine.items() if not is_fine]
+    if not bad and image_input.std is not None and min(image_input.std) <= 0:
+        bad = ["std"]
+    if not bad and not (image_input.size or image_input.shortest or image_input.within):
+        bad = ["size"]
+    if bad:
+        raise ValueError(f"its {bad[0]} is {getattr(image_input, bad[0])}")
+
+
+def _are(value: Any, count: int, is_fine: Callable[[Any], bool]) -> bool:
+    """Whether a value is None, or so many fine ones: itself where it is one."""
+    if value is None:
+        return True
+    values = (value,) if count == 1 else value
+    return isinstance(values, tuple) and len(values) == count and all(map(is_fine, values))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def metadata_of(student: Student, mode: ExportMode, fixed: tuple[int | None, int | None, int | None]) -> Metadata:

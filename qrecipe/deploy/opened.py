@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,10 @@ def read_metadata(path: Path) -> Metadata:
         )
     try:
         return Metadata.read(text)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ExportError("what this file says of itself is damaged", where=str(path), remedy="export again") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        more = f": {error}" if type(error) is ValueError else ""
+        what = f"what this file says of itself is damaged{more}"
+        raise ExportError(what, where=str(path), remedy="export again") from error
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,8 @@ class OpenedFile:
         return alone(self._run, pixels, mask)
 
     def _run(self, pixels: Tensor) -> Prediction:
-        batch, *size = self.metadata.fixed
-        for name, fixed, own in zip(("height", "width"), size, pixels.shape[2:], strict=True):
-            if fixed not in (None, own):
-                raise ExportError(
-                    f"its {name} is fixed to {fixed}, and the images are prepared to {own}",
-                    where=str(self.path),
-                    remedy=f"export without --{name}",
-                )
+        batch, *fixed = self.metadata.fixed
+        require_size(fixed, pixels.shape[2:], self.path, "export without --height and --width")
         if batch in (None, len(pixels)):
             return self._ask(pixels)
         parts = [self._ask(self.filled(part), len(part)) for part in torch.split(pixels, batch)]
@@ -97,6 +93,21 @@ def open_file(path: Path | str, runtime: str = DEFAULT, *, threads: int | None =
     return OpenedFile(path, metadata, find_runtime(runtime).open(path, threads=threads))
 
 
+def require_size(fixed: Sequence[int | None], size: Sequence[int], path: Path | None, remedy: str) -> None:
+    """Raises: ExportError: images of a height and width are not of those that a file is fixed to; None is any."""
+    for name, wanted, own in zip(("height", "width"), fixed, size, strict=True):
+        if wanted not in (None, own):
+            what = f"its {name} is fixed to {wanted}, and the images are prepared to {own}"
+            raise ExportError(what, where=None if path is None else str(path), remedy=remedy)
+
+
+def prepared_sizes(pixels: Tensor, mask: Tensor | None) -> list[tuple[int, int]]:
+    """Height and width of each image of a batch, without its padding; shapes as of ``alone``."""
+    if mask is None:
+        return [(pixels.shape[2], pixels.shape[3])] * len(pixels)
+    return [(int(own.any(1).sum()), int(own.any(0).sum())) for own in mask]
+
+
 def alone(predict: Predict, pixels: Tensor, mask: Tensor | None) -> Prediction:
     """Run a batch at once, or where it is padded each image without its padding.
 
@@ -104,11 +115,9 @@ def alone(predict: Predict, pixels: Tensor, mask: Tensor | None) -> Prediction:
     """
     if mask is None or bool(mask.all()):
         return predict(pixels)
-    parts = []
-    for image, own in zip(pixels, mask, strict=True):
-        height, width = int(own.any(1).sum()), int(own.any(0).sum())
-        parts.append(predict(image[None, :, :height, :width]))
-    return _joined(parts)
+    sizes = prepared_sizes(pixels, mask)
+    own = zip(pixels, sizes, strict=True)
+    return _joined([predict(image[None, :, :height, :width]) for image, (height, width) in own])
 
 
 def _joined(parts: list[Prediction]) -> Prediction:

@@ -14,7 +14,7 @@ TOLERANCE = 0.2
 
 @dataclass(frozen=True)
 class Parity:
-    """student, file: their AP on the same images, 0..1, None where these show nothing. differences: query by query,
+    """student, file: their AP on the same images, 0..1, None where these hold no boxes. differences: query by query,
     see ``Differences.to_dict``. tolerance: in points.
     """
 
@@ -29,18 +29,21 @@ class Parity:
     tolerance: float
 
     @property
-    def points(self) -> float:
-        """AP of the file less its student's, in points."""
-        return 100 * ((self.file or 0.0) - (self.student or 0.0))
+    def points(self) -> float | None:
+        """AP of the file less its student's, in points; None where there is none."""
+        return None if self.file is None or self.student is None else 100 * (self.file - self.student)
 
     @property
     def passed(self) -> bool:
-        return abs(self.points) <= self.tolerance and not self.departure.plain
+        """Never where nothing was shown."""
+        return self.points is not None and abs(self.points) <= self.tolerance and not self.departure.plain
 
     @property
     def advice(self) -> str:
         """What to do where it did not pass."""
         line = self.departure.line()
+        if self.points is None:
+            return f"{line}; the images that were compared hold no boxes, so AP shows nothing: compare on more"
         if self.departure.plain or (self.departure.vnni is False and self.departure.saturating):
             return line
         return f"{line}; on {self.images} images rounding moves AP too: compare on more, or set --tolerance"
@@ -54,9 +57,10 @@ class Parity:
         """For the user."""
         ap = [f"{value:.4f}" if value is not None else "none" for value in (self.student, self.file)]
         own = self.differences
+        points = "no boxes to find" if self.points is None else f"{self.points:+.2f} points"
         return [
             f"{self.split}, {self.images} images: AP {ap[1]} in {self.runtime} {self.version}, the student's {ap[0]} "
-            f"({self.points:+.2f} points, {self.tolerance:g} allowed)",
+            f"({points}, {self.tolerance:g} allowed)",
             f"queries paired by nearness: logits differ by {own['logits_median']:.2g} (median; 95%: "
             f"{own['logits_95']:.2g}), boxes by {own['boxes_median']:.2g} ({own['boxes_95']:.2g}); "
             f"{own['other']:.1%} are others",

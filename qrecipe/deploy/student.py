@@ -67,12 +67,12 @@ def export_student(
         to: ``onnx``; or ``pt2``, a program of torch.export, which torch runs in float (``mode`` plays no part).
 
     Raises:
-        ExportError: an operator or operand that the file cannot express, or ``qrecipe[onnx]`` is not installed.
+        ExportError: no such runtime; an operator or operand that the file cannot express; ``qrecipe[onnx]`` is absent.
         RunError: the file is there already, or cannot be written. CalibrationError: a quantizer without a range.
     """
     if to == "onnx":
         need("onnx", "onnxscript")
-    path = Path(path)
+    path, asked = Path(path), find_runtime(runtime)
     require_free(path, "choose another --out")
     if not student.quantizers:
         raise ExportError("nothing in this student is quantized", remedy="export a student with a quantize section")
@@ -94,7 +94,7 @@ def export_student(
         data = to_program(lowered, example, dynamic, describe)
     write_atomically(path, data)
     weights = sum(operand.weight is not None for operand in lowered.operands.values())
-    kernels = _kernels(data, find_runtime(runtime)) if to == "onnx" else None
+    kernels = _kernels(data, asked) if to == "onnx" else None
     return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered, kernels)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..data.batch import Batch
-from ..deploy import Exported, OpenedFile, Parity, alone, open_file
+from ..deploy import Exported, OpenedFile, Parity, alone, open_file, prepared_sizes
 from ..deploy.differences import Differences
 from ..errors import ExportError
 from ..evaluation import detections, evaluate_results
@@ -113,6 +113,6 @@ def _watchable(batch: Batch, opened: OpenedFile) -> torch.Tensor:
     """Images of one size without padding, as many as the file takes."""
     pixels = batch.pixel_values[:WATCHED]
     if batch.pixel_mask is not None and not bool(batch.pixel_mask[: len(pixels)].all()):
-        own = batch.pixel_mask[0]
-        pixels = pixels[:1, :, : int(own.any(1).sum()), : int(own.any(0).sum())]
+        height, width = prepared_sizes(batch.pixel_values, batch.pixel_mask)[0]
+        pixels = pixels[:1, :, :height, :width]
     return opened.filled(pixels)

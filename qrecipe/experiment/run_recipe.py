@@ -63,6 +63,19 @@ def run_recipe(
         return _run(recipe, folder, resume, accept_changes, hash_images, cache, own, draw, evidence)
 
 
+def _require_shares(recipe: Recipe) -> None:
+    """Raises: LocatedError: a batch has fewer images than there are processes."""
+    whole = None if recipe.quantize.reconstruct is None else recipe.quantize.reconstruct.whole
+    sizes = {
+        ("train", "batch_size"): recipe.train.batch_size if recipe.train.epochs else None,
+        ("quantize", "reconstruct", "whole", "batch_size"): whole.batch_size if whole and whole.steps else None,
+    }
+    for path, size in sizes.items():
+        if size is not None and size < count():
+            what = f"{count()} processes share a batch of {size}"
+            raise recipe.error(path, what, "start as many processes as a batch has images, or fewer")
+
+
 def _run(
     recipe: Recipe,
     folder: Path,
@@ -78,9 +91,7 @@ def _run(
     resolved, text = dict(recipe.resolved), dump(recipe.resolved)
     if absent := tuple(absent_trackers(recipe)):
         raise RecipeErrors(absent)
-    if recipe.train.epochs and recipe.train.batch_size < count():
-        what = f"{count()} processes share a batch of {recipe.train.batch_size}"
-        raise recipe.error(("train", "batch_size"), what, "start as many processes as a batch has images, or fewer")
+    _require_shares(recipe)
     if from_first(lambda: is_finished(folder)):
         run = RunFolder.read(folder)
         run.check_recipe(resolved)

@@ -96,6 +96,7 @@ class Imitation(nn.Module):
         parts = {name: torch.stack(errors).mean() for name, errors in compared.items() if errors}
         mine, his = self._read(stream.quantized), self._read(stream.real)
         parts |= _predictions(mine, his, self.student.family.scores)
+        parts = {name: value * batch.weight for name, value in parts.items()}
         loss = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
         return loss, {name: value.detach() for name, value in parts.items()}
 

@@ -125,6 +125,15 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
+def best_of(folder: Path) -> Mapping[str, Any] | None:
+    """The epoch and AP that a checkpoint says are the best; None where it is not there, or is damaged."""
+    try:
+        found = _manifest(_current(folder)).get("best")
+    except TrainError:
+        return None
+    return found if isinstance(found, dict) and {"epoch", "AP"} <= found.keys() else None
+
+
 def load_weights(folder: Path, student: nn.Module) -> Checkpoint:
     """Read a checkpoint and put its weights into ``student``: all of them, and nothing is left as it was.
 

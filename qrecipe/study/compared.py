@@ -162,12 +162,15 @@ def _difference(group: Group, other: Group, confidence: float) -> tuple[Differen
     if len(pairs) > 1:
         left = len(group.runs) + len(other.runs) - 2 * len(pairs)
         return paired(values, confidence), f"{len(pairs)} seeds in common" if left else None
+    others = len(group.runs) + len(other.runs) > 2
+    common = "1 seed in common, of which the interval is over images" if others else None
     try:
         one, two = (run.matches() for run in pairs[0])
         found = bootstrap(one, two, confidence)
     except (QRecipeError, ValueError) as problem:
-        return paired(values, confidence), f"no interval: {problem}"
-    return found, None
+        reason = f"no interval: {problem}"
+        return paired(values, confidence), f"1 seed in common; {reason}" if others else reason
+    return found, common
 
 
 def _keys(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:

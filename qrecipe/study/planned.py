@@ -63,14 +63,15 @@ def planned_runs(
 
 
 def chosen(runs: Sequence[PlannedRun], which: str | int | None) -> Sequence[PlannedRun]:
-    """All of them, or the one that is named by its number or its name.
+    """All of them, or the one that is named by its number or, where no run has that number, by its name.
 
     Raises:
         RunError: there is none.
     """
     if which is None:
         return runs
-    found = [run for run in runs if str(which) in (str(run.number), run.name, run.folder.name)]
+    numbered = [run for run in runs if str(which) == str(run.number)]
+    found = numbered or [run for run in runs if str(which) in (run.name, run.folder.name)]
     if found:
         return found[:1]
     near = closest_are(nearest(str(which), [run.folder.name for run in runs]))

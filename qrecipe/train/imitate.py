@@ -11,6 +11,7 @@ from ..student import Student
 from .events import TrainingListener, nobody
 from .protocols import Loader
 from .records import FitResult, Records
+from .smaller_step import smaller_whole
 from .trainer import Trainer
 
 CLIP = 1.0
@@ -47,8 +48,9 @@ def imitate(
         clip_norm=CLIP,
         keep=1,
     )
+    smaller = smaller_whole(whole.batch_size)
     with nullcontext() if spec.iterations is None else fixed_weight_scales(module.student):
-        return Trainer(module, loader, train, records, seed=seed, listener=listener).fit(resume)
+        return Trainer(module, loader, train, records, seed=seed, listener=listener, smaller=smaller).fit(resume)
 
 
 @contextmanager

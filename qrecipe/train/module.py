@@ -113,7 +113,8 @@ class TrainingModule(nn.Module):
             parts |= {"distill": distilled.detach(), **{name: term.detach() for name, term in terms.items()}}
             loss = loss + distilled
         if self.dampen is not None:
-            pull = self.dampen.weight * (1 - remaining("cosine", self.over)) * dampening(weights).to(loss.device)
+            share = batch.weight * (1 - remaining("cosine", self.over))
+            pull = self.dampen.weight * share * dampening(weights).to(loss.device)
             parts["dampening"] = pull.detach()
             loss = loss + pull
         return loss, parts

@@ -13,6 +13,14 @@ def smaller_step(spec: TrainSpec) -> str:
     return f"{smaller_batch(spec)}; --set train.checkpointing=true, also with --resume, holds less and takes longer"
 
 
+def smaller_whole(size: int) -> str:
+    """Those of a step of the whole network's reconstruction. size: of its batches; another one is another run."""
+    free = "go on with --resume once other programs leave more"
+    if size == 1:
+        return f"{free}; another run with smaller images (model.input) holds less"
+    return f"{free}; another run with quantize.reconstruct.whole.batch_size: {-(-size // 2)} holds about half"
+
+
 def smaller_batch(spec: TrainSpec) -> str:
     """Those of whatever takes a batch, and by how much. Parts of a step have the gradients of the whole, so the run may
     go on in parts."""

@@ -18,7 +18,7 @@ from ..errors import QRecipeError, TrainError
 from ..out_of_memory import enough_memory
 from ..processes import gathered, rank, take_over
 from ..recipe.definition import StageSpec, TrainSpec
-from ..run.checkpoint import Checkpoint
+from ..run.checkpoint import Checkpoint, best_of
 from ..run.files import writing
 from ..run.layout import BEST, LAST
 from ..termination import Terminated, held
@@ -52,6 +52,7 @@ class Trainer(Generic[Model]):
         is_backbone: by a parameter's name in the student.
         listener: is told of the start, each step and each epoch; what it raises ends the training.
         stop_after: end after this epoch, though the schedule is that of all epochs; None: where ``spec.patience`` ends.
+        smaller: what to do where the memory of a step runs out; None: what ``spec`` has for it.
     """
 
     accelerator: Accelerator
@@ -75,12 +76,13 @@ class Trainer(Generic[Model]):
         is_backbone: Callable[[str], bool] = lambda name: False,
         listener: TrainingListener = nobody,
         stop_after: int | None = None,
+        smaller: str | None = None,
     ) -> None:
         self.trainable, self.loader, self.spec, self.records = trainable, loader, spec, records
         self.seed, self.steps = seed, math.ceil(len(loader) / spec.accumulate)
         self.history: list[Mapping[str, Any]] = []
         self.best: Mapping[str, Any] | None = None
-        self._stop_after = stop_after
+        self._stop_after, self._smaller = stop_after, smaller
         self._evaluate, self._is_backbone, self._listener = evaluate, is_backbone, listener
 
     @contextmanager
@@ -135,11 +137,13 @@ class Trainer(Generic[Model]):
         )
 
     def is_over(self, finished: int) -> bool:
-        """Whether training ends before all epochs are taken."""
+        """Whether training ends before all epochs are taken: for want of patience behind an epoch that was scored."""
         if self._stop_after is not None:
             return finished >= self._stop_after
         patience = self.spec.patience
-        return patience is not None and self.best is not None and finished - self.best["epoch"] >= patience
+        if patience is None or self.best is None or finished % self.spec.evaluate_every:
+            return False
+        return bool(finished - self.best["epoch"] >= patience)
 
     def prepare(self) -> None:
         """Device, optimizer, and what must not change between the parts of this training."""
@@ -168,6 +172,9 @@ class Trainer(Generic[Model]):
         lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or epoch_of(line) <= start.epoch)
         self.history = [line for line in lines if line.get("phase") == phase]
         self.best = dict(start.best) if start.best else None
+        newer = best_of(self.records.folder / BEST)
+        if newer is not None and newer["epoch"] > start.epoch:  # its weights are the only ones that are left of a best
+            self.best = dict(newer)
         begun = (start.training or {}).get("begun")
         self.begun = None if begun is None else Begun.from_dict(begun)
         self.keeper.whole = start.epoch if found and not begun else None
@@ -193,7 +200,7 @@ class Trainer(Generic[Model]):
                 now = Begun.now(averages, (trained or time.perf_counter()) - began)
                 self.keeper.keep_begun(number, self.steps, self.best, now)
             raise
-        is_best = scores is not None and is_candidate(self.spec, stage) and self._is_better(scores["AP"])
+        is_best = scores is not None and is_candidate(self.spec, stage) and self._is_better(scores["AP"], number)
         if scores is not None and is_best:
             self.best = {"epoch": number, "AP": scores["AP"]}
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
@@ -252,7 +259,7 @@ class Trainer(Generic[Model]):
                 over=over,
                 on_step=told,
                 averages=averages,
-                smaller=smaller_step(self.spec),
+                smaller=self._smaller or smaller_step(self.spec),
             )
 
     def change_bits(self, number: int, stage: StageSpec) -> None:
@@ -272,6 +279,9 @@ class Trainer(Generic[Model]):
         with memory, torch.no_grad(), self.scored() as student:
             return self._evaluate(student).to_dict()
 
-    def _is_better(self, ap: float | None) -> bool:
-        """Of equals the first is kept. None: there was nothing to find."""
-        return ap is not None and not math.isnan(ap) and (self.best is None or ap > self.best["AP"])
+    def _is_better(self, ap: float | None, number: int) -> bool:
+        """Of equals the first is kept, and the same epoch taken again. None: there was nothing to find."""
+        if ap is None or math.isnan(ap):
+            return False
+        best = self.best
+        return best is None or ap > best["AP"] or (ap == best["AP"] and number == best["epoch"])

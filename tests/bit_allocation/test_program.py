@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -73,6 +75,22 @@ def test_it_is_the_best_of_all_and_within_the_budget(toy: Specimen, kind: str, w
     )
     assert found.expected <= best * (1 + 1e-3) + 1e-9
     assert cheapest(plan, choices, widths, one).share == pytest.approx(low, rel=1e-6)
+
+
+@pytest.mark.parametrize("over", [1 + 1e-9, 1.000001, 1.000003, 1.00001])
+def test_a_budget_that_is_hardly_more_than_the_least(over: float) -> None:
+    """Nearer to it than the solver tells apart. Sixty weights of 30 to two million elements."""
+    chance = random.Random(0)
+    parameters = {f"w{number}": int(10 ** chance.uniform(1.5, 6.3)) for number in range(60)}
+    made = SimpleNamespace(parameters=parameters, bits=lambda _: 32, corrections=(), quantizers={}, operations=())
+    plan = cast("Plan", made)
+    choices = [Choice(name, (name,), (name,)) for name in parameters]
+    widths: tuple[Width, ...] = (8, 6, 4)
+    least = cheapest(plan, choices, widths, Budget("size", 1.0)).share
+    for _ in range(5):
+        weights = [chance.lognormvariate(0, 2) for _ in choices]
+        costs: list[dict[Width, float]] = [{8: 0.01 * one, 6: 0.1 * one, 4: one} for one in weights]
+        assert allocate(plan, choices, widths, costs, Budget("size", least * over)).share <= least * over * (1 + 1e-9)
 
 
 def test_a_budget_that_nothing_keeps_is_an_error(toy: Specimen) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,17 @@ def test_broken_png_stream(tmp_path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(DataError):
         read_rgb(path)
+
+
+def test_a_format_that_pillow_knows_in_part_is_no_image(tmp_path: Path) -> None:
+    """By its content, whatever its name says: a texture of an unknown compression."""
+    path = tmp_path / "a.jpg"
+    header = struct.pack("<7I", 124, 0x1007, 4, 4, 16, 0, 0) + bytes(44) + struct.pack("<2I", 32, 4) + b"ZZZZ"
+    path.write_bytes((b"DDS " + header).ljust(160, b"\0"))
+    with pytest.raises(NotImplementedError):
+        Image.open(path)
+    with pytest.raises(DataError, match="is no image"):
+        read_header(path)
 
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+import qrecipe
+from qrecipe.deploy import Parity
 from qrecipe.detection.prediction import Prediction
+from qrecipe.errors import ExportError
 from qrecipe.experiment.target import find_target
 from qrecipe.experiment.workspace import Workspace
 from tests import tiny_commands as tiny
@@ -93,6 +96,29 @@ def test_export_fails_where_the_file_departs(
     assert json.loads(answer.out)["parity"]["passed"] is False
     answer = tiny.qrecipe("export", finished.folder, "--out", tmp_path / "b.onnx", "--no-check")
     assert (answer.code, answer.err) == (0, "")
+
+
+def test_images_without_boxes_show_nothing(files: Files) -> None:
+    from qrecipe.deploy.departure import Departure
+
+    fine = Departure("a", 0.01, None, 0.0, False, False, (), True)
+    differences = dict.fromkeys(files.told["parity"]["differences"], 0.0)
+    found = Parity("onnxruntime", "1", "val", 2, None, None, differences, fine, 0.2)
+    assert (found.points, found.passed) == (None, False)
+    assert "(no boxes to find, 0.2 allowed)" in found.lines()[0]
+    assert "the images that were compared hold no boxes" in found.advice
+    assert found.to_dict()["points"] is None
+
+
+def test_what_cannot_be_compared_is_said_before_anything_is_written(finished: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    asked = ("export", finished.folder, "--out", out)
+    error = tiny.qrecipe(*asked, "--height", 480, "--width", 640).error
+    assert error.startswith("its height is fixed to 480, and the images are prepared to 64 (--no-check")
+    assert "there is no runtime 'other'" in tiny.qrecipe(*asked, "--no-check", "--runtime", "other").error
+    with pytest.raises(ExportError, match="samples is 0"):
+        qrecipe.export(finished.folder, out, samples=0)
+    assert not out.exists()
 
 
 def test_queries_are_paired_by_nearness() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from qrecipe.deploy import read_metadata
+from qrecipe.deploy.metadata import KEY
+from qrecipe.errors import ExportError
 from tests import tiny_commands as tiny
 from tests.deploy.exported import Files
 
@@ -86,3 +91,42 @@ def test_what_is_refused(files: Files, images: Path, tmp_path: Path) -> None:
     (images / "no.png").write_text("text")
     assert f"{images / 'no.png'}: " in tiny.qrecipe("predict", file, images, "--output", output).error
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", 2),
+        ("scores", "bogus"),
+        ("mode", "other"),
+        ("input", "x"),
+        ("input", {}),
+        ("input.size", [0, 0]),
+        ("input.size", "big"),
+        ("input.mean", [1]),
+        ("input.std", [0, 0, 0]),
+        ("fixed", [0, None, None]),
+        ("names", 3),
+    ],
+)
+def test_what_a_file_says_of_itself_is_checked(files: Files, tmp_path: Path, key: str, value: Any) -> None:
+    model = onnx.load(files.paths["packed"])
+    (entry,) = [one for one in model.metadata_props if one.key == KEY]
+    said = json.loads(entry.value)
+    *outer, last = key.split(".")
+    functools.reduce(dict.__getitem__, outer, said)[last] = value
+    entry.value = json.dumps(said)
+    path = tmp_path / "edited.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ExportError, match="what this file says of itself is damaged") as caught:
+        read_metadata(path)
+    assert caught.value.where == str(path)
+
+
+def test_nested_without_end(files: Files, tmp_path: Path) -> None:
+    model = onnx.load(files.paths["packed"])
+    (entry,) = [one for one in model.metadata_props if one.key == KEY]
+    entry.value = "[" * 100_000
+    onnx.save(model, tmp_path / "edited.onnx")
+    with pytest.raises(ExportError, match="damaged"):
+        read_metadata(tmp_path / "edited.onnx")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qrecipe.deploy import read_metadata
 from qrecipe.latency.machine import Machine, this_machine
 from qrecipe.latency.timing import Latency, interleaved
 from qrecipe.run.deployed import bench_of
@@ -79,6 +82,19 @@ def test_a_file_alone(measured: tuple[dict[str, Any], Path]) -> None:
     assert "integer.onnx" in said
     assert "1x3x64x64, 1 thread, medians of 2 interleaved rounds" in said
     assert "another program's" in tiny.qrecipe("bench", kept / "float.onnx").error
+
+
+def test_what_a_file_is_fixed_to_is_not_measured_otherwise(
+    measured: tuple[dict[str, Any], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "fixed.ONNX"
+    shutil.copy(measured[1] / "integer.onnx", file)
+    said = replace(read_metadata(file), fixed=(1, 64, 64))
+    monkeypatch.setattr("qrecipe.commands.bench.read_metadata", lambda path: said)
+    refused = ((("--batch", 2), "its batch is fixed to 1, not 2"), (("--size", "64x32"), "its width is fixed to 64"))
+    for words, what in refused:
+        assert tiny.qrecipe("bench", file, *words).error.startswith(f"{file}: {what}")
+    assert "1x3x64x64" in tiny.qrecipe("bench", file, "--rounds", 1, "--size", "64x64").fine
 
 
 def test_what_cannot_be_measured(finished: Finished, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qrecipe.data.batch import Batch
 from qrecipe.detection.boxes import cxcywh_to_xyxy
+from qrecipe.processes import Whole
 from qrecipe.recipe.definition import OptimizerSpec
 from qrecipe.reconstruct import Imitation, imitation
 from qrecipe.reconstruct.imitation import relative_error
@@ -149,6 +150,21 @@ def test_loss_and_gradients_are_finite(name: str, request: pytest.FixtureRequest
     found = [value.grad for value in student.parameters() if value.grad is not None]
     assert found
     assert all(torch.isfinite(grad).all() for grad in found)
+
+
+def test_processes_count_by_their_images(demo: Specimen) -> None:
+    """Two of three images here, the third elsewhere, and a process that has none."""
+    student, real, batch = pair(demo)
+    module = Imitation(student, real).train()
+    loss, parts = module(batch)
+    part = replace(batch, whole=Whole((0,) * (len(batch) + 1), 3, 1.0))
+    weight = 3 * len(batch) / (len(batch) + 1)
+    scaled, own = module(part)
+    assert float(scaled.detach()) == pytest.approx(weight * float(loss.detach()))
+    assert {name: float(value) for name, value in own.items()} == pytest.approx(
+        {name: weight * float(value) for name, value in parts.items()}
+    )
+    assert float(module(replace(part, idle=True))[0].detach()) == 0
 
 
 def test_it_learns(demo: Specimen) -> None:

@@ -83,6 +83,9 @@ def test_other_data_is_another_table() -> None:
     assert "seed: 1" in tables[1].data
 
 
+PARTED = (("a", (0, 1, 2), 4), ("b", (0, 3, 4), 2))
+
+
 def test_differences_that_cannot_be_said() -> None:
     (table,) = tables_of([run("a", 0.5), run("b", 0.6, 1, 2), run("b", 0.6, 2, 2), run("c", None, 0, 3)])
     assert [group.why for group in table.groups] == [None, "no seed in common", "there is nothing to find"]
@@ -90,6 +93,11 @@ def test_differences_that_cannot_be_said() -> None:
     assert table.groups[1].difference is not None
     assert (table.groups[1].difference.mean, table.groups[1].difference.low) == (0.25, None)
     assert "there are no matches of single images" in str(table.groups[1].why)
+    one, two = ([run(name, 0.5 + seed / 10, seed, bits) for seed in seeds] for name, seeds, bits in PARTED)
+    (table,) = tables_of([*one, *two])
+    assert table.groups[1].difference is not None
+    assert (table.groups[1].difference.mean, table.groups[1].difference.count) == (0, 1)
+    assert str(table.groups[1].why).startswith("1 seed in common; no interval: ")
 
 
 @pytest.fixture

@@ -122,6 +122,17 @@ def test_one_run_by_number_or_name(tmp_path: Path) -> None:
             chosen(runs, which)
 
 
+def test_a_number_is_a_number_where_runs_are_named_by_numbers(tmp_path: Path) -> None:
+    """A job of an array asks for one run each; names would send two of them to one."""
+    variants = {str(epochs): {"train.epochs": epochs} for epochs in (4, 3, 2)}
+    file = write_sweep(tmp_path, seeds=[0], also=variants)
+    file.write_text(file.read_text().replace("seeds:", "# seeds:").replace("- 0", ""))
+    runs = planned_runs(read_sweep(file), tmp_path / "runs")
+    assert [run.name for run in runs] == ["4", "3", "2"]
+    assert [chosen(runs, number)[0].number for number in (1, 2, "3")] == [1, 2, 3]
+    assert chosen(runs, "4")[0].number == 1
+
+
 def test_one_that_fails_does_not_end_the_others(tmp_path: Path) -> None:
     runs, events = planned(tmp_path), list[Event]()
     faults: dict[str, Exception] = {"a": QRecipeError("the disk is gone"), "b": ZeroDivisionError("by nothing")}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from qrecipe.errors import RecipeErrors
+from qrecipe.processes import Whole
 from qrecipe.quantizers import QuantizedOperand, build
 from qrecipe.recipe import recipe_from_mapping
 from qrecipe.recipe.definition import DampenSpec, QuantizerSpec
@@ -72,6 +75,20 @@ def test_it_is_part_of_the_loss_and_rises(toy: Specimen) -> None:
     loss.backward()
     module.student.switch_off()
     assert module(batch)[1]["dampening"] == 0
+
+
+def test_processes_without_images_leave_it_as_it_is(toy: Specimen) -> None:
+    """Each pulls by its share of the step's images: the mean over three processes, one of them idle, is the pull."""
+    module = pair(toy, targets=()).eval()
+    module.dampen = DampenSpec(3.0)
+    module.set_progress(1.0)
+    whole = Whole((2, 1, 1), 3, 1.0)
+    batches = [replace(toy.batch((2, 1)), whole=whole), replace(toy.batch((1,)), whole=whole)]
+    idle = replace(toy.batch((1,)), whole=whole, idle=True)
+    assert [batch.weight for batch in (*batches, idle)] == [2.0, 1.0, 0.0]
+    pulls = [float(module(batch)[1]["dampening"]) for batch in batches]
+    alone = float(module(toy.batch((2, 1, 1)))[1]["dampening"])
+    assert sum(pulls) / 3 == pytest.approx(alone, rel=1e-5)
 
 
 def test_a_recipe_asks_for_it() -> None:

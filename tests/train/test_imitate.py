@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from qrecipe.data.batch import Batch
+from qrecipe.errors import OutOfMemoryError
 from qrecipe.recipe.definition import ReconstructSpec, WholeSpec
 from qrecipe.reconstruct import Imitation
 from qrecipe.student import Student, calibrate
@@ -81,3 +82,13 @@ def test_scales_of_rounded_weights_stay_and_are_trained_again_afterwards(
     weights = {name for name, quantizer in student.quantizers.items() if quantizer.operand.is_weight}
     assert any(moved[name] for name in weights) is not rounded
     assert any(moved[name] for name in moved.keys() - weights)
+
+
+def test_memory_that_runs_out_names_keys_that_help(demo: Specimen, tmp_path: Path) -> None:
+    student = demo.student(a_recipe(quantize=W4A4))
+    calibrate(student, [demo.batch((1, 1))])
+    full = module(student)
+    full.register_forward_pre_hook(lambda *_: torch.empty(1 << 46) and None)
+    spec = ReconstructSpec(iterations=None, whole=WholeSpec(steps=1))
+    with pytest.raises(OutOfMemoryError, match=r"quantize\.reconstruct\.whole\.batch_size: 2 holds about half"):
+        imitate(full, Images(demo), spec, Records(tmp_path))

@@ -119,6 +119,27 @@ def test_patience_ends_a_training(tmp_path: Path) -> None:
     assert (going.epochs, going.best_epoch) == (7, 7)
 
 
+def test_patience_waits_for_an_epoch_that_is_scored(tmp_path: Path) -> None:
+    """Else a training of which every fifth epoch is scored would always end three epochs behind the first of them."""
+    spec = replace(SPEC, stages=(StageSpec("all", 12),), evaluate_every=2, patience=1)
+    result = fit(tmp_path / "a", spec, evaluate=scorer(0.1, 0.9, 0.95, 0.2))
+    assert (result.best_epoch, result.best_ap, result.epochs) == (6, 0.95, 8)
+
+
+def test_the_best_is_never_other_weights_than_those_that_are_kept(tmp_path: Path) -> None:
+    """The run goes back by an epoch, whose repetition scores otherwise, as on other hardware."""
+    spec = replace(SPEC, stages=(StageSpec("all", 5),))
+
+    with pytest.raises(StopIteration):
+        fit(tmp_path, spec, evaluate=scorer(0.1, 0.2, 0.9))
+    last = tmp_path / "last"
+    shutil.rmtree(last)
+    (tmp_path / "epoch-2").rename(last)
+    result = fit(tmp_path, spec, resume=True, evaluate=scorer(0.15, 0.12, 0.5))
+    best = load_checkpoint(tmp_path / "best")
+    assert (result.best_epoch, result.best_ap) == (3, 0.9) == (best.epoch, best.best["AP"])  # type: ignore[index]
+
+
 def test_a_training_of_as_many_epochs_has_the_same_schedule(tmp_path: Path) -> None:
     """What the control does: patience does not count for it."""
     spec = replace(SPEC, patience=1)

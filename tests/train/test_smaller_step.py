@@ -14,7 +14,7 @@ from qrecipe.data.batch import Batch
 from qrecipe.errors import OutOfMemoryError, TrainError
 from qrecipe.recipe.definition import TrainSpec
 from qrecipe.run.checkpoint import load_checkpoint
-from qrecipe.train.smaller_step import smaller_batch, smaller_step
+from qrecipe.train.smaller_step import smaller_batch, smaller_step, smaller_whole
 from tests.tiny_training import TinyLoader, TinyTrainable
 from tests.train.tiny_fits import SPEC, fit
 
@@ -33,6 +33,13 @@ def test_the_images_of_a_step_stay(size: int, accumulate: int, said: tuple[int, 
 
 def test_a_batch_of_one_image_is_no_smaller() -> None:
     assert "smaller images" in smaller_step(TrainSpec(batch_size=1))
+
+
+@pytest.mark.parametrize(("size", "said"), [(4, "whole.batch_size: 2 holds about half"), (1, "smaller images")])
+def test_the_whole_network_has_keys_of_its_own(size: int, said: str) -> None:
+    text = smaller_whole(size)
+    assert said in text
+    assert "train." not in text
 
 
 def test_checkpointing_is_named_where_it_is_off() -> None:

@@ -44,9 +44,15 @@ def _file(one: Mapping[str, Any]) -> tuple[str, ...]:
         size(one["size"]),
         three_places(parity["file"]),
         three_places(parity["student"]),
-        f"{parity['points']:+.2f}" + ("" if parity["passed"] else " (too much)"),
+        _points(parity),
         f"{parity['images']} of {parity['split']}",
     )
+
+
+def _points(parity: Mapping[str, Any]) -> str:
+    if parity["points"] is None:
+        return ABSENT
+    return f"{parity['points']:+.2f}" + ("" if parity["passed"] else " (too much)")
 
 
 def _latencies(bench: Mapping[str, Any]) -> Table:
