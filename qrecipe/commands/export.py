@@ -70,8 +70,6 @@ def export(
     """
     require_free(Path(output), "choose another --out")
     check = check and to == "onnx"
-    if samples is not None and samples < 1:
-        raise ExportError(f"no images to compare on: samples is {samples}", remedy="1 or more, or check=False")
     if isinstance(target, Student):
         recipe: Recipe = target.recipe
         student: Student | Path = target
@@ -80,7 +78,7 @@ def export(
     runtime = runtime or (recipe.target if recipe.target in RUNTIMES else None) or DEFAULT
     workspace = Workspace(recipe, (split,), listener, cache=cache)
     if check:
-        _comparable(workspace, runtime)
+        _comparable(workspace, runtime, samples)
     own = student if isinstance(student, Student) else load(student, cache=cache)
     if check:
         _require_size(workspace, own, split, (height, width))
@@ -113,8 +111,10 @@ def _require_size(workspace: Workspace, student: Student, split: str, fixed: tup
         require_size(fixed, size, None, "--no-check writes it without comparing, for images of that size")
 
 
-def _comparable(workspace: Workspace, runtime: str) -> None:
-    """Raises: ExportError: the data or the runtime is not there."""
+def _comparable(workspace: Workspace, runtime: str, samples: int | None) -> None:
+    """Raises: ExportError: the data or the runtime is not there, or no images are asked for."""
+    if samples is not None and samples < 1:
+        raise ExportError(f"no images to compare on: samples is {samples}", remedy="1 or more, or check=False")
     try:
         for name in (runtime, DEFAULT):  # what is without rewrites, only the latter can run
             find_runtime(name).version()
