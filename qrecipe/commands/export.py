@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
+from ..data.transforms import fitted_size
 from ..deploy import (
     TOLERANCE,
     Exported,
     ExportFormat,
     ExportMode,
     export_student,
-    prepared_sizes,
     require_size,
 )
 from ..errors import ExportError, QRecipeError
@@ -81,7 +82,7 @@ def export(
         _comparable(workspace, runtime, samples)
     own = student if isinstance(student, Student) else load(student, cache=cache)
     if check:
-        _require_size(workspace, own, split, (height, width))
+        _require_sizes(workspace, own, split, samples, (height, width))
     made = export_student(own, output, mode, batch=batch, height=height, width=width, runtime=runtime, to=to)
     if not check:
         return made
@@ -102,13 +103,16 @@ def _saved(target: Path | str, model: Which | None, overrides: Sequence[str]) ->
     return found.recipe, found.student
 
 
-def _require_size(workspace: Workspace, student: Student, split: str, fixed: tuple[int | None, int | None]) -> None:
-    """Raises: ExportError: a file of a fixed height or width does not take the first images as they are prepared."""
-    if student.label_map is None or fixed == (None, None):
-        return
-    batch = next(iter(workspace.batches(split, student.label_map, student.input, train=False)))
-    for size in prepared_sizes(batch.pixel_values, batch.pixel_mask):
-        require_size(fixed, size, None, "--no-check writes it without comparing, for images of that size")
+def _require_sizes(
+    workspace: Workspace, student: Student, split: str, samples: int | None, fixed: tuple[int | None, int | None]
+) -> None:
+    """Raises: ExportError: the student knows no categories, or one of the images is prepared to another size."""
+    remedy = "--no-check writes it without comparing"
+    if student.label_map is None:
+        raise ExportError("the student knows no categories, so the file cannot be compared with it", remedy=remedy)
+    if fixed != (None, None):
+        for record in islice(workspace.data[split].images, samples):
+            require_size(fixed, fitted_size(record.height, record.width, student.input), None, remedy)
 
 
 def _comparable(workspace: Workspace, runtime: str, samples: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -78,13 +79,15 @@ def _check(image_input: InputSpec) -> None:
     fine = {
         **{name: _are(getattr(image_input, name), 2, _is_count) for name in pairs},
         **{name: _are(getattr(image_input, name), 1, _is_count) for name in single},
-        **{name: _are(value, 3, lambda one: isinstance(one, int | float)) for name, value in numbers.items()},
+        **{name: _are(value, 3, _is_number) for name, value in numbers.items()},
         "grey_range": _are(image_input.grey_range, 2, lambda one: isinstance(one, int)),
         "mask": isinstance(image_input.mask, bool | None),
     }
     bad = [name for name, is_fine in fine.items() if not is_fine]
     if not bad and image_input.std is not None and min(image_input.std) <= 0:
         bad = ["std"]
+    if not bad and image_input.grey_range is not None and image_input.grey_range[0] >= image_input.grey_range[1]:
+        bad = ["grey_range"]
     if not bad and not (image_input.size or image_input.shortest or image_input.within):
         bad = ["size"]
     if bad:
@@ -97,6 +100,10 @@ def _are(value: Any, count: int, is_fine: Callable[[Any], bool]) -> bool:
         return True
     values = (value,) if count == 1 else value
     return isinstance(values, tuple) and len(values) == count and all(map(is_fine, values))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_count(value: Any) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..detection.prediction import Prediction
-from ..errors import ExportError
+from ..errors import DataError, ExportError
 from ..runtimes import DEFAULT, Session, find_runtime, need
 from .metadata import KEY, Metadata
 
@@ -42,8 +42,8 @@ def read_metadata(path: Path) -> Metadata:
         )
     try:
         return Metadata.read(text)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        more = f": {error}" if type(error) is ValueError else ""
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, DataError) as error:
+        more = f": {error}" if type(error) in (ValueError, DataError) else ""
         what = f"what this file says of itself is damaged{more}"
         raise ExportError(what, where=str(path), remedy="export again") from error
 

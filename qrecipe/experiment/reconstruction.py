@@ -15,6 +15,7 @@ from ..train.imitate import imitate
 from ..train.records import Records
 from .events import BlockReconstructed
 from .experiment import Experiment
+from .shares import require_shares
 
 WHOLE = "whole"
 """The folder of its checkpoints."""
@@ -68,6 +69,7 @@ def _whole(experiment: Experiment, real: Student) -> dict[str, Any]:
     spec = recipe.quantize.reconstruct
     assert spec is not None
     assert student.label_map is not None
+    require_shares(recipe, ("quantize", "reconstruct", "whole", "batch_size"), spec.whole.batch_size)
     loader = experiment.workspace.unlabelled(student.label_map, student.input, spec.whole.batch_size, spec.whole.images)
     marks = {"smoke_test": True} if recipe.limits else {}
     records = Records(run.checkpoints(WHOLE), PHASE, run.metrics, description(student), marks)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import QRecipeError, RecipeErrors, RunError
 from ..launched import is_first
-from ..processes import count, from_first
+from ..processes import from_first
 from ..recipe.definition import SPLITS, Recipe
 from ..recipe.dump import dump
 from ..recipe.tracker_table import absent_trackers
@@ -24,6 +24,7 @@ from .events import Listener, Noted, RunEnded, RunStarted, nobody
 from .experiment import Draw, Experiment
 from .inputs import changes, inputs_of
 from .phases import run_phases
+from .shares import require_shares
 from .stored_input import with_input_of_run
 from .tracked import tracked
 from .workspace import Workspace
@@ -63,19 +64,6 @@ def run_recipe(
         return _run(recipe, folder, resume, accept_changes, hash_images, cache, own, draw, evidence)
 
 
-def _require_shares(recipe: Recipe) -> None:
-    """Raises: LocatedError: a batch has fewer images than there are processes."""
-    whole = None if recipe.quantize.reconstruct is None else recipe.quantize.reconstruct.whole
-    sizes = {
-        ("train", "batch_size"): recipe.train.batch_size if recipe.train.epochs else None,
-        ("quantize", "reconstruct", "whole", "batch_size"): whole.batch_size if whole and whole.steps else None,
-    }
-    for path, size in sizes.items():
-        if size is not None and size < count():
-            what = f"{count()} processes share a batch of {size}"
-            raise recipe.error(path, what, "start as many processes as a batch has images, or fewer")
-
-
 def _run(
     recipe: Recipe,
     folder: Path,
@@ -91,7 +79,8 @@ def _run(
     resolved, text = dict(recipe.resolved), dump(recipe.resolved)
     if absent := tuple(absent_trackers(recipe)):
         raise RecipeErrors(absent)
-    _require_shares(recipe)
+    if recipe.train.epochs:
+        require_shares(recipe, ("train", "batch_size"), recipe.train.batch_size)
     if from_first(lambda: is_finished(folder)):
         run = RunFolder.read(folder)
         run.check_recipe(resolved)

@@ -90,8 +90,9 @@ class FreezeSpec:
 @dataclass(frozen=True)
 class TrainSpec:
     """accumulate: batches of an optimizer step. checkpointing: of activations. patience: epochs without a better AP
-    after which training ends; None is all of them. keep: checkpoints of the last epochs, ``best`` not counted. limit:
-    most epochs of a stage, to which ``stages`` is cut already. trackers: experiment trackers that are told too."""
+    after which training ends, at one that is scored; None is all of them. keep: checkpoints of the last epochs,
+    ``best`` not counted. limit: most epochs of a stage, to which ``stages`` is cut already. trackers: experiment
+    trackers that are told too."""
 
     stages: tuple[StageSpec, ...] = ()
     batch_size: int = 8

@@ -23,7 +23,9 @@ WEIGHTS = {"features": 4.0, "choices": 1.0, "classes": 1.0, "boxes": 1.0}
 L1, GIOU = 5.0, 2.0
 """What a box's distances weigh, as in DETR's loss."""
 NEARLY_NOTHING = 1e-12
-"""The least energy that an error is related to; the rounding of values that are all alike stays below it."""
+"""The least energy that an error is related to."""
+ALIKE = 1e-6
+"""Share of their energy that values have around their mean, a thousandth of their size, below which they are alike."""
 FILLER = 1e9
 """Values at least as large are no features: infinity, or the type's largest number."""
 
@@ -122,7 +124,7 @@ def relative_error(own: Tensor, wanted: Tensor, *, around_mean: bool = False) ->
     distance = torch.where(real, own, 0.0) - wanted
     centre = wanted.sum() / count if around_mean else 0.0
     energy = torch.where(real, wanted - centre, 0.0).square().sum() / count
-    least = NEARLY_NOTHING * (1 + wanted.square().sum() / count)
+    least = NEARLY_NOTHING + (ALIKE * wanted.square().sum() / count if around_mean else 0.0)
     return torch.where(energy > least, distance.square().sum() / count / energy.clamp_min(least), 0.0)
 
 

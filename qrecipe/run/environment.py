@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -44,18 +45,23 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": processes(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "revision": revision(),
+        "revision": revision_of(Path(__file__).resolve().parents[2]),
     }
 
 
 def code_versions() -> dict[str, str | None]:
-    """What computes: versions of qrecipe and torch, and the checkout's revision."""
-    return {**{name: _version(name) for name in ("qrecipe", "torch")}, "revision": revision()}
+    """What a measurement is made by: the code of qrecipe, and the versions of what it computes with."""
+    packages = ("torch", "transformers", "numpy", "scipy", "pillow")
+    return {**{f"version of {name}": _version(name) for name in packages}, "code of qrecipe": _code()}
 
 
-def revision() -> str | None:
-    """Of the checkout that qrecipe runs from."""
-    return revision_of(Path(__file__).resolve().parents[2])
+def _code() -> str:
+    """A checksum of the package's files, whether they are a checkout's or installed."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(one for ending in ("*.py", "*.cpp") for one in package.rglob(ending)):
+        digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def package_versions() -> dict[str, str | None]:

@@ -34,7 +34,7 @@ class Ledger:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             others = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
-        path, wanted = folder / SETTINGS, json.loads(json.dumps({**settings, "versions": code_versions()}))
+        path, wanted = folder / SETTINGS, json.loads(json.dumps({**settings, **code_versions()}))
         if SETTINGS not in others and others:
             raise RunError("holds something else", where=str(folder), remedy="choose another --output")
         self._lock = RunLock(folder)

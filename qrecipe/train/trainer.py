@@ -172,7 +172,7 @@ class Trainer(Generic[Model]):
         lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or epoch_of(line) <= start.epoch)
         self.history = [line for line in lines if line.get("phase") == phase]
         self.best = dict(start.best) if start.best else None
-        newer = best_of(self.records.folder / BEST)
+        newer = best_of(self.records.folder / BEST, self.keeper.settings) if found else None
         if newer is not None and newer["epoch"] > start.epoch:  # its weights are the only ones that are left of a best
             self.best = dict(newer)
         begun = (start.training or {}).get("begun")

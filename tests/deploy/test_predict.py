@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,9 @@ def test_what_is_refused(files: Files, images: Path, tmp_path: Path) -> None:
         ("input.size", "big"),
         ("input.mean", [1]),
         ("input.std", [0, 0, 0]),
+        ("input.std", [math.nan] * 3),
+        ("input.grey_range", [9, 1]),
+        ("classes", 0),
         ("fixed", [0, None, None]),
         ("names", 3),
     ],

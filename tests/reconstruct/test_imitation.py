@@ -129,7 +129,7 @@ def test_what_stands_where_nothing_may_be_chosen_is_not_compared() -> None:
     assert float(relative_error(own, torch.full_like(wanted, math.inf)).detach()) == 0
 
 
-@pytest.mark.parametrize("scores", [[3.7], [3.7] * 7, [-1e4, -1e4, -1e4]])
+@pytest.mark.parametrize("scores", [[3.7], [3.7] * 7, [3.7, 3.7001, 3.6999], [-1e4, -1e4, -1e4]])
 def test_nothing_is_chosen_by_scores_that_are_all_alike(scores: list[float]) -> None:
     wanted = torch.tensor([*scores, math.inf])
     own = (wanted + 0.5).requires_grad_()
@@ -137,7 +137,7 @@ def test_nothing_is_chosen_by_scores_that_are_all_alike(scores: list[float]) -> 
     assert float(error.detach()) == 0
     (slope,) = torch.autograd.grad(error, own)
     assert slope.tolist() == [0.0] * len(wanted)
-    assert float(relative_error(own, wanted).detach()) == pytest.approx(0.25 / scores[0] ** 2, rel=1e-5)
+    assert float(relative_error(own, wanted).detach()) == pytest.approx(0.25 / scores[0] ** 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["deimv2", "lw_detr"])

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from qrecipe.errors import RunError
-from qrecipe.run import environment
 from qrecipe.run.ledger import LINES, SETTINGS, Ledger
 
 WHAT = {"recipe": {"version": 1}, "images": [1, 2]}
@@ -44,12 +43,15 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     Ledger(tmp_path, WHAT).close()  # the folder was given back
 
 
-def test_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_is_refused(tmp_path: Path) -> None:
     """What an earlier version measured is not shown beside what this one measures."""
     Ledger(tmp_path, WHAT).close()
-    monkeypatch.setattr(environment, "revision", lambda: "another")
-    with pytest.raises(RunError, match="measurements of other settings: versions differ"):
-        Ledger(tmp_path, WHAT)
+    settings = tmp_path / SETTINGS
+    known = json.loads(settings.read_text())
+    for key in ("code of qrecipe", "version of torch"):
+        settings.write_text(json.dumps({**known, key: "another"}))
+        with pytest.raises(RunError, match=f"measurements of other settings: {key} differ"):
+            Ledger(tmp_path, WHAT)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -140,6 +140,17 @@ def test_the_best_is_never_other_weights_than_those_that_are_kept(tmp_path: Path
     assert (result.best_epoch, result.best_ap) == (3, 0.9) == (best.epoch, best.best["AP"])  # type: ignore[index]
 
 
+def test_the_best_of_another_training_is_not_taken(tmp_path: Path) -> None:
+    spec = replace(SPEC, stages=(StageSpec("all", 3),))
+    fit(tmp_path, spec, evaluate=scorer(0.1, 0.2, 0.9))
+    for folder in folders(tmp_path):
+        if folder != "best":
+            shutil.rmtree(tmp_path / folder)
+    other = replace(SPEC, stages=(StageSpec("all", 2),), optimizer=OptimizerSpec(lr=2e-2))
+    result = fit(tmp_path, other, evaluate=scorer(0.5, 0.4))
+    assert (result.best_epoch, result.best_ap, load_checkpoint(tmp_path / "best").epoch) == (1, 0.5, 1)
+
+
 def test_a_training_of_as_many_epochs_has_the_same_schedule(tmp_path: Path) -> None:
     """What the control does: patience does not count for it."""
     spec = replace(SPEC, patience=1)
