@@ -65,9 +65,8 @@ def allocate(
         limit -= found[1] - budget.limit + 1e-6
         found = _solve(table, objective, limit)
     if found is None:  # nothing is, or only what is nearer to the least than the solver tells apart
-        require_within(plan, choices, widths, budget)
-        found = _solve(table, table.cost[: table.firsts], limit=np.inf, cheapest=True)
-        assert found is not None, "a program without a limit has a solution"
+        least = require_within(plan, choices, widths, budget)
+        found = least.bits, least.share
     bits, share = found
     return Allocation(bits, sum(costs[index][width] for index, width in enumerate(bits)), share)
 
@@ -80,14 +79,15 @@ def cheapest(plan: Plan, choices: Sequence[Choice], widths: Sequence[Width], bud
     return Allocation(found[0], 0.0, found[1])
 
 
-def require_within(plan: Plan, choices: Sequence[Choice], widths: Sequence[Width], budget: Budget) -> None:
-    """Raises: SearchError: nothing is within the budget."""
-    least = cheapest(plan, choices, widths, budget).share
-    if least > budget.limit * ROUNDING:
+def require_within(plan: Plan, choices: Sequence[Choice], widths: Sequence[Width], budget: Budget) -> Allocation:
+    """What is cheapest. Raises: SearchError: it is not within the budget, so nothing is."""
+    least = cheapest(plan, choices, widths, budget)
+    if least.share > budget.limit * ROUNDING:
         raise SearchError(
-            f"no choice of {_listed(widths)} is within {budget}: the least is {math.ceil(least * 1e4) / 1e4:.4f}",
+            f"no choice of {_listed(widths)} is within {budget}: the least is {math.ceil(least.share * 1e4) / 1e4:.4f}",
             remedy="raise the budget, or allow fewer bits",
         )
+    return least
 
 
 class _Table:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..deploy.opened import read_metadata
 from ..errors import DataError, ExportError
 from ..experiment.events import Listener, Noted, nobody
-from ..experiment.target import Target, find_target
+from ..experiment.target import EXPORTED, Target, find_target
 from ..experiment.workspace import Workspace
 from ..latency import Benched, BenchSettings, compare, compare_file
 from ..run.deployed import keep_bench
@@ -28,7 +28,6 @@ from .kept import kept_in_run
 
 IMAGES = 16
 """That other programs are calibrated on."""
-SUFFIX = ".onnx"
 
 
 def bench(
@@ -66,7 +65,7 @@ def bench(
         raise ExportError("the folder is there already", where=str(keep), remedy="another --keep")
     with tempfile.TemporaryDirectory() as made, flushed_denormals():
         settings = BenchSettings(Path(made), threads, rounds, peers)
-        if path.suffix.lower() == SUFFIX:
+        if path.suffix.lower() == EXPORTED:
             return _file(path, batch, size, settings)
         batch = batch or 1
         found = find_target(path, model, data=False)

@@ -8,14 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..data.transforms import fitted_size
-from ..deploy import (
-    TOLERANCE,
-    Exported,
-    ExportFormat,
-    ExportMode,
-    export_student,
-    require_size,
-)
+from ..deploy import TOLERANCE, Exported, ExportFormat, ExportMode, export_student, require_size
 from ..errors import ExportError, QRecipeError
 from ..experiment.compare_file import compare_file
 from ..experiment.events import Listener, nobody

@@ -74,24 +74,20 @@ class Metadata:
 
 def _check(image_input: InputSpec) -> None:
     """Raises: ValueError: no image can be prepared so."""
-    pairs, single = ("size", "within"), ("shortest", "longest", "multiple")
-    numbers = {"mean": image_input.mean, "std": image_input.std}
+    grey = image_input.grey_range
     fine = {
-        **{name: _are(getattr(image_input, name), 2, _is_count) for name in pairs},
-        **{name: _are(getattr(image_input, name), 1, _is_count) for name in single},
-        **{name: _are(value, 3, _is_number) for name, value in numbers.items()},
-        "grey_range": _are(image_input.grey_range, 2, lambda one: isinstance(one, int)),
+        **{name: _are(getattr(image_input, name), 2, _is_count) for name in ("size", "within")},
+        **{name: _are(getattr(image_input, name), 1, _is_count) for name in ("shortest", "longest", "multiple")},
+        "mean": _are(image_input.mean, 3, _is_number),
+        "std": _are(image_input.std, 3, lambda one: _is_number(one) and one > 0),
+        "grey_range": grey is None or (_are(grey, 2, lambda one: isinstance(one, int)) and grey[0] < grey[1]),
         "mask": isinstance(image_input.mask, bool | None),
     }
-    bad = [name for name, is_fine in fine.items() if not is_fine]
-    if not bad and image_input.std is not None and min(image_input.std) <= 0:
-        bad = ["std"]
-    if not bad and image_input.grey_range is not None and image_input.grey_range[0] >= image_input.grey_range[1]:
-        bad = ["grey_range"]
-    if not bad and not (image_input.size or image_input.shortest or image_input.within):
-        bad = ["size"]
-    if bad:
-        raise ValueError(f"its {bad[0]} is {getattr(image_input, bad[0])}")
+    for name, is_fine in fine.items():
+        if not is_fine:
+            raise ValueError(f"its {name} is {getattr(image_input, name)}")
+    if not (image_input.size or image_input.shortest or image_input.within):
+        raise ValueError("it says no size of images")
 
 
 def _are(value: Any, count: int, is_fine: Callable[[Any], bool]) -> bool:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 from ..out_of_memory import enough_memory
 from ..recipe.definition import Recipe, ReconstructSpec
-from ..train.smaller_step import smaller_batch, smaller_whole
+from ..train.smaller_step import LATER, smaller_batch, smaller_whole
 
 
 def enough_for(phase: str, recipe: Recipe) -> AbstractContextManager[None]:
@@ -19,5 +19,4 @@ def enough_for(phase: str, recipe: Recipe) -> AbstractContextManager[None]:
     if isinstance(part, ReconstructSpec) and part.iterations is None:
         return enough_memory(phase, smaller_whole(part.whole.batch_size))
     half = f"quantize.{key}.batch_size: {-(-part.batch_size // 2)} and batches: {2 * part.batches}"
-    free = "go on with --resume once other programs leave more"
-    return enough_memory(phase, f"{free}; another run with {half} holds about half")
+    return enough_memory(phase, f"{LATER}; another run with {half} holds about half")

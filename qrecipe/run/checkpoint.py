@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -126,16 +125,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def best_of(folder: Path, fit: Any) -> Mapping[str, Any] | None:
-    """The epoch and AP that a checkpoint of a training with these settings says are the best; None where it is of
-    another, not there, or damaged."""
+def manifest_of(folder: Path) -> Mapping[str, Any] | None:
+    """What a checkpoint says of itself; None where it is not there, or is damaged."""
     try:
-        manifest = _manifest(_current(folder))
+        return _manifest(_current(folder))
     except TrainError:
         return None
-    found, kept = manifest.get("best"), manifest.get("extra")
-    same = isinstance(kept, dict) and kept.get("fit") == json.loads(json.dumps(fit))
-    return found if same and isinstance(found, dict) and {"epoch", "AP"} <= found.keys() else None
 
 
 def load_weights(folder: Path, student: nn.Module) -> Checkpoint:

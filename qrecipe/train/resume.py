@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from ..errors import RunError, TrainError
 from ..processes import count, gathered, rank
 from ..recipe.definition import TrainSpec
-from ..run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, take_weights
+from ..run.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, manifest_of, take_weights
 from ..run.folder import differences
 from ..run.free_keys import comparable
 from ..run.kept import earlier, offering_earlier
@@ -99,6 +99,20 @@ class Begun:
         return cls(Averages(**data["averages"]), data["seconds"], tuple(tuple(own) for own in random))
 
 
+def kept_best(folder: Path, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The epoch and AP of a training's best, as its checkpoint has them; None where that is of another training."""
+    manifest = manifest_of(folder)
+    if manifest is None or _changed(manifest["extra"], settings):
+        return None
+    best: Mapping[str, Any] | None = manifest["best"]
+    return best
+
+
+def _changed(extra: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """How a checkpoint's training differs from one with these settings, line by line."""
+    return list(differences(*comparable(extra.get("fit") or {}, settings)))
+
+
 def training_state(
     trainable: Trainable[nn.Module],
     optimizer: Optimizer,
@@ -150,7 +164,7 @@ def resume_from(
     with offering_earlier(last):
         checkpoint = load_checkpoint(last)
     take_weights(checkpoint, trainable.student, last)
-    changed = differences(*comparable(checkpoint.extra.get("fit") or {}, settings))
+    changed = _changed(checkpoint.extra, settings)
     if changed:
         raise TrainError(
             "the checkpoint is of a training with other settings:\n  " + "\n  ".join(changed),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from ..processes import count
 from ..recipe.definition import TrainSpec
 
+LATER = "go on with --resume once other programs leave more"
+_IMAGES = f"{LATER}; another run with smaller images (model.input) holds less"
+
 
 def smaller_step(spec: TrainSpec) -> str:
     """The knobs of a training step."""
@@ -15,20 +18,18 @@ def smaller_step(spec: TrainSpec) -> str:
 
 def smaller_whole(size: int) -> str:
     """Those of a step of the whole network's reconstruction. size: of its batches; another one is another run."""
-    free = "go on with --resume once other programs leave more"
     if size == 1:
-        return f"{free}; another run with smaller images (model.input) holds less"
-    return f"{free}; another run with quantize.reconstruct.whole.batch_size: {-(-size // 2)} holds about half"
+        return _IMAGES
+    return f"{LATER}; another run with quantize.reconstruct.whole.batch_size: {-(-size // 2)} holds about half"
 
 
 def smaller_batch(spec: TrainSpec) -> str:
     """Those of whatever takes a batch, and by how much. Parts of a step have the gradients of the whole, so the run may
     go on in parts."""
-    free = "go on with --resume once other programs leave more"
     size = spec.batch_size
     parts = next((n for n in range(2, size + 1) if size % n == 0 and size // n >= count()), None)
     if parts is None:
-        return f"{free}; another run with smaller images (model.input) holds less"
+        return _IMAGES
     share = "half" if parts == 2 else f"1/{parts}"
     keys = f"--set train.batch_size={size // parts} --set train.accumulate={spec.accumulate * parts}"
-    return f"{free}; or at once with --resume {keys}, which holds about {share} and has the same gradients"
+    return f"{LATER}; or at once with --resume {keys}, which holds about {share} and has the same gradients"

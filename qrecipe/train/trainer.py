@@ -18,7 +18,7 @@ from ..errors import QRecipeError, TrainError
 from ..out_of_memory import enough_memory
 from ..processes import gathered, rank, take_over
 from ..recipe.definition import StageSpec, TrainSpec
-from ..run.checkpoint import Checkpoint, best_of
+from ..run.checkpoint import Checkpoint
 from ..run.files import writing
 from ..run.layout import BEST, LAST
 from ..termination import Terminated, held
@@ -33,7 +33,7 @@ from .keeping import Keeper
 from .optimizer import ParameterGroup, build_optimizer
 from .protocols import Loader, Scores, Trainable
 from .records import FitResult, Records, epoch_of, epoch_record, odd_lines
-from .resume import Begun, check_unstarted, fit_settings, resume_from, trained_parameters
+from .resume import Begun, check_unstarted, fit_settings, kept_best, resume_from, trained_parameters
 from .schedule import bits_before, is_candidate, lr_multiplier, stage_of
 from .smaller_step import smaller_batch, smaller_step
 
@@ -172,7 +172,7 @@ class Trainer(Generic[Model]):
         lines = self.records.metrics.keep(lambda line: line.get("phase") != phase or epoch_of(line) <= start.epoch)
         self.history = [line for line in lines if line.get("phase") == phase]
         self.best = dict(start.best) if start.best else None
-        newer = best_of(self.records.folder / BEST, self.keeper.settings) if found else None
+        newer = kept_best(self.records.folder / BEST, self.keeper.settings) if found else None
         if newer is not None and newer["epoch"] > start.epoch:  # its weights are the only ones that are left of a best
             self.best = dict(newer)
         begun = (start.training or {}).get("begun")
