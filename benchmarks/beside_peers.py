@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from without_training import EXTENTS, METHODS, Table, arguments, bits
+from without_training import EXTENTS, METHODS, Table, arguments, bits, changes_of, named
 
 from qrecipe.deploy.compared import export_compared
 from qrecipe.deploy.metadata import Metadata, metadata_of
@@ -37,9 +37,9 @@ from qrecipe.student.store import load
 from qrecipe.train.denormals import flushed_denormals
 
 ONNX, OPENVINO = "onnxruntime", "openvino"
-STUDENTS = {"8-8-8": "ranges", "7-8-8": "ranges", "6-6-8": "ranges", "4-8-8": "+ compensate", "4-4-8": "+ compensate"}
-"""By bits: the method that it is calibrated with."""
-STATIC = ("MinMax", "Entropy", "Percentile")
+STUDENTS = ("8-8-8=ranges", "7-8-8=ranges", "6-6-8=ranges", "4-8-8=+ compensate", "4-4-8=+ compensate")
+"""Bits, and the method of ``without_training.py`` that they are found with."""
+STATIC = tuple((calibrator, reduced) for calibrator in ("MinMax", "Entropy", "Percentile") for reduced in (False, True))
 NNCF = tuple((preset, transformer) for preset in ("performance", "mixed") for transformer in (False, True))
 MAX_DROP = 0.01
 """Of AP on the training images, that NNCF's accuracy control is asked to keep to."""
@@ -103,11 +103,15 @@ class Beside:
         return score(file_detector(opened), self.workspace, split)[0].AP or 0.0
 
     def others(self, real: Path, control: bool) -> None:
-        """ONNX Runtime's tool with each of its calibrators, NNCF with each preset, and with accuracy control."""
+        """ONNX Runtime's tool with each of its calibrators, with 8-bit and 7-bit weights, and NNCF with each preset.
+
+        control: NNCF with its accuracy control too.
+        """
         images = [image[None] for batch in self.table.calibration() for image in batch.pixel_values.numpy()]
-        for calibrator in STATIC:
-            name = f"ONNX Runtime static, {calibrator.lower()}"
-            self._other(name, ONNX, partial(static_qdq, real, images=images, calibrator=calibrator))
+        for calibrator, reduced in STATIC:
+            name = f"ONNX Runtime static, {calibrator.lower()}{', reduce_range' if reduced else ''}"
+            make = partial(static_qdq, real, images=images, calibrator=calibrator, reduce_range=reduced)
+            self._other(name, ONNX, make)
         for preset, transformer in NNCF:
             name = f"NNCF, {preset}{', transformer' if transformer else ''}"
             make = partial(nncf_int8, real, images=images, preset=preset, transformer=transformer)
@@ -179,21 +183,28 @@ class _Compiled:
         return None
 
 
+def a_student(words: str) -> str:
+    """Refuse a method that ``without_training.py`` does not have."""
+    if words.partition("=")[2] not in METHODS:
+        raise argparse.ArgumentTypeError(f"{words!r}: not W-A-ATTENTION=METHOD, with a method of {', '.join(METHODS)}")
+    return words
+
+
 def main(given: argparse.Namespace) -> None:
     table = Table(given.recipe, given.set, given.split, given.folder / "students")
     beside = Beside(table, given.folder)
 
-    def calibrated(width: str) -> Student:
-        changes = (*EXTENTS["everything"], *bits(width), *METHODS[STUDENTS[width]])
+    def made(width: str, method: str) -> Student:
+        changes = (*EXTENTS["everything"], *bits(width), *changes_of(method, given.steps))
         return table.student(load_recipe(given.recipe, [*given.set, *changes]))
 
-    real = beside.begin(calibrated("8-8-8"))
+    real = beside.begin(made("8-8-8", "ranges"))
     for runtime in (ONNX, OPENVINO):
         beside.scored("real-valued", runtime, real)
     if not given.no_peers:
         beside.others(real, given.control)
-    for width in given.bits:
-        beside.ours(f"{width} calibrated", partial(calibrated, width))
+    for width, method in (one.split("=", 1) for one in given.students):
+        beside.ours(f"{width} {named(method, given.steps)}", partial(made, width, method))
     for name, run in (one.split("=", 1) for one in given.run):
         beside.ours(name, partial(load, Path(run) / "student"))
     beside.show(given.rounds, given.threads)
@@ -201,7 +212,8 @@ def main(given: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = arguments(__doc__, split="val")
-    parser.add_argument("--bits", nargs="+", choices=list(STUDENTS), default=list(STUDENTS))
+    parser.add_argument("--students", nargs="*", type=a_student, default=list(STUDENTS), metavar="W-A-ATTENTION=METHOD")
+    parser.add_argument("--steps", type=int, default=400, help="of the whole network at once")
     parser.add_argument(
         "--run", action="append", default=[], metavar="NAME=RUN", help="a trained student of this model"
     )

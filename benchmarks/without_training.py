@@ -113,6 +113,16 @@ def bits(width: str) -> tuple[str, ...]:
     return tuple(f"quantize.{kind}.bits={count}" for kind, count in zip(kinds, width.split("-"), strict=True))
 
 
+def changes_of(method: str, steps: int) -> list[str]:
+    """A method's keys of the recipe. steps: of the whole network at once."""
+    return [change.replace("{steps}", str(steps)) for change in METHODS[method]]
+
+
+def named(method: str, steps: int) -> str:
+    """A method as a table calls it."""
+    return f"{method}, {steps} steps" if any("{steps}" in change for change in METHODS[method]) else method
+
+
 def remark(event: Event) -> None:
     for line in lines_of(event):
         print(f"<!-- {line} -->", flush=True)
@@ -121,15 +131,13 @@ def remark(event: Event) -> None:
 def main(table: Table, methods: list[str], widths: list[str], extents: list[str], steps: int) -> None:
     real, _ = table.score(real=True)
     print(f"\nreal-valued AP {three_places(real)}\n")
-    headings = [f"{one}, {steps} steps" if any("{steps}" in key for key in METHODS[one]) else one for one in methods]
-    print("| quantized | W-A-Attention | " + " | ".join(headings) + " |")
+    print(f"| quantized | W-A-Attention | {' | '.join(named(one, steps) for one in methods)} |")
     print("|---|---|" + "---|" * len(methods), flush=True)
     for extent in extents:
         for width in widths:
             cells = []
             for method in methods:
-                changes = [change.replace("{steps}", str(steps)) for change in METHODS[method]]
-                found, seconds = table.score(*EXTENTS[extent], *bits(width), *changes)
+                found, seconds = table.score(*EXTENTS[extent], *bits(width), *changes_of(method, steps))
                 cells.append(f"{three_places(found)} ({share(found, real)}, {seconds:.0f} s)")
             print(f"| {extent} | {width} | {' | '.join(cells)} |", flush=True)
 
