@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -148,6 +150,13 @@ def _begin(worker: int) -> None:
     """In a worker. What it has of its parent's is left alone: a look for cycles would write to, and so copy, all."""
     gc.freeze()
     leave_to_parent(worker)
+    sys.excepthook = _unless_parent_is_gone
+
+
+def _unless_parent_is_gone(kind: type[BaseException], error: BaseException, traceback: TracebackType | None, /) -> None:
+    """In a worker only the thread that hands tensors over ends here: a parent that left amid it says itself why."""
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _killed(error: RuntimeError) -> Exception:

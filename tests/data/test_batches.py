@@ -3,7 +3,12 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
+import time
 from collections.abc import Callable
+from multiprocessing import current_process, resource_sharer
+from multiprocessing.connection import Client
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,6 +189,40 @@ def test_fixed_size_values(index: CocoIndex) -> None:
     with Image.open(index.images[0].path) as image:
         expected = np.asarray(image.resize((24, 16), Image.Resampling.BILINEAR), dtype=np.float32) / 255
     torch.testing.assert_close(item.image, torch.from_numpy((expected - 0.5) / 0.25).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_worker_whose_parent_leaves_amid_a_batch(
+    index: CocoIndex, cut: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The thread that hands tensors over is asked for one by somebody who is gone at once, or asks for none it has."""
+
+    class Left(CocoDataset):
+        def __getitem__(self, number: int) -> Item:
+            if number == 3:
+                ask_and_leave(cut)
+            return super().__getitem__(number)
+
+    data = Left(index, LabelMap.contiguous(index.categories), PADDED)
+    assert len(list(build_loader(data, 3, workers=1))) == 3
+    err = capfd.readouterr().err
+    assert ("Traceback" in err) == (not cut)
+    assert ("KeyError" in err) == (not cut)
+
+
+def ask_and_leave(cut: bool) -> None:
+    """Of this process's own server of tensors, once it runs. cut: without a word, else for a key that it lacks."""
+    server: Any = resource_sharer._resource_sharer  # type: ignore[attr-defined]
+    until = time.monotonic() + 60
+    while server._address is None and time.monotonic() < until:
+        time.sleep(0.01)
+    if cut:
+        with socket.socket(socket.AF_UNIX) as asks:
+            asks.connect(server._address)
+        return
+    with Client(server._address, authkey=current_process().authkey) as asks:
+        asks.send((-1, os.getpid()))
+        assert asks.poll(60)
 
 
 def test_a_worker_that_was_killed(index: CocoIndex) -> None:
