@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from ..data.transforms import fitted_size
-from ..deploy import TOLERANCE, Exported, ExportFormat, ExportMode, export_student, require_size
+from ..deploy import TOLERANCE, Exported, ExportFormat, ExportMode, export_student, input_of_size, require_size
 from ..errors import ExportError, QRecipeError
 from ..experiment.compare_file import compare_file
-from ..experiment.events import Listener, nobody
+from ..experiment.events import Listener, Noted, nobody
 from ..experiment.target import find_target
 from ..experiment.workspace import Workspace
 from ..recipe.definition import Recipe
@@ -50,7 +50,8 @@ def export(
         output: a new file.
         mode: ``integer``, 8 bits for every quantized operand; ``packed``, weights of 4 bits and fewer in 4 bits.
         model: of a run ``trained`` (default), ``control`` or ``calibrated``.
-        batch, height, width: fix them; None leaves them open.
+        batch, height, width: fix them; None leaves them open. Images of a file with both sides fixed are resized to
+            them, in the comparison too.
         check: run both over ``split``, or its first ``samples`` images; ``parity.passed`` of what is returned says
             whether their AP differs by at most ``tolerance`` points (hundredths).
         runtime: the program that runs the file; None is the recipe's ``target`` where that is one, else ONNX Runtime.
@@ -76,6 +77,9 @@ def export(
     own = student if isinstance(student, Student) else load(student, cache=cache)
     if check:
         _require_sizes(workspace, own, split, samples, (height, width))
+    if input_of_size(own.input, height, width) != own.input:
+        text = f"images for this file are resized to {height}x{width} (height x width), whatever their aspect"
+        listener(Noted("export", text))
     made = export_student(own, output, mode, batch=batch, height=height, width=width, runtime=runtime, to=to)
     if not check:
         return made
@@ -99,11 +103,15 @@ def _saved(target: Path | str, model: Which | None, overrides: Sequence[str]) ->
 def _require_sizes(
     workspace: Workspace, student: Student, split: str, samples: int | None, fixed: tuple[int | None, int | None]
 ) -> None:
-    """Raises: ExportError: the student knows no categories, or one of the images is prepared to another size."""
+    """Raises: ExportError: the student knows no categories, or one side is fixed to what an image is not prepared to.
+
+    Where both are fixed, images are prepared to them.
+    """
     remedy = "--no-check writes it without comparing"
     if student.label_map is None:
         raise ExportError("the student knows no categories, so the file cannot be compared with it", remedy=remedy)
-    if fixed != (None, None):
+    if fixed.count(None) == 1:
+        remedy = f"fix the other side too, and images are resized to both; {remedy}"
         for record in islice(workspace.data[split].images, samples):
             require_size(fixed, fitted_size(record.height, record.width, student.input), None, remedy)
 

@@ -1,5 +1,6 @@
 """From a student to a file that other runtimes run, and back to detections from that file alone."""
 
+from .metadata import input_of_size
 from .mode import ExportFormat, ExportMode
 from .opened import OpenedFile, alone, open_file, prepared_sizes, read_metadata, require_size
 from .parity import TOLERANCE, Parity
@@ -14,6 +15,7 @@ __all__ = [
     "Parity",
     "alone",
     "export_student",
+    "input_of_size",
     "open_file",
     "prepared_sizes",
     "read_metadata",

@@ -24,8 +24,9 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Metadata:
-    """input: how images are prepared. fixed: batch, height, width; None where any will do. label_map: None where the
-    student was compiled without data. recipe: resolved, as its run's folder has it; None of ``qrecipe.compile``."""
+    """input: how images are prepared, to that size where the file is fixed to one. fixed: batch, height, width; None
+    where any will do. label_map: None where the student was compiled without data. recipe: resolved, as its run's
+    folder has it; None of ``qrecipe.compile``."""
 
     input: InputSpec
     scores: Scores
@@ -72,6 +73,15 @@ class Metadata:
         return Metadata(image_input, data["scores"], labels, data["mode"], (batch, height, width), data.get("recipe"))
 
 
+def input_of_size(image_input: InputSpec, height: int | None, width: int | None) -> InputSpec:
+    """How images are prepared for a file of this size: resized to it, whatever their aspect. None: any size."""
+    if height is None or width is None or image_input.size == (height, width):
+        return image_input
+    return dataclasses.replace(
+        image_input, size=(height, width), shortest=None, longest=None, within=None, multiple=None
+    )
+
+
 def _check(image_input: InputSpec) -> None:
     """Raises: ValueError: no image can be prepared so."""
     grey = image_input.grey_range
@@ -107,4 +117,6 @@ def _is_count(value: Any) -> bool:
 
 
 def metadata_of(student: Student, mode: ExportMode, fixed: tuple[int | None, int | None, int | None]) -> Metadata:
-    return Metadata(student.input, student.family.scores, student.label_map, mode, fixed, student.recipe.resolved)
+    """What a student's file says. fixed: batch, height and width that it takes; None where any will do."""
+    prepared = input_of_size(student.input, *fixed[1:])
+    return Metadata(prepared, student.family.scores, student.label_map, mode, fixed, student.recipe.resolved)

@@ -36,7 +36,8 @@ def compare_file(
     tolerance: float,
     runtime: str,
 ) -> Parity:
-    """Run both over a split, or its first ``samples`` images. Padded images are cut out and run alone.
+    """Run both over a split, or its first ``samples`` images, prepared as the file says. Padded images are cut out and
+    run alone.
 
     Raises:
         ExportError: the runtime fails, or the student knows no categories. DataError: the data cannot be used.
@@ -48,7 +49,7 @@ def compare_file(
     student.eval()
     own = find_runtime(runtime)
     opened = open_file(exported.path, runtime)
-    loader = workspace.batches(split, student.label_map, student.input, train=False)
+    loader = workspace.batches(split, student.label_map, opened.metadata.input, train=False)
     both = _Both(student, opened)
     departure = None
     images = len(workspace.data[split].images)

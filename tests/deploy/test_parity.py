@@ -13,11 +13,12 @@ import pytest
 import torch
 
 import qrecipe
-from qrecipe.deploy import Parity
+from qrecipe.deploy import Parity, open_file
 from qrecipe.detection.prediction import Prediction
 from qrecipe.errors import ExportError
 from qrecipe.experiment.target import find_target
 from qrecipe.experiment.workspace import Workspace
+from qrecipe.student.store import load
 from tests import tiny_commands as tiny
 from tests.deploy.exported import Files
 from tests.tiny_commands import Finished
@@ -113,12 +114,26 @@ def test_images_without_boxes_show_nothing(files: Files) -> None:
 def test_what_cannot_be_compared_is_said_before_anything_is_written(finished: Finished, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
     asked = ("export", finished.folder, "--out", out)
-    error = tiny.qrecipe(*asked, "--height", 480, "--width", 640).error
-    assert error.startswith("its height is fixed to 480, and the images are prepared to 64 (--no-check")
+    error = tiny.qrecipe(*asked, "--height", 480).error
+    assert error.startswith("its height is fixed to 480, and the images are prepared to 64 (fix the other side too")
     assert "there is no runtime 'other'" in tiny.qrecipe(*asked, "--no-check", "--runtime", "other").error
     with pytest.raises(ExportError, match="samples is 0"):
         qrecipe.export(finished.folder, out, samples=0)
     assert not out.exists()
+
+
+def test_images_are_prepared_to_the_size_that_a_file_is_fixed_to(finished: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    fixed = ("--height", 48, "--width", 96, "--batch", 1)
+    said = tiny.qrecipe("export", finished.folder, "--out", out, *fixed, "--json")
+    assert "export: images for this file are resized to 48x96 (height x width), whatever their aspect" in said.err
+    parity = json.loads(said.out)["parity"]
+    assert (parity["images"], parity["passed"]) == (8, True)
+    own = load(find_target(finished.folder, None, (), data=True).student)
+    opened = open_file(out)
+    assert opened.metadata.input == dataclasses.replace(own.input, size=(48, 96))
+    assert opened.metadata.fixed == (1, 48, 96)
+    assert json.loads(tiny.qrecipe("evaluate", out, "--split", "val", "--json").out)["AP"] == parity["file"]
 
 
 def test_queries_are_paired_by_nearness() -> None:
