@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -82,6 +83,7 @@ def init(
     file = Path(f"{chosen.name}_{found.name}.yaml") if output is None else Path(output)
     tuning = file.with_name(f"{file.stem}_teacher{file.suffix}")
     require_free(file, OTHER)
+    _require_name(file)
     workspace = _workspace(chosen, found, size, listener, cache)
     built = _built(workspace, chosen)
     fresh = _fresh(chosen, found, built)
@@ -106,6 +108,15 @@ def init(
     split = "val" if values["untested"] else "test"
     commands = _next(file, tuning if fresh else None, fresh, tuned, split)
     return Started(file, tuning if fresh else None, fresh, plan, tuple(commands))
+
+
+def _require_name(file: Path) -> None:
+    """Raises: RunError: a recipe in a file of this name has no name."""
+    try:
+        recipe_from_mapping({"version": 1, "model": {"architecture": "demo"}, "name": file.stem})
+    except RecipeErrors as error:
+        what = f"a recipe is named after its file, and {scalar(file.stem)} is no name"
+        raise RunError(what, where=str(file), remedy="no leading dot and no backslash") from error
 
 
 def _found(
@@ -176,9 +187,8 @@ def _fresh(model: StarterModel, data: StarterData, built: Built) -> str:
 
 def _weights(model: StarterModel, file: Path) -> str:
     """The override that puts a file of weights in the place of those that the model's section names."""
-    if model.section.get("weights"):
-        return f"model.weights={{file: {file}}}"
-    return f"model.weights.file={file}"
+    path = str(file) if re.fullmatch(r"[\w./-]+", str(file)) else scalar(str(file))
+    return f"model.weights={{file: {path}}}" if model.section.get("weights") else f"model.weights.file={path}"
 
 
 def _bound_texts(
@@ -209,7 +219,7 @@ def _bound(file: Path, texts: Mapping[Path, str], workspace: Workspace) -> Plan:
     """
     draft = workspace.recipe
     try:
-        recipe = load_recipe(file, ["name=started"], unwritten=texts)  # whatever the file is called
+        recipe = load_recipe(file, unwritten=texts)
     except RecipeErrors as errors:
         raise AssertionError(f"the recipe that init wrote is not valid:\n{errors}") from errors
     for key in ("factory", "weights", "config"):

@@ -112,5 +112,8 @@ def shown(value: object, depth: int = 1) -> str:
 def _finite(value: object) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
     return number if math.isfinite(number) else None

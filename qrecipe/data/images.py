@@ -33,6 +33,9 @@ UNREADABLE = (
 )
 """What Pillow raises for files that are truncated, broken, of unknown format, or absurdly large."""
 
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""Of an image: Pillow refuses to decode one with more, and warns of half as many."""
+
 GREY_RANGE = (0, 65535)
 """Values of grey images of more than 8 bits that become black and white, where the recipe gives none."""
 
@@ -67,6 +70,8 @@ def read_header(path: Path) -> Header:
     try:
         with _opened(path) as image:
             return Header(image.height, image.width, image.mode, _orientation(image), _is_deep(image))
+    except Image.DecompressionBombError as error:
+        raise DataError(f"has more than the {MOST_PIXELS:,} pixels that are decoded", where=str(path)) from error
     except UNREADABLE as error:
         refused = isinstance(error, OSError) and error.errno is not None
         raise DataError(f"cannot be read: {error}" if refused else "is no image", where=str(path)) from error

@@ -64,8 +64,10 @@ def fitted_size(height: int, width: int, inputs: InputSpec, shortest: int | None
     """(height, width) that an image of this height and width is resized to. shortest: drawn, in the input's place."""
     if inputs.size is not None:
         return inputs.size
-    if shortest is None and inputs.within is not None:
-        height, width = largest_within(height, width, *inputs.within)
+    if inputs.within is not None:
+        bounds = largest_within(height, width, *inputs.within)
+        drawn = bounds if shortest is None else shortest_longest(height, width, shortest, None)
+        height, width = min(bounds, drawn)
     else:
         assert shortest is not None or inputs.shortest is not None
         height, width = shortest_longest(height, width, shortest or inputs.shortest or 1, inputs.longest)

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.coco import CocoIndex
 from ..data.labels import LabelMap
 from ..deploy import OpenedFile
 from ..detection.prediction import Prediction, Scores
-from ..errors import EvaluateError
+from ..errors import DataError, EvaluateError
 from ..evaluation import Evaluation, evaluate_model
 from ..models.loading.build import Built
 from ..placement import placement_of
@@ -72,12 +73,29 @@ def built_detector(built: Built) -> Detector:
     return Detector(predict, built.input, built.label_map, family.scores)
 
 
+def _require_categories(labels: LabelMap, data: CocoIndex) -> None:
+    """Raises: DataError: a category of the data is none that the detector knows by this id and name."""
+    wrong = [
+        f"{one.id} ({labels.names.get(one.id, 'absent')} / {one.name})"
+        for one in data.categories
+        if labels.names.get(one.id) != one.name
+    ]
+    if wrong:
+        listed = ", ".join(wrong[:10])
+        raise DataError(
+            f"{len(wrong)} categories are not those that the detector knows by their ids: {listed}",
+            where=str(data.annotations),
+            remedy="give the json the ids and names that it was trained with",
+        )
+
+
 def score(detector: Detector, workspace: Workspace, split: str) -> tuple[Evaluation, list[dict[str, Any]]]:
     """The COCO numbers of a detector on a split, and its detections.
 
     Raises:
-        EvaluateError: outputs are not finite. DataError: the data cannot be used.
+        EvaluateError: outputs are not finite. DataError: the data cannot be used, or its ids name other categories.
     """
+    _require_categories(detector.label_map, workspace.data[split])
     loader = workspace.batches(split, detector.label_map, detector.input, train=False, shared=True)
     return evaluate_model(
         lambda batch: detector.predict(batch.pixel_values, batch.pixel_mask),

@@ -17,7 +17,7 @@ from .plan import Plan, Site
 from .problems import stop_at
 from .rules import pattern_problems, rules_by_address
 from .scaling import plan_scaling
-from .sites import choose, judge, plan_sites, unfinished_problems
+from .sites import choose, impossible_problems, judge, plan_sites, unfinished_problems
 from .stages import stage_warnings
 from .targets import alignment_warnings, logits_warnings, plan_alignments, plan_taps
 
@@ -56,6 +56,7 @@ def build_plan(
     problems += tap_problems
     problems += unmatched_problems(recipe, {index for own in verdicts.values() for index in own.matched}, structure)
     problems += unfinished_problems(structure, recipe, decided)
+    problems += impossible_problems(structure, recipe, decided)
     problems += missing_role_problems(recipe, set(structure.roles.of.values()), part)
     stop_at(problems)
     learned = recipe.quantize.reconstruct if _quantizes(sites) else None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ..errors import PlanError
 from ..recipe.definition import QuantizerSpec, QuantizeSpec, Recipe
 from ..recipe.names import GRANULARITIES
+from ..recipe.quantizer_table import QUANTIZERS
 from ..structure import Address, SiteFacts, Structure
 from ..suggestions import closest_are, nearest
 from ..vocabulary import OperandKind
@@ -73,6 +74,29 @@ def unfinished_problems(structure: Structure, recipe: Recipe, judged: Mapping[st
         what = f"the rule quantizes {site}, for which quantize.{kind} gives no default, without {missing}"
         where = recipe.where((*recipe.quantize.rules[index].path, kind))
         found.setdefault((index, kind), PlanError(what, where=where, remedy="name them in the rule"))
+    return list(found.values())
+
+
+def impossible_problems(structure: Structure, recipe: Recipe, judged: Mapping[str, Verdict]) -> list[PlanError]:
+    """Rules that give a quantizer an offset or a scale that it does not have, once for each kind of operand.
+
+    A rule may name the one and a default or another rule the other: each of them is fine alone.
+    """
+    found: dict[tuple[int, OperandKind], PlanError] = {}
+    for site, verdict in judged.items():
+        spec, kind = verdict.spec, structure.sites[site].kind
+        if spec is None or not verdict.sets:
+            continue
+        row = QUANTIZERS[spec.quantizer]
+        able = {"offset": row.offsets.get(kind, ()), "scale": row.scales}
+        for key, values in able.items():
+            if getattr(spec, key) not in values:
+                what = (
+                    f"the rule gives {site} {spec.quantizer} with {key}: {getattr(spec, key)}, which it does not have"
+                )
+                where = recipe.where((*recipe.quantize.rules[verdict.sets[-1]].path, kind))
+                remedy = f"name the quantizer and its {key} in one place; {spec.quantizer} has {', '.join(values)}"
+                found.setdefault((verdict.sets[-1], kind), PlanError(what, where=where, remedy=remedy))
     return list(found.values())
 
 

@@ -80,17 +80,20 @@ class Document:
 
 
 def merged(low: Document, high: Document) -> Document:
-    """Two documents as one: mappings are merged, everything else of ``high`` replaces what ``low`` has."""
+    """Two documents as one: mappings are merged, everything else of ``high`` replaces what ``low`` has.
+
+    What comes of ``high`` is a copy: a file that several recipes extend is read once, and stays what it is.
+    """
     replaced: set[KeyPath] = set()
 
     def merge(under: Any, over: Any, path: KeyPath) -> Any:
         if isinstance(under, dict) and isinstance(over, dict):
             both = dict(under)
             for key, value in over.items():
-                both[key] = merge(under[key], value, (*path, key)) if key in under else value
+                both[key] = merge(under[key], value, (*path, key)) if key in under else copy.deepcopy(value)
             return both
         replaced.add(path)
-        return over
+        return copy.deepcopy(over)
 
     data = merge(low.data, high.data, ())
 

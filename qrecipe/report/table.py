@@ -6,12 +6,13 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 
 def compact(title: str, *names: str, figures: tuple[str, ...] = (), **options: Any) -> Table:
     """A table without frame, two spaces between columns: ``names`` left, then ``figures`` right."""
     table = Table(
-        title=title,
+        title=Text(title),  # as a text: a name may hold what rich would take for its markup
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..processes import take_over
+from ..quantizers import Quantizer
 from ..recipe.definition import TrainSpec
 from ..vocabulary import FAKE_QUANTIZERS
 from .average import Average
 from .freezing import Oscillations
+from .own_values import put
 
 
 @final
@@ -51,13 +53,30 @@ class Followers:
         if self.oscillations is not None:
             self.oscillations.values.clear()
 
-    def take_over_statistics(self) -> None:
-        """Running statistics are of each process's own images; the first one's are scored and kept, as DDP has it."""
-        take_over(list(self.student.buffers()))
+    def own_values(self) -> dict[str, Tensor]:
+        """What running statistics of a process's own images lead to: each process's own until the epoch's end."""
+        found = {f"buffer {name}": value for name, value in self.student.named_buffers()}
         if self.average is not None:
-            take_over(list(self.average.values.values()))
+            found |= {f"average {name}": value for name, value in self.average.values.items()}
         if self.oscillations is not None:
-            self.oscillations.take_over()
+            seen = self.oscillations.values.items()
+            found |= {f"{key} of {name}": value for name, own in seen for key, value in own.items()}
+        return found
+
+    def take_over_statistics(self) -> None:
+        """The first process's are scored and kept, as DDP has it."""
+        take_over(list(self.own_values().values()))
+        self._read_buffers()
+
+    def restore_own(self, values: Mapping[str, Tensor]) -> None:
+        """Go on from what this process had of its own, behind ``restore``."""
+        put(values, self.own_values())
+        self._read_buffers()
+
+    def _read_buffers(self) -> None:
+        for module in self.student.modules():
+            if isinstance(module, Quantizer):
+                module.read_buffers()
 
     def figures(self) -> dict[str, float]:
         """What an epoch's record says of them: ``frozen``, the share of quantized weights that is."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ..distill import remaining
-from ..processes import take_over
 from ..quantizers.affine import AffineQuantizer
 from ..recipe.definition import FreezeSpec
 
@@ -97,13 +96,6 @@ class Oscillations:
         self.values = {
             name: {key: value.to(places[name]).clone() for key, value in own.items()} for name, own in values.items()
         }
-
-    def take_over(self) -> None:
-        """Every process goes on from what the first one saw: with its own running statistics each saw other weights."""
-        for own in self.values.values():
-            take_over(list(own.values()))
-        for quantizer in self._quantizers.values():
-            quantizer.read_buffers()
 
 
 def _first(integers: Tensor) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from ..run.kept import earlier, offering_earlier
 from .epoch import Averages
 from .followers import Followers
 from .optimizer import ParameterGroup
+from .own_values import unlike_first
 from .protocols import Trainable
 
 _SWITCHES = ("checkpointing", "ema", "dampen", "freeze_oscillating")
@@ -60,35 +61,40 @@ def fit_settings(spec: TrainSpec, seed: int, steps_per_epoch: int) -> dict[str, 
 @dataclass(frozen=True)
 class Begun:
     """An epoch that was ended between two of its steps. averages: of the steps that were taken, which took
-    ``seconds``. random: by process, states of torch's generators, the CPU's first."""
+    ``seconds``. random: by process, states of torch's generators, the CPU's first. own: by process, what it has of its
+    own (``Followers.own_values``) and not as the first one has it, which is the checkpoint's."""
 
     averages: Averages
     seconds: float
     random: tuple[tuple[Tensor, ...], ...]
+    own: tuple[Mapping[str, Tensor], ...]
 
     @classmethod
-    def now(cls, averages: Averages, seconds: float) -> Begun:
+    def now(cls, averages: Averages, seconds: float, followers: Followers) -> Begun:
         """Every process must call it."""
-        own = (torch.get_rng_state(), *torch.cuda.get_rng_state_all())
-        return cls(averages, seconds, tuple(gathered(own)))
+        random = (torch.get_rng_state(), *torch.cuda.get_rng_state_all())
+        return cls(averages, seconds, tuple(gathered(random)), tuple(unlike_first(followers.own_values())))
 
-    def restore_random(self) -> None:
-        """Go on drawing where it was ended; generators of devices that are not here any more are left out.
+    def restore(self, followers: Followers) -> None:
+        """Go on where it was ended, behind the checkpoint's state; generators of devices that are gone are left out.
 
-        As another number of processes they draw as at an epoch's beginning.
+        As another number of processes all have the first one's values, and draw as at an epoch's beginning.
         """
         if len(self.random) != count():
             return
-        own = self.random[rank()]
-        torch.set_rng_state(own[0])
-        for device, state in enumerate(own[1 : 1 + torch.cuda.device_count()]):
+        random = self.random[rank()]
+        torch.set_rng_state(random[0])
+        for device, state in enumerate(random[1 : 1 + torch.cuda.device_count()]):
             torch.cuda.set_rng_state(state, device)
+        if self.own:
+            followers.restore_own(self.own[rank()])
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "averages": asdict(self.averages),
             "seconds": self.seconds,
-            "random": [list(own) for own in self.random],
+            "random": [list(states) for states in self.random],
+            "own": [dict(values) for values in self.own],
         }
 
     @classmethod
@@ -96,7 +102,8 @@ class Begun:
         random = data["random"]
         if isinstance(random[0], Tensor):  # as it was written before there were several processes
             random = [random]
-        return cls(Averages(**data["averages"]), data["seconds"], tuple(tuple(own) for own in random))
+        own = tuple(data.get("own", ()))  # absent where it was written before it was kept
+        return cls(Averages(**data["averages"]), data["seconds"], tuple(tuple(states) for states in random), own)
 
 
 def kept_best(folder: Path, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -197,7 +197,7 @@ class Trainer(Generic[Model]):
             scores = self.evaluate(number)
         except (Terminated, QRecipeError) as error:
             if averages.steps > before and is_between_steps(error, trained is not None):
-                now = Begun.now(averages, (trained or time.perf_counter()) - began)
+                now = Begun.now(averages, (trained or time.perf_counter()) - began, self.followers)
                 self.keeper.keep_begun(number, self.steps, self.best, now)
             raise
         is_best = scores is not None and is_candidate(self.spec, stage) and self._is_better(scores["AP"], number)
@@ -228,7 +228,7 @@ class Trainer(Generic[Model]):
         self.trainable.train()
         torch.manual_seed(epoch_seed(self.seed, number, rank()))
         if begun is not None:
-            begun.restore_random()
+            begun.restore(self.followers)
         self.loader.set_epoch(number, averages.steps * self.spec.accumulate)
         phase, epochs, before = self.records.phase, self.spec.epochs, (number - 1) * self.steps
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,14 @@ def test_float_pixels_are_refused(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         read_rgb(tmp_path / "none.png")
+
+
+def test_more_pixels_than_are_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("L", (4, 4)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">2I", 20000, 20000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"has more than the 178,956,97\d pixels that are decoded"):
+        read_header(path)

@@ -217,3 +217,12 @@ def test_to_tensor_normalises_by_channel() -> None:
     torch.testing.assert_close(plain[:, 0, 0], torch.tensor([1.0, 0.2, 0.0]))
     scaled = to_tensor(image, InputSpec(mean=(0.5, 0.2, 0.1), std=(0.5, 1.0, 0.2)))
     torch.testing.assert_close(scaled[:, 1, 2], torch.tensor([1.0, 0.0, -0.5]))
+
+
+def test_a_drawn_side_stays_within_the_bound() -> None:
+    inputs = InputSpec(within=(64, 64))
+    drawn = TransformSpec(flip=0, multiscale=(48,))
+    for height, width in ((20, 200), (100, 90), (200, 20)):
+        sample = augment(rectangle(width, height, (1, 1, 9, 9)), drawn, inputs, np.random.default_rng(0))
+        assert max(sample.image.size) <= 64
+        assert min(sample.image.size) == min(48, min(fit(rectangle(width, height, (1, 1, 9, 9)), inputs).image.size))

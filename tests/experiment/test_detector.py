@@ -11,12 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
+from qrecipe.data.labels import LabelMap
 from qrecipe.data.transforms import Sample, fit, to_tensor
+from qrecipe.detection.prediction import Prediction
+from qrecipe.errors import DataError
 from qrecipe.evaluation import detections
-from qrecipe.experiment.detector import built_detector
+from qrecipe.experiment.detector import Detector, built_detector, score
+from qrecipe.experiment.events import nobody
+from qrecipe.experiment.workspace import Workspace
 from qrecipe.models.loading.build import build_model
-from qrecipe.recipe.definition import ModelSpec, WeightsSource
+from qrecipe.recipe import recipe_from_mapping
+from qrecipe.recipe.definition import InputSpec, ModelSpec, WeightsSource
+from qrecipe.run.folder import RunFolder
 from tests.surroundings import hub_cache
+from tests.tiny_commands import Finished
 from tests.tiny_configurations import RT_DETR
 from tests.tiny_detectors import stir, tiny_rt_detr
 
@@ -70,3 +78,21 @@ def test_scores_and_boxes_are_transformers_own(
     corners = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in (one["bbox"] for one in best)])
     torch.testing.assert_close(corners, expected["boxes"][order], rtol=1e-3, atol=1e-3)
     assert [one["category_id"] - 1 for one in best] == expected["labels"][order].tolist()
+
+
+def test_ids_of_other_categories_are_refused(finished: Finished) -> None:
+    recipe = recipe_from_mapping(RunFolder.read(finished.folder).recipe())
+    workspace = Workspace(recipe, ("val",), nobody)
+    known = LabelMap.contiguous(workspace.data["val"].categories)
+    swapped = {**known.names, 1: known.names[2], 2: known.names[1]}
+
+    def predict(pixels: torch.Tensor, mask: torch.Tensor | None) -> Prediction:
+        return Prediction(torch.zeros(len(pixels), 1, known.classes), torch.full((len(pixels), 1, 4), 0.5), ())
+
+    size = InputSpec(size=(64, 64))
+    assert score(Detector(predict, size, known, "sigmoid"), workspace, "val")[0].AP is not None
+    labels = LabelMap(known.category_to_class, swapped, known.classes)
+    with pytest.raises(
+        DataError, match=r"2 categories are not those .* by their ids: 1 \(square / disc\), 2 \(disc / "
+    ):
+        score(Detector(predict, size, labels, "sigmoid"), workspace, "val")

@@ -203,3 +203,20 @@ def test_a_regular_expression_that_is_none_is_refused(toy: Specimen) -> None:
 def test_operators_are_among_what_is_near(toy: Specimen) -> None:
     with pytest.raises(PlanError, match="the closest are op:conv"):
         with_rules(toy, {"match": "op:conf", "keep": "float"})
+
+
+@pytest.mark.parametrize(
+    ("defaults", "rule", "message"),
+    [
+        ({}, {"weight": {"offset": "real"}}, r"backbone.0.weight lsq with offset: real, .*lsq has none"),
+        ({"quantizer": "pact"}, {"activation": {"offset": "none"}}, r"pact with offset: none.* has integer"),
+        ({"quantizer": "pact"}, {"activation": {"scale": "power_of_two"}}, r"pact with scale: power_of_two"),
+    ],
+)
+def test_rules_and_defaults_that_contradict_each_other(
+    toy: Specimen, defaults: dict[str, Any], rule: dict[str, Any], message: str
+) -> None:
+    quantize = {**W4A4, **({"activation": {"bits": 4, "per": "tensor", **defaults}} if defaults else {})}
+    recipe = a_recipe({**quantize, "rules": [{"match": "role:backbone", **rule}]})
+    with pytest.raises(PlanError, match=message):
+        planned(toy, recipe)

@@ -240,3 +240,13 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (recipe.data.train.images, recipe.data.train.annotations) == (home / "a", tmp_path / "~b")
     assert (recipe.data.val.images, recipe.data.val.annotations) == (home, home / "c")
     assert recipe_from_mapping(recipe.resolved) == recipe
+
+
+def test_null_takes_back_from_its_own_bases_alone(tmp_path: Path) -> None:
+    """Two recipes that extend one file are what each of them is alone, whichever is read first."""
+    write(tmp_path, MINIMAL + "train: {epochs: 4, optimizer: {weight_decay: 0.5}}\n", "base.yaml")
+    write(tmp_path, "extends: base.yaml\ntrain: {epochs: null, optimizer: {weight_decay: null}}\n", "a.yaml")
+    write(tmp_path, "extends: base.yaml\nseed: 1\n", "b.yaml")
+    for order in ("a.yaml, b.yaml", "b.yaml, a.yaml"):
+        recipe = load_recipe(write(tmp_path, f"version: 1\nextends: [{order}]\n"))
+        assert (recipe.train.epochs, recipe.train.optimizer.weight_decay, recipe.seed) == (4, 0.5, 1)

@@ -164,7 +164,7 @@ def _restore_dropout(graph: fx.Graph, root: nn.Module, mode: GraphMode) -> None:
     for node in list(graph.nodes):
         if node.op != "call_function" or node.target not in _DROPOUTS:
             continue
-        if mode == "eval" or node.args[1] == 0:
+        if mode == "eval" or node.args[1] == 0 or node.args[2] is False:  # one that its model keeps in evaluation
             source = node.args[0]
             assert isinstance(source, fx.Node)
             node.replace_all_uses_with(source)

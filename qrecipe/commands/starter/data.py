@@ -14,6 +14,7 @@ from ...data.json_file import unreadable
 from ...errors import DataError, RunError
 from ...plain_text import short
 from ...recipe.definition import SPLITS, SplitSpec
+from ...recipe.files import at_home
 from .model import placed, plain_name
 
 SYNTHETIC = {"train": 512, "val": 128, "test": 256, "size": 128, "seed": 0}
@@ -55,7 +56,7 @@ def starter_data(typed: Path | str | None, named: Mapping[str, str]) -> StarterD
         if named:
             raise RunError("synthetic data brings its own splits", where=f"--{next(iter(named))}")
         return StarterData("synthetic", None)
-    folder = None if typed is None else Path(typed).expanduser()
+    folder = None if typed is None else Path(at_home(str(typed)))
     splits = {name: _named(name, text) for name, text in named.items()}
     if folder is None and not splits:
         raise DataError("is missing", where="--data", remedy=f"name the data set's folder, or synthetic, or {OPTIONS}")
@@ -73,7 +74,7 @@ def _named(name: str, text: str) -> SplitSpec:
     what = "no colon"
     for place in (place for place, letter in enumerate(text) if letter == ":"):
         images, annotations = text[:place], text[place + 1 :]
-        split = SplitSpec(Path(images).expanduser(), Path(annotations).expanduser())
+        split = SplitSpec(Path(at_home(images)), Path(at_home(annotations)))
         what = f"no file {annotations}" if unreadable(split.images) == "is a folder" else f"no folder {images}"
         if what.startswith("no file") and unreadable(split.annotations) is None:
             return split

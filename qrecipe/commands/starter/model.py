@@ -17,6 +17,7 @@ from ...models.loading.stored import stored_architecture
 from ...models.loading.weight_files import PICKLES
 from ...models.model_place import ModelPlace
 from ...recipe.definition import WeightsSource
+from ...recipe.files import at_home
 from ...suggestions import hint
 
 LABELS_ARGUMENTS = ("num_labels", "num_classes", "n_labels", "n_classes", "nb_classes", "number_of_classes", "classes")
@@ -66,7 +67,7 @@ def starter_model(typed: str, option: str = "--model") -> StarterModel:
         return StarterModel(typed, typed, {"architecture": typed}, random=True)
     if found := _FACTORY.fullmatch(typed):
         return _factory(typed, found[1], found[2], place)
-    path = Path(typed).expanduser()
+    path = Path(at_home(typed))
     if path.is_dir():
         return _stored(typed, path.absolute().name, {"folder": path}, place)
     if path.suffix == ".py":
@@ -120,9 +121,9 @@ def _stored(typed: str, name: str, weights: Mapping[str, Any], place: ModelPlace
 
 def _factory(typed: str, source: str, function: str, place: ModelPlace) -> StarterModel:
     is_file = source.endswith(".py")
-    parts = Path(source).expanduser().absolute().with_suffix("").parts[-2:] if is_file else source.split(".")[-2:]
+    parts = Path(at_home(source)).absolute().with_suffix("").parts[-2:] if is_file else source.split(".")[-2:]
     name = next((part for part in reversed(parts) if part not in DULL), parts[-1])
-    named = Path(f"{source}:{function}").expanduser() if is_file else typed
+    named = Path(at_home(f"{source}:{function}")) if is_file else typed
     parameters = factory_parameters(str(named.absolute() if isinstance(named, Path) else named), place)
     argument = next((key for key in LABELS_ARGUMENTS if key in parameters and _counts(parameters[key])), None)
     others = [

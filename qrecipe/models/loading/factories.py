@@ -19,6 +19,9 @@ from ...code_age import noting_loads
 from ...errors import QRecipeError
 from ..model_place import ModelPlace
 
+_PREFIX = "qrecipe_factory_"
+"""Of the names under which the modules of factories' files are loaded."""
+
 
 def call_factory(name: str, arguments: Mapping[str, Any], place: ModelPlace) -> nn.Module:
     """The module that ``path/to/file.py:function`` or ``package.module:function`` returns for these keywords.
@@ -29,6 +32,7 @@ def call_factory(name: str, arguments: Mapping[str, Any], place: ModelPlace) -> 
     Raises:
         ModelError: no such file, module or function; anything that it raises; a result that is no ``nn.Module``.
     """
+    _require_own_modules(name, place)
     with _Importable(_folder(name)), _Blame(name, place), noting_loads():
         model = _found(name, place)(**arguments)
     if not isinstance(model, nn.Module):
@@ -42,6 +46,7 @@ def factory_parameters(name: str, place: ModelPlace) -> dict[str, inspect.Parame
     Raises:
         ModelError: as ``call_factory``.
     """
+    _require_own_modules(name, place)
     with _Importable(_folder(name)), _Blame(name, place), noting_loads():
         return dict(inspect.signature(_found(name, place)).parameters)
 
@@ -91,7 +96,31 @@ def _from_file(file: Path, place: ModelPlace) -> ModuleType:
 
 
 def _module_name(file: Path) -> str:
-    return f"qrecipe_factory_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    return f"{_PREFIX}{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+
+
+def _require_own_modules(name: str, place: ModelPlace) -> None:
+    """Two folders may both have a ``layers.py``; Python keeps one module of a name, and gives it to both.
+
+    Raises:
+        ModelError: the folder of this file has a module that another factory's folder has brought already.
+    """
+    folder = _folder(name)
+    if folder is None:
+        return
+    for module, other in _BROUGHT.items():
+        own = Path(folder) / module
+        if other != folder and module in sys.modules and (own.with_suffix(".py").is_file() or own.is_dir()):
+            raise place.error(
+                ("factory",),
+                f"{own} and {Path(other) / module} are modules of one name, of which Python holds only one: the second "
+                "is loaded already",
+                "rename one of them, or import them as parts of packages of different names",
+            )
+
+
+_BROUGHT: dict[str, str] = {}
+"""Modules without a package that factories' files have imported from their own folders, and these folders."""
 
 
 def _function(module: ModuleType, function: str, name: str, place: ModelPlace) -> Callable[..., Any]:
@@ -116,8 +145,23 @@ class _Importable(AbstractContextManager[None]):
             sys.path.insert(0, self.folder)
 
     def __exit__(self, *_: object) -> None:
-        if self.folder is not None and self.folder in sys.path:
+        if self.folder is None:
+            return
+        if self.folder in sys.path:
             sys.path.remove(self.folder)
+        for name, module in list(sys.modules.items()):
+            if "." not in name and not name.startswith(_PREFIX) and _place_of(module) == self.folder:
+                _BROUGHT[name] = self.folder
+
+
+def _place_of(module: ModuleType) -> str | None:
+    """The folder that a module or a package was imported from."""
+    file = getattr(module, "__file__", None)
+    paths = [file] if isinstance(file, str) else list(getattr(module, "__path__", ()))
+    if not paths:
+        return None
+    found = Path(str(paths[0]))
+    return str(found.parent.parent if found.name == "__init__.py" else found.parent)
 
 
 @final

@@ -37,6 +37,7 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], is_head: IsHead) -> list
         if key in own and own[key].shape != value.shape
     ]
     check_keys(missing, unexpected, differing, is_head)
+    check_tied(own, state)
     left = {key for key, _, _ in differing}
     model.load_state_dict({key: value for key, value in state.items() if key not in left}, strict=False)
     return differing
@@ -54,6 +55,27 @@ def restore_tied(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         for key, value in state.items():
             if key in own and names[id(own[key])] > 1 and own[key].shape == value.shape:
                 own[key].copy_(value)
+
+
+def check_tied(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Refuse several stored tensors for one of the model's, where they differ: one of them would be taken.
+
+    Raises:
+        ModelError: lists the first ten pairs.
+    """
+    first: dict[int, str] = {}
+    wrong = []
+    for key in state:
+        if key in own:
+            other = first.setdefault(id(own[key]), key)
+            if state[other].shape == state[key].shape and not torch.equal(state[other], state[key]):
+                wrong.append(f"{other} and {key}")
+    if wrong:
+        raise ModelError(
+            f"the weights do not fit the model: {len(wrong)} tensors are one in the model and differ in the file: "
+            f"{_some(wrong)}",
+            remedy="build the model without sharing them, as the one that the weights are of",
+        )
 
 
 def check_types(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:

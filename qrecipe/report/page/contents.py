@@ -110,9 +110,7 @@ def contents_of(path: Path, pictures: int = PICTURES) -> Contents:
     reference = next((row for row in ("teacher", "start") if row in scored), "")
     last = next((row for row in STUDENTS if row in scored), "")
     title = {**ROWS, "start": "before training"} | ({"trained": "after training"} if reference == "start" else {})
-    rows = tuple(
-        Row(title[row], _figures(scored, row, costs.get(row, (None, None)), reference)) for row in ROWS if row in scored
-    )
+    rows = tuple(Row(title[row], _figures(scored, row, costs.get(row, (None, None)))) for row in ROWS if row in scored)
     evidence = evidence_of(path, pictures)
     text = (path / RECIPE_TEXT).read_text(encoding="utf-8") if (path / RECIPE_TEXT).exists() else ""
     return Contents(
@@ -168,11 +166,11 @@ def _costs(summary: Summary | None, plan: Mapping[str, Any] | None) -> dict[str,
     return {row: whole if row in ("teacher", "start", "control") else small for row in ROWS}
 
 
-def _figures(scored: Scores, row: str, cost: tuple[float | None, float | None], reference: str) -> tuple[str, ...]:
+def _figures(scored: Scores, row: str, cost: tuple[float | None, float | None]) -> tuple[str, ...]:
     own = scored[row]
     shares = [
         ABSENT if row == of or of not in scored else share(own.get("AP"), scored[of].get("AP"))
-        for of in (reference, "control")
+        for of in ("teacher", "control")
     ]
     return (
         *(three_places(own.get(name)) for name in ("AP", "AP50", "AP75")),
@@ -190,9 +188,11 @@ def _cards(
         return []
     of = [
         f"{share(scored[row].get('AP'), scored[other].get('AP'))} of the {other}'s {three_places(scored[other]['AP'])}"
-        for other in (reference, "control")
+        for other in ("teacher", "control")
         if other in scored and other != row
     ]
+    if reference == "start" != row:  # there is no teacher: a share of an untrained model would say nothing
+        of.insert(0, f"{three_places(scored['start'].get('AP'))} before training")
     cards = [Card("AP", three_places(scored[row].get("AP")), ", ".join(of))]
     own, whole = costs.get(row, (None, None)), costs.get(reference, (None, None))
     for title, mine, theirs, text in (

@@ -253,3 +253,15 @@ class TestClasses:
         save_file(state, tmp_path / "w.safetensors")
         with pytest.raises(ModelError, match=r"the weights are quantized already: 6 tensors .* body\.bias \(int8\)"):
             build_model(dataclasses.replace(spec, weights=WeightsSource(file=tmp_path / "w.safetensors")), PETS)
+
+
+def test_two_folders_with_a_module_of_one_name(factory: str, tmp_path: Path) -> None:
+    """Python would give the first one's to both."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.py").write_text(FACTORY)
+    (other / "beside.py").write_text("WIDTH = 8\n")
+    build_model(ModelSpec(factory=f"{factory}:build"), PETS)
+    with pytest.raises(ModelError, match=r"other/beside and .*/beside are modules of one name"):
+        build_model(ModelSpec(factory=f"{other / 'mine.py'}:build"), PETS)
+    build_model(ModelSpec(factory=f"{factory}:build"), PETS)

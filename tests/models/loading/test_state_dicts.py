@@ -92,3 +92,13 @@ def test_a_tied_tensor_is_restored_from_any_of_its_names() -> None:
     restore_tied(model, {"again.weight": torch.ones(4, 4), "head.weight": torch.ones(3, 4), "other": torch.ones(1)})
     torch.testing.assert_close(model.body.weight.detach(), torch.ones(4, 4))
     torch.testing.assert_close(model.head.weight.detach(), head)
+
+
+def test_several_tensors_for_one() -> None:
+    """They may all be stored, as the model's state has them, but must be one."""
+    state = Tied().state_dict()
+    fill(Tied(), {**state, "again.weight": state["body.weight"].clone()}, is_head)
+    with pytest.raises(
+        ModelError, match=r"1 tensors are one in the model and differ in the file: body.weight and again"
+    ):
+        fill(Tied(), {**state, "again.weight": state["body.weight"] + 1}, is_head)
