@@ -12,7 +12,7 @@ from ..termination import Terminated
 from ..user_line import Line
 from .diagnosis import FailureKind, Finding, diagnose
 from .export import Way, export
-from .refusal import refuse
+from .refusal import refuse, refuse_bounds
 from .value_reads import Watch
 from .wrapper import Call
 
@@ -57,6 +57,7 @@ def attempt(
         try:
             program = export(call, example, way, watch)
             refuse(program.graph_module, watch.root)
+            refuse_bounds(program)
             return Export(program, watch.left_off), failed
         except (KeyboardInterrupt, Terminated):
             raise

@@ -47,7 +47,8 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
     root = module_copy(model)
     programs: dict[GraphMode, Program] = {}
     for mode in MODES:
-        module = exports.get(mode, exports["eval"]).program.module()
+        traced: GraphMode = mode if mode in exports else "eval"
+        module = exports[traced].program.module()
         codegen: Any = module.graph._codegen
         spec = codegen.pytree_info.out_spec
         for node, name in zip(
@@ -55,7 +56,7 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
         ):
             node.target = name
             node._rename(name)
-        programs[mode] = Program(mode, clean(module, root, mode), spec)
+        programs[mode] = Program(mode, clean(module, root, mode, traced), spec)
         programs[mode].lint(root)
     root.train(model.training)
     return Captured(root, programs, tuple(sorted(example)), warnings, "train" in exports)

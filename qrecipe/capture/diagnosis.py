@@ -19,6 +19,7 @@ FailureKind = Literal[
     "function",
     "operator",
     "size",
+    "bound",
     "autocast",
     "subgraph",
     "transform",
@@ -42,12 +43,13 @@ class Finding:
 
 
 class Refused(Exception):  # noqa: N818 - raised in a model's forward, and told as a finding
-    """What a capture must not leave in a graph. line: of the model's code, where it is known."""
+    """What a capture must not leave in a graph. line: of the model's code, where it is known. frozen: a finding's."""
 
-    def __init__(self, kind: FailureKind, line: Line | None) -> None:
+    def __init__(self, kind: FailureKind, line: Line | None, frozen: tuple[str, ...] = ()) -> None:
         super().__init__(kind)
         self.kind = kind
         self.line = line
+        self.frozen = frozen
 
 
 def diagnose(error: BaseException, watch: Watch) -> Finding:
@@ -56,7 +58,7 @@ def diagnose(error: BaseException, watch: Watch) -> Finding:
     chain = _chain(error)
     refused = next((one for one in chain if isinstance(one, Refused)), None)
     if refused is not None:
-        return Finding(refused.kind, refused.line)
+        return Finding(refused.kind, refused.line, None, refused.frozen)
     text = "\n".join(f"{type(one).__name__}: {one}" for one in chain)
     steps = [step for one in chain for step in steps_of(one.__traceback__)]
     line = deepest_line(steps_of(error.__traceback__), root)

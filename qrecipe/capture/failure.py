@@ -96,6 +96,14 @@ ADVICE: dict[FailureKind, Advice] = {
             "sizes that a setting fixes can come from __init__",
         ),
     ),
+    "bound": Advice(
+        "a branch on the size of the input",
+        "a graph has one way through it, and so serves only the sizes on one side of it",
+        (
+            "compute what holds for every size, or decide by a setting in __init__",
+            "where it only guards something (padding to a multiple), do that always: it changes nothing where it fits",
+        ),
+    ),
     "autocast": Advice(
         "mixed precision that is switched on",
         "a graph computes in the type of its tensors: without the region its numbers would be others",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -54,12 +56,13 @@ def verify(
     tolerance: float = 1e-4,
     gradients: bool = True,
 ) -> list[Agreement]:
-    """Compare outputs, parameter gradients and updated buffers at each example, in both modes.
+    """Compare outputs, parameter gradients (if asked for) and updated buffers at each example, in both modes.
 
     Sizes that the model itself refuses are left out of the list that is returned.
 
     Raises:
-        CaptureError: a difference above ``tolerance`` (relative), or a graph that fails where the model does not.
+        CaptureError: a difference above ``tolerance`` (relative), a graph that fails where the model does not, or a
+            model that draws random numbers which are not torch's.
     """
     copied = captured.copy()
     graph = GraphModel(copied.root, copied.programs)
@@ -72,6 +75,8 @@ def verify(
             try:
                 agreement = _compare(graph, eager, call, mode, inputs, gradients)
             except CaptureError as error:
+                if error.remedy is not None:
+                    raise
                 what = f"{error.what}; {_agreeing(graph, eager, call, mode, examples, tolerance)}"
                 raise CaptureError(what, where=error.where, remedy=FROZEN) from error.__cause__
             if agreement is None:
@@ -164,6 +169,7 @@ def _compare(
     gradients: bool,
 ) -> Agreement | None:
     shape = image_shape(inputs)
+    before = _not_torchs()
     for module in (graph, eager):
         module.train(mode == "train")
         module.zero_grad(set_to_none=True)
@@ -175,6 +181,13 @@ def _compare(
     except BaseException:  # the model itself refuses this size, in whatever way: nothing to compare
         _level(eager, graph)
         return None
+    if _not_torchs() != before:
+        raise CaptureError(
+            f"the model draws random numbers of Python's or numpy's in {mode} mode: what they decided in the capture "
+            "would stay so",
+            where=type(eager).__name__,
+            remedy="draw with torch, as torch.rand(()) in place of random.random(), and choose with torch.where",
+        )
     theirs = _gone_back(theirs, gradients)
     try:
         mine = _tensors(_seeded(lambda: graph.run(inputs)[:2]))
@@ -196,6 +209,12 @@ def _compare(
     buffers = dict(graph.named_buffers())
     same = [(buffers[name], value) for name, value in eager.named_buffers() if name in buffers]
     return Agreement(mode, shape, outputs, slope, _worst([a for a, _ in same], [b for _, b in same]))
+
+
+def _not_torchs() -> tuple[object, ...]:
+    """The states of Python's and numpy's generators of random numbers."""
+    name, keys, *rest = np.random.get_state()
+    return (random.getstate(), name, np.asarray(keys).tobytes(), *rest)
 
 
 @torch.no_grad()

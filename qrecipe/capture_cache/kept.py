@@ -68,6 +68,10 @@ class KeptCapture:
         self.notes.append(f"as an earlier command has kept it in {captures_folder()}")
         return found
 
+    def refuse(self) -> None:
+        """What was read is not what the model computes now."""
+        self.notes[-1] = f"made anew: what is kept in {captures_folder()} is not what the model computes now"
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Notes which code runs inside, which is all that the model runs."""

@@ -88,6 +88,9 @@ def capture_original(
     with settled_switches(placement.device):
         kept = KeptCapture(model, family.forward, first, code) if cache else None
         captured = kept.read() if kept is not None else None
+        if kept is not None and captured is not None and not _holds(captured, model, family, images, (height, width)):
+            kept.refuse()
+            captured = None
         if captured is None:
             with open_windows(model):  # the comparison below is with the model's own code
                 captured = capture(model, family.forward, first)
@@ -96,6 +99,28 @@ def capture_original(
             if kept is not None:
                 kept.write(captured)
     return Original(captured, family, image_input, label_map, tuple(kept.notes) if kept is not None else ())
+
+
+def _holds(
+    captured: Captured,
+    model: nn.Module,
+    family: Family,
+    images: Callable[[int, int, int], dict[str, Tensor]],
+    size: tuple[int, int],
+) -> bool:
+    """Whether a capture that was kept still computes what its model does, in both modes, at one size.
+
+    Its key holds code, settings and shapes; a forward may also read what none of them shows: a dict that a file was
+    read into, an attribute of a class, the environment.
+    """
+    for high, wide in _around(*size):
+        for example in _others(images, high, wide):
+            try:
+                if verify(captured, model, family.forward, [example], gradients=False):
+                    return True
+            except CaptureError:
+                return False
+    return False
 
 
 def _verify(
@@ -108,10 +133,7 @@ def _verify(
     """Raises: CaptureError: it differs from the model, or the model runs at none of the sizes near ``size``."""
     tried: list[dict[str, Tensor]] = []
     for high, wide in _around(*size):
-        others = [
-            images(1, _near(high, 32), _near(wide, -32)),
-            images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
-        ]
+        others = _others(images, high, wide)
         if verify(captured, model, family.forward, others):
             return
         tried += others
@@ -121,6 +143,14 @@ def _verify(
         where=type(model).__name__,
         remedy="give example_inputs of a size that the model takes, with other sizes near it",
     )
+
+
+def _others(images: Callable[[int, int, int], dict[str, Tensor]], high: int, wide: int) -> list[dict[str, Tensor]]:
+    """Inputs of two sizes near one."""
+    return [
+        images(1, _near(high, 32), _near(wide, -32)),
+        images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
+    ]
 
 
 def _example_size(image_input: InputSpec) -> tuple[int, int]:

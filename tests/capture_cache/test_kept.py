@@ -21,7 +21,7 @@ from qrecipe.student import original
 from qrecipe.student.original import capture_original
 from tests.capture_cache.sameness import require_same
 from tests.specimens import Specimen
-from tests.toys import call, picture
+from tests.toys import ToyDetector, call, picture, running
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +193,7 @@ def test_an_original_is_captured_once(demo: Specimen, monkeypatch: pytest.Monkey
         made.append(1)
         return demo.captured
 
-    def verify(captured: Any, model: nn.Module, call: Any, examples: list[dict[str, Tensor]]) -> list[Any]:
+    def verify(captured: Any, model: nn.Module, call: Any, examples: list[dict[str, Tensor]], **_: Any) -> list[Any]:
         return [call(model, examples[0])]
 
     monkeypatch.setattr(original, "capture", capture)
@@ -219,6 +219,28 @@ def test_an_original_is_captured_once(demo: Specimen, monkeypatch: pytest.Monkey
     assert torch.equal(next(third.captured.root.parameters()), next(model.parameters()))
     ask(cache=True, example=torch.rand(2, 3, 64, 128, dtype=torch.float64))
     assert len(made) == 4  # another size
+
+
+FACTOR = {"boxes": 1.0}
+
+
+class Scaled(ToyDetector):
+    """Its forward reads what neither its code nor its settings show."""
+
+    def forward(self, pixel_values: Tensor) -> dict[str, Any]:
+        found = super().forward(pixel_values)
+        return {**found, "pred_boxes": found["pred_boxes"] * FACTOR["boxes"]}
+
+
+def test_what_no_key_shows_is_seen_by_what_the_model_computes(toy: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Scaled().double().eval()
+    for factor, said in ((1.0, ""), (1.0, "as an earlier command"), (3.0, "made anew: what is kept"), (3.0, "as an")):
+        monkeypatch.setitem(FACTOR, "boxes", factor)
+        found = capture_original(model, toy.family, toy.original.input, cache=True)
+        assert " ".join(found.notes).startswith(said)
+        assert bool(found.notes) == bool(said)
+        boxes = running(found.captured).eval().run(picture()).outputs["pred_boxes"]
+        torch.testing.assert_close(boxes, model(**picture())["pred_boxes"])
 
 
 def test_a_capture_that_differs_from_the_model_is_not_kept(demo: Specimen, monkeypatch: pytest.MonkeyPatch) -> None:

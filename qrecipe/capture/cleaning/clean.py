@@ -43,7 +43,7 @@ _DROPOUTS = {aten.dropout.default, aten.dropout_.default}
 _BATCH_NORMS = {aten.batch_norm.default}
 
 
-def clean(graph_module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> fx.Graph:
+def clean(graph_module: fx.GraphModule, root: nn.Module, mode: GraphMode, traced: GraphMode) -> fx.Graph:
     """The graph over ``root``'s names: no guards or asserts; dropout and BatchNorm are modules again.
 
     In the evaluation mode dropout is gone. Reshaping is written in one way, einsum's products of matrices as
@@ -51,6 +51,8 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> fx.
     replaced rather than written into. Regions without gradients or with another precision switched off are part of the
     graph, with gradients stopped where the model stops them. Constants become non-persistent buffers of
     ``root.constants``.
+
+    traced: the mode that the model was in; where evaluation serves for training, all of its dropout is active there.
     """
     graph = inline_regions(graph_module)  # that no GraphModule owns: its names are looked up in ``root``
     _strip_checks(graph)
@@ -58,7 +60,7 @@ def clean(graph_module: fx.GraphModule, root: nn.Module, mode: GraphMode) -> fx.
     _rename_attributes(graph, graph_module, root, mode)
     _restore_batch_norm(graph, root)
     _restore_opaque_norms(graph, root)
-    _restore_dropout(graph, root, mode)
+    _restore_dropout(graph, root, mode, traced)
     unfold_assignments(graph)
     unify_reshapes(graph)
     unfold_products(graph)
@@ -160,11 +162,12 @@ def _restore_opaque_norms(graph: fx.Graph, root: nn.Module) -> None:
                     graph.erase_node(node)
 
 
-def _restore_dropout(graph: fx.Graph, root: nn.Module, mode: GraphMode) -> None:
+def _restore_dropout(graph: fx.Graph, root: nn.Module, mode: GraphMode, traced: GraphMode) -> None:
     for node in list(graph.nodes):
         if node.op != "call_function" or node.target not in _DROPOUTS:
             continue
-        if mode == "eval" or node.args[1] == 0 or node.args[2] is False:  # one that its model keeps in evaluation
+        kept_off = traced == "train" and node.args[2] is False  # by a train() of the model's own
+        if mode == "eval" or node.args[1] == 0 or kept_off:
             source = node.args[0]
             assert isinstance(source, fx.Node)
             node.replace_all_uses_with(source)
