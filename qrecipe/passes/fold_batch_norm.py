@@ -62,12 +62,15 @@ def fold_batch_norm(captured: Captured, plan: Plan) -> PassReport:
     the running statistics, and the convolution's output is scaled back before the BatchNorm.
     """
     done = expected = 0
+    several = _under_several_norms(captured)
     for program in captured.programs.values():
         for node in list(program.graph.nodes):
             norm = norm_of(captured.root, node)
             if norm is None:
                 continue
             conv = _convolution_before(node)
+            if conv is not None and _weight_of(captured, conv) in several:
+                conv = None
             sites = conv.meta.get(SITES, {}) if conv is not None else {}
             quantized = 1 in sites and plan.sites[sites[1]].quantizer is not None
             if conv is not None and (plan.batch_norm == "frozen" or quantized):
@@ -82,8 +85,33 @@ def fold_batch_norm(captured: Captured, plan: Plan) -> PassReport:
 FOLD_BATCH_NORM = Pass(fold_batch_norm, requires=(NOTHING_QUANTIZED,), ensures=(NORMS_FOLDED,))
 
 
+def _under_several_norms(captured: Captured) -> set[int]:
+    """Weights of convolutions that not all calls have one BatchNorm behind: as heads have that levels share.
+
+    Folded, one weight would be several tensors, and its quantizer's range one of them's.
+    """
+    norms: dict[int, set[str]] = {}
+    for program in captured.programs.values():
+        for node in program.graph.nodes:
+            if OPERATORS.get(node.target) in ("conv", "conv_transpose"):
+                user = next(iter(node.users), node)
+                norm = norm_of(captured.root, user) if _convolution_before(user) is node else None
+                norms.setdefault(_weight_of(captured, node), set()).add(norm.path if norm is not None else "")
+    return {weight for weight, paths in norms.items() if len(paths) > 1}
+
+
+def _weight_of(captured: Captured, conv: fx.Node) -> int:
+    """Which parameter a convolution reads, under any of its names; the node itself where it is computed."""
+    weight = conv.args[1]
+    assert isinstance(weight, fx.Node)
+    if weight.op != "get_attr":
+        return id(weight)
+    path, _, name = str(weight.target).rpartition(".")
+    return id(getattr(captured.root.get_submodule(path), name))
+
+
 def _convolution_before(node: fx.Node) -> fx.Node | None:
-    conv = node.args[0]
+    conv = node.args[0] if node.args else None
     if not isinstance(conv, fx.Node) or OPERATORS.get(conv.target) not in ("conv", "conv_transpose"):
         return None
     grouped = OPERATORS[conv.target] == "conv_transpose" and len(conv.args) > 6 and conv.args[6] != 1

@@ -83,6 +83,18 @@ class CalledTwice(nn.Module):
         return self.norm(self.conv(pixel_values)).mean() * self.norm(self.conv(small))
 
 
+class SharedByLevels(nn.Module):
+    """One convolution, and a BatchNorm for each level: folded, the one weight would be two."""
+
+    def __init__(self, second: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.norms = nn.Conv2d(3, 4, 3), nn.ModuleList([nn.BatchNorm2d(4), second])
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        small = nn.functional.avg_pool2d(pixel_values, 2)
+        return self.norms[0](self.conv(pixel_values)).mean() * self.norms[1](self.conv(small))
+
+
 # How to build it, and how many of its BatchNorms can be folded.
 MODELS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "plain": (lambda: Chain(nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6, eps=1e-3)), 1),
@@ -96,6 +108,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "transposed in groups": (lambda: Chain(nn.ConvTranspose2d(3, 6, 2, stride=2, groups=3), nn.BatchNorm2d(6)), 0),
     "called twice": (CalledTwice, 2),
     "two readers": (TwoReaders, 0),
+    "norms of two levels": (lambda: SharedByLevels(nn.BatchNorm2d(4)), 0),
+    "a level without a norm": (lambda: SharedByLevels(nn.ReLU()), 0),
     "no convolution": (lambda: Chain(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)), 0),
     "after an activation": (lambda: Chain(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), 0),
 }
