@@ -28,6 +28,7 @@ GROUND = {"cache_folder", "code_age", "errors", "launched", "named_code", "place
 # What each room or module at the top may import beside itself and the ground. An import that points back is a cycle.
 ALLOWED: dict[str, set[str]] = {
     **{name: set[str]() for name in GROUND},
+    "cache_folder": {"errors"},
     "out_of_memory": {"errors"},
     "processes": {"errors"},
     "recipe": set(),

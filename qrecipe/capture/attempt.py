@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ..termination import Terminated
 from ..user_line import Line
+from .bounds import refuse_bounds
 from .diagnosis import FailureKind, Finding, diagnose
 from .export import Way, export
-from .refusal import refuse, refuse_bounds
+from .refusal import refuse
 from .value_reads import Watch
 from .wrapper import Call
 
@@ -57,7 +58,7 @@ def attempt(
         try:
             program = export(call, example, way, watch)
             refuse(program.graph_module, watch.root)
-            refuse_bounds(program)
+            refuse_bounds(program, example, lambda inputs: call(again(), inputs))
             return Export(program, watch.left_off), failed
         except (KeyboardInterrupt, Terminated):
             raise

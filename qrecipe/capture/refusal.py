@@ -8,15 +8,12 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils._sympy.numbers import int_oo
 
 from ..user_line import Line, is_users
 from .cleaning.regions import REGIONS, regions_of
 from .diagnosis import Refused
 from .wrapper import own_name
 
-STRIDE = 256
-"""Pixels; sizes up to it may be refused by convolutions and pooling alone."""
 _STEP = re.compile(r'File "([^"]+)", line (\d+), in')
 _FUNCTORCH = "torch._functorch"
 
@@ -38,18 +35,6 @@ def refuse(module: fx.GraphModule, root: nn.Module) -> None:
             raise Refused("subgraph", _line(node, owner, root))
         if str(getattr(target, "__module__", "")).startswith(_FUNCTORCH):
             raise Refused("transform", _line(node, owner, root))
-
-
-def refuse_bounds(program: torch.export.ExportedProgram) -> None:
-    """Look at which sizes the graph serves: a model that branches on one of them was followed on one side.
-
-    Raises:
-        Refused: sizes beyond some bound, or below one that is more than a network's own stride, go another way.
-    """
-    for symbol, found in program.range_constraints.items():
-        if str(symbol).startswith("s") and (found.upper != int_oo or found.lower > STRIDE + 1):
-            upper = "" if found.upper == int_oo else f" to {found.upper}"
-            raise Refused("bound", None, (f"sizes from {found.lower}{upper} go one way",))
 
 
 def _line(node: fx.Node, owner: fx.GraphModule, root: nn.Module) -> Line | None:

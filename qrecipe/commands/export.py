@@ -65,11 +65,7 @@ def export(
     """
     require_free(Path(output), "choose another --out")
     check = check and to == "onnx"
-    if isinstance(target, Student):
-        recipe: Recipe = target.recipe
-        student: Student | Path = target
-    else:
-        recipe, student = _saved(target, model, overrides)
+    recipe, student = _asked(target, model, overrides)
     runtime = runtime or (recipe.target if recipe.target in RUNTIMES else None) or DEFAULT
     workspace = Workspace(recipe, (split,), listener, cache=cache)
     if check:
@@ -77,9 +73,7 @@ def export(
     own = student if isinstance(student, Student) else load(student, cache=cache)
     if check:
         _require_sizes(workspace, own, split, samples, (height, width))
-    if input_of_size(own.input, height, width) != own.input:
-        text = f"images for this file are resized to {height}x{width} (height x width), whatever their aspect"
-        listener(Noted("export", text))
+    _tell_size(own, height, width, listener)
     made = export_student(own, output, mode, batch=batch, height=height, width=width, runtime=runtime, to=to)
     if not check:
         return made
@@ -90,14 +84,24 @@ def export(
     return whole
 
 
-def _saved(target: Path | str, model: Which | None, overrides: Sequence[str]) -> tuple[Recipe, Path]:
-    """The recipe and the folder of a student."""
+def _asked(
+    target: Student | Path | str, model: Which | None, overrides: Sequence[str]
+) -> tuple[Recipe, Student | Path]:
+    """The recipe of a student, and the student or its folder."""
+    if isinstance(target, Student):
+        return target.recipe, target
     found = find_target(target, model, overrides, data=False)
     if found.student is None:
         raise ExportError(
             "there is no student here to export", where=str(target), remedy="name a run folder or a student's folder"
         )
     return found.recipe, found.student
+
+
+def _tell_size(student: Student, height: int | None, width: int | None, listener: Listener) -> None:
+    if input_of_size(student.input, height, width) != student.input:
+        text = f"images for this file are resized to {height}x{width} (height x width), whatever their aspect"
+        listener(Noted("export", text))
 
 
 def _require_sizes(

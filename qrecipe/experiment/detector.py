@@ -15,6 +15,7 @@ from ..detection.prediction import Prediction, Scores
 from ..errors import DataError, EvaluateError
 from ..evaluation import Evaluation, evaluate_model
 from ..models.loading.build import Built
+from ..models.loading.class_names import same_names
 from ..placement import placement_of
 from ..recipe.definition import InputSpec
 from ..student import Student
@@ -74,11 +75,15 @@ def built_detector(built: Built) -> Detector:
 
 
 def _require_categories(labels: LabelMap, data: CocoIndex) -> None:
-    """Raises: DataError: a category of the data is none that the detector knows by this id and name."""
+    """Categories that the detector lacks may stand in the json as long as no box is of them.
+
+    Raises: DataError: an id is another category's than the detector has learned, or of none.
+    """
+    used = {int(key) for key in data.boxes.category_id}
     wrong = [
         f"{one.id} ({labels.names.get(one.id, 'absent')} / {one.name})"
         for one in data.categories
-        if labels.names.get(one.id) != one.name
+        if not (same_names({0: one.name}, {0: labels.names[one.id]}) if one.id in labels.names else one.id not in used)
     ]
     if wrong:
         listed = ", ".join(wrong[:10])

@@ -12,7 +12,7 @@ from rich.text import Text
 def compact(title: str, *names: str, figures: tuple[str, ...] = (), **options: Any) -> Table:
     """A table without frame, two spaces between columns: ``names`` left, then ``figures`` right."""
     table = Table(
-        title=Text(title),  # as a text: a name may hold what rich would take for its markup
+        title=Text(title, style="table.title"),  # as a text: a name may hold what rich would take for its markup
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,23 +215,6 @@ def test_which_size_became_a_number_is_told(failures: dict[type[Part], CaptureFa
     assert "(width)" in str(failures[Size]).splitlines()[0]
 
 
-@pytest.mark.parametrize(("wide", "served"), [(700, "2 to 700"), (20, "21")])
-def test_a_branch_on_a_size_is_refused_beyond_it_too(wide: int, served: str) -> None:
-    """No size that is compared is on its other side."""
-
-    class Sized(Part):
-        def compute(self, x: Tensor) -> Tensor:
-            return x * 2 if x.shape[-1] > wide else x
-
-    if wide == 20:  # what convolutions alone ask for is no branch
-        capture(Model(Sized()).double(), call, picture())
-        return
-    with pytest.raises(CaptureFailure) as caught:
-        capture(Model(Sized()).double(), call, picture())
-    assert caught.value.kind == "bound"
-    assert f"a branch on the size of the input (sizes from {served} go one way)" in str(caught.value)
-
-
 def test_there_is_advice_for_every_kind() -> None:
     assert set(ADVICE) == set(FAILURE_KINDS)
 
@@ -265,36 +246,6 @@ def test_strict_is_tried_second() -> None:
     assert captured.warnings == ()
     assert [one.mode for one in verify(captured, model, call, OTHERS)] == ["train", "train", "eval", "eval"]
     assert "blocks.1" in {node.meta.get("module") for node in captured.programs["train"].graph.nodes}
-
-
-@pytest.mark.parametrize("source", [random.random, np.random.random])
-def test_random_numbers_that_are_not_torchs(source: Callable[[], float]) -> None:
-    class Drops(Part):
-        def compute(self, x: Tensor) -> Tensor:
-            return x if self.training and source() < 0.1 else x * 2
-
-    model = Model(Drops()).double()
-    random.seed(1)
-    captured = capture(model, call, picture())
-    with pytest.raises(CaptureError, match=r"Python's or numpy's in train mode.*draw with torch"):
-        verify(captured, model, call, OTHERS)
-
-
-class KeepsOff(Model):
-    """As detectors freeze a part: its dropout is in evaluation mode whatever the model is in."""
-
-    def train(self, mode: bool = True) -> nn.Module:
-        super().train(mode)
-        self.dropout.eval()
-        return self
-
-
-def test_dropout_that_the_model_keeps_off_is_off() -> None:
-    model = KeepsOff(nn.Identity()).double()
-    captured = capture(model, call, picture())
-    assert [one.mode for one in verify(captured, model, call, OTHERS)] == ["train", "train", "eval", "eval"]
-    graph = running(captured).train()
-    assert torch.equal(*(graph.run(picture()).outputs for _ in range(2)))
 
 
 class FailsInTraining(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import importlib
 import importlib.util
@@ -32,8 +33,7 @@ def call_factory(name: str, arguments: Mapping[str, Any], place: ModelPlace) -> 
     Raises:
         ModelError: no such file, module or function; anything that it raises; a result that is no ``nn.Module``.
     """
-    _require_own_modules(name, place)
-    with _Importable(_folder(name)), _Blame(name, place), noting_loads():
+    with _Importable(_folder(name), place), _Blame(name, place), noting_loads():
         model = _found(name, place)(**arguments)
     if not isinstance(model, nn.Module):
         raise place.error(("factory",), f"{name} returned {type(model).__name__}, not a torch.nn.Module")
@@ -46,8 +46,7 @@ def factory_parameters(name: str, place: ModelPlace) -> dict[str, inspect.Parame
     Raises:
         ModelError: as ``call_factory``.
     """
-    _require_own_modules(name, place)
-    with _Importable(_folder(name)), _Blame(name, place), noting_loads():
+    with _Importable(_folder(name), place), _Blame(name, place), noting_loads():
         return dict(inspect.signature(_found(name, place)).parameters)
 
 
@@ -99,28 +98,9 @@ def _module_name(file: Path) -> str:
     return f"{_PREFIX}{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
 
 
-def _require_own_modules(name: str, place: ModelPlace) -> None:
-    """Two folders may both have a ``layers.py``; Python keeps one module of a name, and gives it to both.
-
-    Raises:
-        ModelError: the folder of this file has a module that another factory's folder has brought already.
-    """
-    folder = _folder(name)
-    if folder is None:
-        return
-    for module, other in _BROUGHT.items():
-        own = Path(folder) / module
-        if other != folder and module in sys.modules and (own.with_suffix(".py").is_file() or own.is_dir()):
-            raise place.error(
-                ("factory",),
-                f"{own} and {Path(other) / module} are modules of one name, of which Python holds only one: the second "
-                "is loaded already",
-                "rename one of them, or import them as parts of packages of different names",
-            )
-
-
 _BROUGHT: dict[str, str] = {}
 """Modules without a package that factories' files have imported from their own folders, and these folders."""
+Import = Callable[..., ModuleType]
 
 
 def _function(module: ModuleType, function: str, name: str, place: ModelPlace) -> Callable[..., Any]:
@@ -135,22 +115,49 @@ def _function(module: ModuleType, function: str, name: str, place: ModelPlace) -
 
 @final
 class _Importable(AbstractContextManager[None]):
-    """Puts a folder first on the import path while it is entered."""
+    """Puts a folder first on the import path while it is entered.
 
-    def __init__(self, folder: str | None) -> None:
+    Two folders may both have a ``layers.py``; Python keeps one module of a name, and gives it to both. So whoever
+    imports a module inside that this folder has, and another factory's folder has brought already, is told.
+    """
+
+    def __init__(self, folder: str | None, place: ModelPlace) -> None:
         self.folder = folder
+        self.place = place
+        self._known: set[str] = set()
 
     def __enter__(self) -> None:
-        if self.folder is not None:
-            sys.path.insert(0, self.folder)
+        if self.folder is None:
+            return
+        sys.path.insert(0, self.folder)
+        self._known = set(sys.modules)
+        self._own_import: Import = builtins.__import__
+        builtins.__import__ = self._import
+
+    def _import(self, name: str, *arguments: Any, **named: Any) -> ModuleType:
+        module = name.partition(".")[0]
+        other = _BROUGHT.get(module, self.folder)
+        if other != self.folder and module in sys.modules and self._has(module):
+            raise self.place.error(
+                ("factory",),
+                f"{self.folder} and {other} both have a module {module}, and Python holds one of a name: the second's "
+                "is loaded already",
+                "rename one of them, or import them as parts of packages of different names",
+            )
+        return self._own_import(name, *arguments, **named)
+
+    def _has(self, module: str) -> bool:
+        own = Path(str(self.folder)) / module
+        return own.with_suffix(".py").is_file() or any(own.glob("*.py"))
 
     def __exit__(self, *_: object) -> None:
         if self.folder is None:
             return
+        builtins.__import__ = self._own_import
         if self.folder in sys.path:
             sys.path.remove(self.folder)
-        for name, module in list(sys.modules.items()):
-            if "." not in name and not name.startswith(_PREFIX) and _place_of(module) == self.folder:
+        for name in sys.modules.keys() - self._known:
+            if "." not in name and not name.startswith(_PREFIX) and _place_of(sys.modules[name]) == self.folder:
                 _BROUGHT[name] = self.folder
 
 

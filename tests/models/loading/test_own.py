@@ -262,6 +262,8 @@ def test_two_folders_with_a_module_of_one_name(factory: str, tmp_path: Path) -> 
     (other / "mine.py").write_text(FACTORY)
     (other / "beside.py").write_text("WIDTH = 8\n")
     build_model(ModelSpec(factory=f"{factory}:build"), PETS)
-    with pytest.raises(ModelError, match=r"other/beside and .*/beside are modules of one name"):
+    (other / "alone.py").write_text(FACTORY.replace("from beside import WIDTH", "WIDTH = 7"))
+    build_model(ModelSpec(factory=f"{other / 'alone.py'}:build"), PETS)  # one that does not import it
+    with pytest.raises(ModelError, match=r"other and .* both have a module beside"):
         build_model(ModelSpec(factory=f"{other / 'mine.py'}:build"), PETS)
     build_model(ModelSpec(factory=f"{factory}:build"), PETS)

@@ -102,3 +102,12 @@ def test_several_tensors_for_one() -> None:
         ModelError, match=r"1 tensors are one in the model and differ in the file: body.weight and again"
     ):
         fill(Tied(), {**state, "again.weight": state["body.weight"] + 1}, is_head)
+
+
+def test_several_tensors_for_a_head_that_starts_afresh() -> None:
+    """None of them is taken."""
+    state = Tied(91).state_dict()
+    model = Tied(3)
+    model.again_head = model.head
+    stored = {**state, "again_head.weight": state["head.weight"] + 1, "again_head.bias": state["head.bias"]}
+    assert len(fill(model, stored, lambda key, *_: "head" in key)) == 4

@@ -1,0 +1,83 @@
+"""What is seen only where a model is asked again: another way at other sizes, and other random numbers than torch's."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from qrecipe.capture import capture, verify
+from qrecipe.capture.failure import CaptureFailure
+from qrecipe.errors import CaptureError
+from tests.capture.test_failure import OTHERS, Model, Part
+from tests.toys import call, picture, running
+
+
+@pytest.mark.parametrize(("wide", "served"), [(700, "2 to 700"), (20, "21")])
+def test_a_branch_on_a_size_is_refused_beyond_it_too(wide: int, served: str) -> None:
+    """No size that is compared is on its other side."""
+
+    class Sized(Part):
+        def compute(self, x: Tensor) -> Tensor:
+            return x * 2 if x.shape[-1] > wide else x
+
+    class Table(Part):
+        def __init__(self) -> None:
+            super().__init__()
+            self.columns = nn.Parameter(torch.rand(wide))
+
+        def compute(self, x: Tensor) -> Tensor:
+            return x + self.columns[: x.shape[-1]]
+
+    if wide > 24:  # one that ends is no branch: the model itself fails beyond it
+        capture(Model(Table()).double(), call, picture())
+    if wide == 20:  # what convolutions alone ask for is no branch
+        capture(Model(Sized()).double(), call, picture())
+        return
+    with pytest.raises(CaptureFailure) as caught:
+        capture(Model(Sized()).double(), call, picture())
+    assert caught.value.kind == "bound"
+    assert f"a branch on the size of the input (its width: sizes from {served} go one way)" in str(caught.value)
+
+
+@pytest.mark.parametrize("source", [random.random, np.random.random])
+def test_random_numbers_that_are_not_torchs(source: Callable[[], float]) -> None:
+    class Drops(Part):
+        def compute(self, x: Tensor) -> Tensor:
+            return x if self.training and source() < 0.1 else x * 2
+
+    model = Model(Drops()).double()
+    random.seed(1)
+    captured = capture(model, call, picture())
+    with pytest.raises(CaptureError, match=r"Python's or numpy's change what .* in train mode.*draw with torch"):
+        verify(captured, model, call, OTHERS)
+
+
+def test_random_numbers_that_decide_nothing() -> None:
+    class Draws(Part):
+        def compute(self, x: Tensor) -> Tensor:
+            return x if random.random() < 0.0 else x * 2
+
+    model = Model(Draws()).double()
+    assert verify(capture(model, call, picture()), model, call, OTHERS)
+
+
+class KeepsOff(Model):
+    """As detectors freeze a part: its dropout is in evaluation mode whatever the model is in."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self.dropout.eval()
+        return self
+
+
+def test_dropout_that_the_model_keeps_off_is_off() -> None:
+    model = KeepsOff(nn.Identity()).double()
+    captured = capture(model, call, picture())
+    assert [one.mode for one in verify(captured, model, call, OTHERS)] == ["train", "train", "eval", "eval"]
+    graph = running(captured).train()
+    assert torch.equal(*(graph.run(picture()).outputs for _ in range(2)))
