@@ -41,13 +41,18 @@ class Attempt:
 
 
 def attempt(
-    root: nn.Module, again: Callable[[], nn.Module], call: Call, example: Mapping[str, Tensor]
+    root: nn.Module,
+    again: Callable[[], nn.Module],
+    call: Call,
+    example: Mapping[str, Tensor],
+    largest: int | None = None,
 ) -> tuple[Export | None, list[Attempt]]:
     """The export, or None, and the attempts that failed.
 
     Args:
         root: a copy of the model, in the mode to capture. again: makes another one: a failed export leaves traces
             behind, such as a tensor that the model keeps.
+        largest: as of ``capture``.
     """
     failed: list[Attempt] = []
     for way in WAYS:
@@ -58,7 +63,7 @@ def attempt(
         try:
             program = export(call, example, way, watch)
             refuse(program.graph_module, watch.root)
-            refuse_bounds(program, example, lambda inputs: call(again(), inputs))
+            refuse_bounds(program, example, lambda inputs: call(again(), inputs), largest)
             return Export(program, watch.left_off), failed
         except (KeyboardInterrupt, Terminated):
             raise

@@ -24,18 +24,25 @@ SMALL = 64
 
 
 def refuse_bounds(
-    program: torch.export.ExportedProgram, example: Mapping[str, Tensor], run: Callable[[dict[str, Tensor]], Any]
+    program: torch.export.ExportedProgram,
+    example: Mapping[str, Tensor],
+    run: Callable[[dict[str, Tensor]], Any],
+    largest: int | None,
 ) -> None:
     """Look at the heights and widths that a graph serves. A bound beyond which the model fails is its own: a table that
     ends, an assertion.
 
     Args:
         run: calls the model itself, with inputs of other sizes than the example's.
+        largest: what no side of an image is above; None where any may come.
 
     Raises:
-        Refused: beyond a bound, or below one that is more than a network's own stride, the model goes another way.
+        Refused: beyond a bound that images may pass, or below one that is more than a network's own stride, the model
+            goes another way.
     """
     for side, lower, upper in _bounds(program, example):
+        if upper is not None and largest is not None and largest <= upper:
+            continue
         asked = upper + BEYOND if upper is not None else lower - 1 - BEYOND
         if asked <= LARGEST and _runs(run, _of_size(example, side, asked)):
             served = f"sizes from {lower}" + ("" if upper is None else f" to {upper}")

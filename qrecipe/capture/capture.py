@@ -20,7 +20,7 @@ from .wrapper import Call
 Exports = dict[GraphMode, Export]
 
 
-def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Captured:
+def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor], largest: int | None = None) -> Captured:
     """Capture ``model`` in both modes, with dynamic batch, height and width.
 
     Each mode is exported with torch.export's own tracer, or, where that fails, with Dynamo's (``strict``). Where only
@@ -31,6 +31,8 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
         call: how it is called with a dict of inputs.
         example: keyword inputs; images (batch, 3, height, width), masks (batch, height, width), and others that begin
             with the batch. The batch must be at least 2: a size of 1 would be taken for a constant.
+        largest: pixels that no side of an image is above; None where any may come. A model that goes another way beyond
+            some size is refused where images may be of it.
 
     Raises:
         CaptureError: the model could not be captured (the message is a screen: the line, the part of the model, what
@@ -43,7 +45,7 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
             where=type(model).__name__,
             remedy="rename them in the model",
         )
-    exports, warnings = _exported(model, call, example)
+    exports, warnings = _exported(model, call, example, largest)
     root = module_copy(model)
     programs: dict[GraphMode, Program] = {}
     for mode in MODES:
@@ -62,7 +64,9 @@ def capture(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> Capt
     return Captured(root, programs, tuple(sorted(example)), warnings, "train" in exports)
 
 
-def _exported(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> tuple[Exports, tuple[str, ...]]:
+def _exported(
+    model: nn.Module, call: Call, example: Mapping[str, Tensor], largest: int | None
+) -> tuple[Exports, tuple[str, ...]]:
     """The exported programs of both modes, or of the evaluation mode alone, with a warning."""
     root = module_copy(model)
     exports: Exports = {}
@@ -73,7 +77,7 @@ def _exported(model: nn.Module, call: Call, example: Mapping[str, Tensor]) -> tu
             return module_copy(model).train(training)
 
         first = again() if failed else root.train(mode == "train")
-        exported, others = attempt(first, again, call, example)
+        exported, others = attempt(first, again, call, example, largest)
         failed += others
         if exported is not None:
             exports[mode] = exported

@@ -32,13 +32,14 @@ class KeptCapture:
         call: Callable[..., Any],
         inputs: Mapping[str, Tensor],
         code: Iterable[str] = (),
+        largest: int | None = None,
     ) -> None:
         self.notes: list[str] = []
         self._model = model
         self._ran: set[str] = set()
         self._key: Key | None = None
         try:
-            self._key = key_of(model, call, inputs, code)
+            self._key = key_of(model, call, inputs, code, largest)
         except Unkeepable as reason:
             self._not_kept(str(reason))
 

@@ -28,7 +28,13 @@ class Key:
     files: frozenset[str]
 
 
-def key_of(model: nn.Module, call: Callable[..., Any], inputs: Mapping[str, Tensor], code: Iterable[str] = ()) -> Key:
+def key_of(
+    model: nn.Module,
+    call: Callable[..., Any],
+    inputs: Mapping[str, Tensor],
+    code: Iterable[str] = (),
+    largest: int | None = None,
+) -> Key:
     """The key of a model's capture.
 
     The values of parameters and buffers are no part of it: a capture sees none of them. Those of other tensors that
@@ -37,6 +43,7 @@ def key_of(model: nn.Module, call: Callable[..., Any], inputs: Mapping[str, Tens
     Args:
         call: calls the model with inputs. inputs: those that it is captured with; only their form counts.
         code: names of further modules on which the model depends, as that of its factory.
+        largest: as of ``capture``, which may refuse beyond it.
 
     Raises:
         Unkeepable: something that it depends on cannot be told.
@@ -53,6 +60,7 @@ def key_of(model: nn.Module, call: Callable[..., Any], inputs: Mapping[str, Tens
             [name, str(one.dtype), list(one.shape), list(one.stride()), str(one.device)]
             for name, one in sorted(inputs.items())
         ],
+        "largest": largest,
         "files": files,
         "globals": globals_of(found),
         "packages": versions,

@@ -85,15 +85,16 @@ def capture_original(
         example = _unlike(example)
         height, width = int(example.shape[-2]), int(example.shape[-1])
         first = family.inputs(example, None)
+    largest = _largest(image_input)
     with settled_switches(placement.device):
-        kept = KeptCapture(model, family.forward, first, code) if cache else None
+        kept = KeptCapture(model, family.forward, first, code, largest) if cache else None
         captured = kept.read() if kept is not None else None
         if kept is not None and captured is not None and not _holds(captured, model, family, images, (height, width)):
             kept.refuse()
             captured = None
         if captured is None:
             with open_windows(model):  # the comparison below is with the model's own code
-                captured = capture(model, family.forward, first)
+                captured = capture(model, family.forward, first, largest)
             with kept.watching() if kept is not None else nullcontext():
                 _verify(captured, model, family, images, (height, width))
             if kept is not None:
@@ -151,6 +152,13 @@ def _others(images: Callable[[int, int, int], dict[str, Tensor]], high: int, wid
         images(1, _near(high, 32), _near(wide, -32)),
         images(3, _near(high * 3 // 4, 0), _near(wide * 5 // 4, 0)),
     ]
+
+
+def _largest(image_input: InputSpec) -> int | None:
+    """What no side of an image that is prepared so is above; None where its aspect decides."""
+    if image_input.size is not None or image_input.within is not None:
+        return max(image_input.size or image_input.within or ())
+    return None if image_input.longest is None else image_input.longest * 21 // 20  # thin images pass it by a little
 
 
 def _example_size(image_input: InputSpec) -> tuple[int, int]:

@@ -41,6 +41,9 @@ def test_a_branch_on_a_size_is_refused_beyond_it_too(wide: int, served: str) -> 
     with pytest.raises(CaptureFailure) as caught:
         capture(Model(Sized()).double(), call, picture())
     assert caught.value.kind == "bound"
+    capture(Model(Sized()).double(), call, picture(), largest=700)  # no image passes it
+    with pytest.raises(CaptureFailure):
+        capture(Model(Sized()).double(), call, picture(), largest=701)
     assert f"a branch on the size of the input (its width: sizes from {served} go one way)" in str(caught.value)
 
 
