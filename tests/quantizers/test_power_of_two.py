@@ -105,9 +105,10 @@ def test_a_student_has_no_other_scales(toy: Specimen) -> None:
 def test_those_that_cannot_say_so(toy: Specimen) -> None:
     activation = {"bits": 4, "quantizer": "pact", "per": "tensor", "scale": "power_of_two"}
     with pytest.raises(
-        RecipeErrors, match=r"activation\.scale: pact has no scale: power_of_two \(take lsq, lsq\+, minmax"
+        RecipeErrors,
+        match=r"activation\.scale: pact has no scale: power_of_two \(take lsq, lsq\+, minmax",
     ):
         a_recipe({"activation": activation})
     rules = [{"match": "role:head", "activation": {"quantizer": "pact"}}]
-    with pytest.raises(RecipeError, match=r"pact has no scale: power_of_two"):
+    with pytest.raises(RecipeError, match=r"pact with scale: power_of_two, which it does not have"):
         toy.student(a_recipe({**POWERS, "rules": rules}))

@@ -137,7 +137,8 @@ class _Importable(AbstractContextManager[None]):
     def _import(self, name: str, *arguments: Any, **named: Any) -> ModuleType:
         module = name.partition(".")[0]
         other = _BROUGHT.get(module, self.folder)
-        if other != self.folder and module in sys.modules and self._has(module):
+        loaded = sys.modules.get(module)
+        if other != self.folder and loaded is not None and _place_of(loaded) == other and self._has(module):
             raise self.place.error(
                 ("factory",),
                 f"{self.folder} and {other} both have a module {module}, and Python holds one of a name: the second's "
