@@ -65,7 +65,7 @@ def verify(
 
     Raises:
         CaptureError: a difference above ``tolerance`` (relative), a graph that fails where the model does not, or a
-            model that draws random numbers which are not torch's.
+            model whose outputs random numbers change that are not torch's.
     """
     copied = captured.copy()
     graph = GraphModel(copied.root, copied.programs)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ..graph.checksum import checksum
 from ..graph.program import Program
 from ..vocabulary import CONSTANTS, DROPOUTS
 
@@ -69,7 +70,7 @@ def value_hashes(
         name = canonical.get(str(node.target), str(node.target)) if node.op == "get_attr" else str(node.target)
         if node.op == "get_attr" and name.startswith(f"{CONSTANTS}."):
             value = getattr(root.get_submodule(CONSTANTS), name.removeprefix(f"{CONSTANTS}."))
-            name = _digest(value) if isinstance(value, Tensor) else name
+            name = checksum(value) if isinstance(value, Tensor) else name
         hashes[node] = hashlib.sha256(f"{node.op} {name} {text(args)} {text(kwargs)}".encode()).hexdigest()
     return hashes
 
@@ -93,7 +94,3 @@ def _same_as(node: fx.Node, beside: set[fx.Node]) -> fx.Node | None:
     others = [item for item in joined if item not in beside]
     alone = others[0] if len(others) == 1 < len(joined) else None
     return alone if isinstance(alone, fx.Node) else None
-
-
-def _digest(value: Tensor) -> str:
-    return hashlib.sha256(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()

@@ -156,8 +156,9 @@ def _others(images: Callable[[int, int, int], dict[str, Tensor]], high: int, wid
 
 def _largest(image_input: InputSpec) -> int | None:
     """What no side of an image that is prepared so is above; None where its aspect decides."""
-    if image_input.size is not None or image_input.within is not None:
-        return max(image_input.size or image_input.within or ())
+    bound = image_input.size or image_input.within
+    if bound is not None:
+        return max(bound)
     return None if image_input.longest is None else image_input.longest * 21 // 20  # thin images pass it by a little
 
 

@@ -54,15 +54,15 @@ class Average:
         own = {name: value.detach().clone() for name, value in self._followed.items()}
         try:
             with held():
-                _put(self._followed, self.values)
+                put(self._followed, self.values)
             yield
         finally:
             with held():
-                _put(self._followed, own)
+                put(self._followed, own)
 
     def begin_anew(self, part: str) -> None:
         """Take the student's values for averages, of the parameters and buffers below one of its modules."""
-        _put(self.values, {name: value for name, value in self._followed.items() if name.startswith(f"{part}.")})
+        put(self.values, {name: value for name, value in self._followed.items() if name.startswith(f"{part}.")})
 
     def restore(self, values: Mapping[str, Tensor]) -> None:
         """Take over the averages of an earlier start."""
@@ -74,11 +74,11 @@ def take_average(student: nn.Module, checkpoint: Checkpoint) -> None:
     """Give a student the averages that a checkpoint to go on from has, where it has some."""
     values = (checkpoint.training or {}).get("average")
     if values is not None:
-        _put(dict(student.state_dict(keep_vars=True)), values)
+        put(dict(student.state_dict(keep_vars=True)), values)
 
 
 @torch.no_grad()
-def _put(into: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+def put(into: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Write values into tensors of the same names."""
     for name, value in values.items():
         if not torch.equal(into[name], value.to(into[name].device)):  # a constant may be expanded, and not written into

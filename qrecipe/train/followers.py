@@ -12,9 +12,8 @@ from ..processes import take_over
 from ..quantizers import Quantizer
 from ..recipe.definition import TrainSpec
 from ..vocabulary import FAKE_QUANTIZERS
-from .average import Average
+from .average import Average, put
 from .freezing import Oscillations
-from .own_values import put
 
 
 @final
@@ -70,7 +69,7 @@ class Followers:
 
     def restore_own(self, values: Mapping[str, Tensor]) -> None:
         """Go on from what this process had of its own, behind ``restore``."""
-        put(values, self.own_values())
+        put(self.own_values(), values)
         self._read_buffers()
 
     def _read_buffers(self) -> None:

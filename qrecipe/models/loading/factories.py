@@ -22,6 +22,8 @@ from ..model_place import ModelPlace
 
 _PREFIX = "qrecipe_factory_"
 """Of the names under which the modules of factories' files are loaded."""
+_BROUGHT: dict[str, str] = {}
+"""Modules without a package that factories' files have imported from their own folders, and these folders."""
 
 
 def call_factory(name: str, arguments: Mapping[str, Any], place: ModelPlace) -> nn.Module:
@@ -98,11 +100,6 @@ def _module_name(file: Path) -> str:
     return f"{_PREFIX}{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
 
 
-_BROUGHT: dict[str, str] = {}
-"""Modules without a package that factories' files have imported from their own folders, and these folders."""
-Import = Callable[..., ModuleType]
-
-
 def _function(module: ModuleType, function: str, name: str, place: ModelPlace) -> Callable[..., Any]:
     build = getattr(module, function, None)
     if callable(build):
@@ -131,7 +128,7 @@ class _Importable(AbstractContextManager[None]):
             return
         sys.path.insert(0, self.folder)
         self._known = set(sys.modules)
-        self._own_import: Import = builtins.__import__
+        self._own_import: Callable[..., ModuleType] = builtins.__import__
         builtins.__import__ = self._import
 
     def _import(self, name: str, *arguments: Any, **named: Any) -> ModuleType:
