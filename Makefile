@@ -18,11 +18,11 @@ demo: $(READY)
 
 # Two processes of one thread: the models are tiny, and threads that wait for each other are a hundred times slower.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --max-worker-restart=0 --dist loadfile --durations=15
 
 # The second tier: every family's recipe at its model's published size.
 test-full: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m full tests/full tests/deploy --durations=20
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --max-worker-restart=0 -m full tests/full tests/deploy --durations=20
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -24,10 +24,11 @@ from tests.tiny_detectors import some_labels, stir, tiny_deimv2, tiny_detr
 from tests.toys import ToyDetector
 
 W4A4 = {
-    "weight": {"bits": 4, "quantizer": "lsq", "per": "channel"},
-    "activation": {"bits": 4, "quantizer": "lsq+", "per": "tensor"},
-    "attention": {"bits": 8, "quantizer": "lsq+", "per": "head"},
+    "weight": {"bits": 4, "quantizer": "lsq", "per": "channel", "init": "minmax"},
+    "activation": {"bits": 4, "quantizer": "lsq+", "per": "tensor", "init": "minmax"},
+    "attention": {"bits": 8, "quantizer": "lsq+", "per": "head", "init": "minmax"},
 }
+"""The widest ranges, which take no search: most tests ask nothing of them, and the search was a sixth of all tests."""
 ALIGN = [{"at": "decoder.cross_attention.query", "per": "head"}]
 TARGETS = [{"at": "decoder.cross_attention.output", "layers": "last", "weight": 2.5}]
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -24,12 +22,11 @@ from ..termination import Terminated
 from .custom_backward import custom_function_line
 from .diagnosis import Finding
 from .failure import CaptureFailure
+from .hidden_state import hidden_state, refuse_hidden_state
 from .wrapper import Call
 
 ATTEMPTS = 3
 JITTER = 0.05
-DRAWS = 60
-"""Times that a model is run which draws random numbers that are not torch's: what one in ten draws decides is seen."""
 FROZEN = (
     "the model computes something from the image's size or the batch that the capture froze: take sizes from "
     "tensor.shape where they are needed, without numpy, math or float() over them"
@@ -65,7 +62,7 @@ def verify(
 
     Raises:
         CaptureError: a difference above ``tolerance`` (relative), a graph that fails where the model does not, or a
-            model whose outputs random numbers change that are not torch's.
+            model whose outputs depend on how often it was called, or on random numbers that are not torch's.
     """
     copied = captured.copy()
     graph = GraphModel(copied.root, copied.programs)
@@ -172,7 +169,7 @@ def _compare(
     gradients: bool,
 ) -> Agreement | None:
     shape = image_shape(inputs)
-    before = _not_torchs()
+    before = hidden_state(eager)
     for module in (graph, eager):
         module.train(mode == "train")
         module.zero_grad(set_to_none=True)
@@ -184,13 +181,7 @@ def _compare(
     except BaseException:  # the model itself refuses this size, in whatever way: nothing to compare
         _level(eager, graph)
         return None
-    if _not_torchs() != before and _differs(eager, call, inputs, theirs):
-        raise CaptureError(
-            f"random numbers of Python's or numpy's change what the model computes in {mode} mode: what they decided "
-            "in the capture would stay so",
-            where=type(eager).__name__,
-            remedy="draw with torch, as torch.rand(()) in place of random.random(), and choose with torch.where",
-        )
+    refuse_hidden_state(before, eager, lambda one: _tensors(_seeded(partial(call, one, dict(inputs)))), mode)
     theirs = _gone_back(theirs, gradients)
     try:
         mine = _tensors(_seeded(lambda: graph.run(inputs)[:2]))
@@ -212,26 +203,6 @@ def _compare(
     buffers = dict(graph.named_buffers())
     same = [(buffers[name], value) for name, value in eager.named_buffers() if name in buffers]
     return Agreement(mode, shape, outputs, slope, _worst([a for a, _ in same], [b for _, b in same]))
-
-
-def _not_torchs() -> tuple[object, ...]:
-    """The states of Python's and numpy's generators of random numbers."""
-    name, keys, *rest = np.random.get_state()
-    return (random.getstate(), name, np.asarray(keys).tobytes(), *rest)
-
-
-def _differs(eager: nn.Module, call: Call, inputs: Mapping[str, Tensor], outputs: Sequence[Tensor]) -> bool:
-    """Whether other random numbers of Python's and numpy's give other outputs; both stay where they were."""
-    python, numpys = random.getstate(), np.random.get_state()
-    try:
-        for _ in range(DRAWS):  # each goes on drawing
-            again = partial(call, module_copy(eager), dict(inputs))  # a copy: running statistics move
-            if _worst(_tensors(_seeded(again)), outputs) > 0:
-                return True
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpys)
-    return False
 
 
 @torch.no_grad()

@@ -112,7 +112,7 @@ class _Writer:
     def _weight(self, operand: StoredOperand, key: str, name: str, output: str) -> onnx.NodeProto:
         assert operand.weight is not None
         packed = self.mode == "packed" and operand.bits <= NARROW
-        integers, zero, step = f"{key}/integers", f"{key}/zero_point", operand.scale
+        integers, zero, step = f"{key}{INTEGERS}", f"{key}/zero_point", operand.scale
         if packed and bool((np.abs(operand.zero_point) <= 8).all()):
             self.packed[output] = operand.weight.ndim
             self._packed(integers, operand.weight)
@@ -187,6 +187,8 @@ def finer_weight(operand: StoredOperand, partner: int | None) -> int:
 
 END = "/dequantize"
 """Behind the name of a site in the name of the node that shows its operand."""
+INTEGERS = "/integers"
+"""Behind the name of a weight's site in the name of the constant that holds it."""
 
 
 def _container(activation: StoredOperand) -> type[np.int8] | type[np.uint8]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 
 from ..runtimes import Operator, Runtime
-from .integers import END, PRODUCTS
+from .integers import END, INTEGERS, PRODUCTS
 from .kernels import Kernels
 
 MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Slice", "Gather", "Identity", "Flatten")
@@ -33,10 +33,7 @@ class Product:
 def products(model: onnx.ModelProto) -> tuple[Product, ...]:
     """In the order of the file."""
     made = {name: node for node in model.graph.node for name in node.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    readers = readers_of(model)
     found = []
     for node in model.graph.node:
         if node.op_type not in PRODUCTS:
@@ -44,8 +41,25 @@ def products(model: onnx.ModelProto) -> tuple[Product, ...]:
         sites = [_site(made, name) for name in node.input[:2]]
         if sites[0] is not None and sites[1] is not None:
             own = (sites[0], sites[1])
-            found.append(Product(node.name, _name(own), own, _feeds(readers, node)))
+            found.append(Product(node.name, _name(own), own, feeds(readers, node)))
     return tuple(found)
+
+
+def readers_of(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    """Which nodes read a value."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def feeds(readers: Mapping[str, list[onnx.NodeProto]], node: onnx.NodeProto) -> tuple[str, ...]:
+    """What kinds of operators read a node's result behind a ReLU, which fuses with it, by name once each."""
+    kinds: list[str] = []
+    for reader in readers.get(node.output[0], ()):
+        kinds += feeds(readers, reader) if reader.op_type == "Relu" else [reader.op_type]
+    return tuple(dict.fromkeys(kinds))
 
 
 def count_kernels(model: onnx.ModelProto, runtime: Runtime, operators: Sequence[Operator] | None) -> Kernels | None:
@@ -56,7 +70,7 @@ def count_kernels(model: onnx.ModelProto, runtime: Runtime, operators: Sequence[
     found = products(model)
     scaled = {node.name.removesuffix(END) for node in model.graph.node if node.op_type == "Mul"}
     kind = onnx.TensorProto.INT4
-    narrow = {one.name.removesuffix("/integers") for one in model.graph.initializer if one.data_type == kind}
+    narrow = {one.name.removesuffix(INTEGERS) for one in model.graph.initializer if one.data_type == kind}
     return Kernels(
         runtime.name,
         runtime.version(),
@@ -67,11 +81,13 @@ def count_kernels(model: onnx.ModelProto, runtime: Runtime, operators: Sequence[
 
 
 def _site(made: Mapping[str, onnx.NodeProto], name: str) -> str | None:
-    """The site of the quantized operand that a value shows, moved or not."""
+    """The site of the quantized operand that a value shows, moved or not; also of a weight that is stored in float."""
     node = made.get(name)
     while node is not None and node.op_type in MOVES and not node.name.endswith(END):
-        node = made.get(node.input[0])
-    return node.name.removesuffix(END) if node is not None and node.name.endswith(END) else None
+        name = node.input[0]
+        node = made.get(name)
+    name = name if node is None else node.name
+    return name.removesuffix(END) if name.endswith(END) else None
 
 
 def _name(sites: tuple[str, str]) -> str:
@@ -81,13 +97,6 @@ def _name(sites: tuple[str, str]) -> str:
             module, first = own.removesuffix(".weight"), sites[0].removesuffix(".input")
             return first if first.partition("@")[0] == module else module  # its second call is module@1
     return f"{sites[0]} x {sites[1].rpartition('.')[2]}"
-
-
-def _feeds(readers: Mapping[str, list[onnx.NodeProto]], node: onnx.NodeProto) -> tuple[str, ...]:
-    kinds: list[str] = []
-    for reader in readers.get(node.output[0], ()):
-        kinds += _feeds(readers, reader) if reader.op_type == "Relu" else [reader.op_type]
-    return tuple(dict.fromkeys(kinds))
 
 
 def _reason(product: Product, scaled: set[str], narrow: set[str]) -> str:

@@ -23,11 +23,15 @@ from .traced import Fixed, Open, Size
 EXAMPLE = 128
 """Height and width of the example that is traced where the input leaves them open."""
 
+FLOATS = "onnxruntime"
+"""The target whose files hold weights in float where it computes with them in float."""
+
 
 @dataclass(frozen=True)
 class Exported:
     """weights, activations: how many operands the file holds in integers. size: bytes. lowered: what was translated.
 
+    floats: weights that it holds in float, as the runtime that the recipe names computes with them in float.
     kernels: which of its products the runtime computes in integers; None where it was not asked.
     parity: the file beside its student; None where they were not compared.
     """
@@ -38,11 +42,12 @@ class Exported:
     activations: int
     size: int
     lowered: Lowered
+    floats: int = 0
     kernels: Kernels | None = None
     parity: Parity | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("mode", "weights", "activations", "size")
+        names = ("mode", "weights", "floats", "activations", "size")
         parts = {"kernels": self.kernels, "parity": self.parity}
         more = {name: part and part.to_dict() for name, part in parts.items()}
         return {"path": str(self.path), **{name: getattr(self, name) for name in names}, **more}
@@ -87,26 +92,32 @@ def export_student(
         return metadata_of(student, mode, fixed).text()
 
     if to == "onnx":
-        data = _onnx(lowered, example, dynamic, mode, describe)
+        data, floats = _onnx(lowered, example, dynamic, mode, student.recipe.target == FLOATS, describe)
     else:
         from .program import to_program
 
-        data = to_program(lowered, example, dynamic, describe)
+        data, floats = to_program(lowered, example, dynamic, describe), 0
     write_atomically(path, data)
     weights = sum(operand.weight is not None for operand in lowered.operands.values())
     kernels = _kernels(data, asked) if to == "onnx" else None
-    return Exported(path, mode, weights, len(lowered.operands) - weights, len(data), lowered, kernels)
+    activations = len(lowered.operands) - weights
+    return Exported(path, mode, weights - floats, activations, len(data), lowered, floats, kernels)
 
 
-def _onnx(lowered: Lowered, example: Size, dynamic: Open, mode: ExportMode, describe: Callable[[Fixed], str]) -> bytes:
+def _onnx(
+    lowered: Lowered, example: Size, dynamic: Open, mode: ExportMode, floats: bool, describe: Callable[[Fixed], str]
+) -> tuple[bytes, int]:
+    """The file, and how many of its weights are floats: where ``floats`` allows them, none in a packed file."""
+    from .float_weights import put_floats
     from .integers import put_integers
     from .translate import fixed_sizes, translate
 
     model = translate(lowered, example, dynamic)
     put_integers(model, lowered.operands, mode)
+    stored = put_floats(model) if floats and mode == "integer" else 0
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, describe(fixed_sizes(model))
-    return bytes(model.SerializeToString())
+    return bytes(model.SerializeToString()), stored
 
 
 def _kernels(data: bytes, runtime: Runtime) -> Kernels | None:

@@ -69,6 +69,44 @@ def test_random_numbers_that_decide_nothing() -> None:
     assert verify(capture(model, call, picture()), model, call, OTHERS)
 
 
+class Counts(Part):
+    def __init__(self, read: Callable[[Part], float]) -> None:
+        super().__init__()
+        self.read, self.calls, self.width, self.timed = read, 0, 0, 1.0
+
+    def compute(self, x: Tensor) -> Tensor:
+        self.calls, self.width, self.timed = self.calls + 1, x.shape[-1], 0.5 * self.timed
+        return x * self.read(self)
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (lambda part: 2 if part.calls > 5000 else 1, "calls"),
+        (lambda part: (2.0, 2.0, 2.0, *[2.0] * 60)[part.calls], "calls"),
+        (lambda part: min(part.calls / 1e9, 1), "calls"),
+        (lambda part: 1 + part.timed * 1e-9, "timed"),
+    ],
+)
+def test_a_count_of_calls_that_decides(read: Callable[[Part], float], name: str) -> None:
+    """At no size that is compared, and by less than a comparison would see."""
+    model = Model(Counts(read)).double()
+    captured = capture(model, call, picture())
+    with pytest.raises(
+        CaptureError, match=rf"blocks\.1\.{name} changes with every call.*in train mode.*register_buffer"
+    ):
+        verify(captured, model, call, OTHERS)
+
+
+def test_a_count_of_calls_that_decides_nothing() -> None:
+    """And the size of the last image, which comes again with the image."""
+    part = Counts(lambda part: 2.0)
+    model = Model(part).double()
+    captured = capture(model, call, picture())
+    assert verify(captured, model, call, OTHERS)
+    assert part.calls == 0
+
+
 class KeepsOff(Model):
     """As detectors freeze a part: its dropout is in evaluation mode whatever the model is in."""
 

@@ -79,7 +79,7 @@ def test_quantized_differs_and_more_bits_are_nearer(specimen: Specimen) -> None:
     expected = specimen.family.read(*specimen.family.forward(specimen.eager(), inputs)).logits.sort(1).values
     distance = {}
     for bits in (8, 3):
-        quantize = {key: {**value, "bits": bits, "quantizer": "mse"} for key, value in W4A4.items()}
+        quantize = {key: {**value, "bits": bits, "quantizer": "mse", "init": "mse"} for key, value in W4A4.items()}
         student = specimen.student(a_recipe(quantize)).eval()
         calibrate(student, [batch])
         found = student.predict(batch.pixel_values, batch.pixel_mask).logits.sort(1).values
