@@ -26,9 +26,9 @@ def forked() -> int:
             time.sleep(60)
         finally:
             os._exit(1)
+    os.close(says)
     os.read(running, 1)
     os.close(running)
-    os.close(says)
     return child
 
 

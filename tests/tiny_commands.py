@@ -84,9 +84,18 @@ def qrecipe(*words: object) -> Answer:
     return Answer(code, out.getvalue(), err.getvalue())
 
 
+class Started(subprocess.Popen[str]):
+    """A process that does not outlive a test that fails: leaving the context waits for its end."""
+
+    def __exit__(self, kind: type[BaseException] | None, *about: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *about)
+
+
 def start(*words: object) -> subprocess.Popen[str]:
     """Call a command in a process of its own, as somebody at a terminal would."""
-    return subprocess.Popen(
+    return Started(
         [sys.executable, "-m", "qrecipe", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

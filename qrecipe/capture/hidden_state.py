@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from ..errors import CaptureError
 from ..graph.module_copy import module_copy
 from ..graph.program import GraphMode
+from ..termination import Terminated
 
 DRAWS = 60
 """Times that a model is run which draws random numbers that are not torch's: what one in ten draws decides is seen."""
-LATER = tuple(10**power for power in range(8))
-"""How many calls further a count is tried: a model's own schedules begin or end after so many."""
+LATER = tuple(10**power for power in range(6))
+"""How many calls further a count is tried: a model's own schedules begin or end after so many. What lies between, or
+reads a number that is no attribute itself, as one in a dict, is not seen."""
 
 Outputs = Callable[[nn.Module], Sequence[Tensor]]
 """Calls a model, always with the same inputs and the same random numbers of torch's."""
@@ -71,49 +74,71 @@ def _random_numbers_decide(model: nn.Module, outputs: Outputs) -> bool:
     """Whether other random numbers give other outputs; both generators stay where they were."""
     python, numpys = random.getstate(), np.random.get_state()
     try:
-        told = outputs(module_copy(model))  # a copy: running statistics move
-        return any(not _same(told, outputs(module_copy(model))) for _ in range(DRAWS))  # each goes on drawing
+        told = _told(outputs, module_copy(model))  # a copy: running statistics move
+        return any(not _same(told, _told(outputs, module_copy(model))) for _ in range(DRAWS))  # each goes on drawing
     finally:
         random.setstate(python)
         np.random.set_state(numpys)
 
 
 def _decisive_count(model: nn.Module, outputs: Outputs) -> str | None:
-    """The attribute that changes with every call and changes the outputs, or None.
+    """The attributes that change with every call and change the outputs, or None.
 
-    A number that stays where the same inputs come again is what the model remembers of them, and no count.
+    A number that stays where the same inputs come again is what the model remembers of them, and no count. One that
+    ends the model where it is far ahead is an index or a logarithm, which the model itself keeps in bounds.
     """
     called = module_copy(model)
-    told = outputs(called)
+    told = _told(outputs, called)
     before = hidden_state(called).numbers
-    outputs(called)
-    for place, value in hidden_state(called).numbers.items():
-        step = value - before.get(place, value)
-        if step and any(_is_other(outputs, later, told) for later in _later(model, place, step)):
-            return ".".join(part for part in place if part)
+    if told is None or _told(outputs, called) is None:
+        return None
+    now = hidden_state(called).numbers
+    steps = {
+        place: value - before[place]
+        for place, value in now.items()
+        if place in before and value != before[place] and math.isfinite(value - before[place])
+    }
+    free: dict[tuple[str, str], float] = {}
+    for place, step in steps.items():
+        found = [_told(outputs, later) for later in _later(model, {place: step})]
+        if any(other is not None and not _same(told, other) for other in found):
+            return _named([place])
+        if None not in found:
+            free[place] = step
+    if len(free) > 1 and any(not _same(told, _told(outputs, later)) for later in _later(model, free)):
+        return _named(free)
     return None
 
 
-def _is_other(outputs: Outputs, later: nn.Module, told: Sequence[Tensor]) -> bool:
-    """Also where it ends: the number is an index, say."""
+def _named(places: Iterable[tuple[str, str]]) -> str:
+    return " and ".join(".".join(part for part in place if part) for place in places)
+
+
+def _told(outputs: Outputs, model: nn.Module) -> Sequence[Tensor] | None:
+    """None where the model ends instead, in whatever way."""
     try:
-        return not _same(told, outputs(later))
-    except Exception:
-        return True
+        return outputs(model)
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException:
+        return None
 
 
-def _later(model: nn.Module, place: tuple[str, str], step: float) -> Iterator[nn.Module]:
-    """As it would be so many calls later, if each changed the number alike."""
-    path, key = place
+def _later(model: nn.Module, moved: Mapping[tuple[str, str], float]) -> Iterator[nn.Module]:
+    """As it would be so many calls later, if each changed these numbers alike."""
     for calls in LATER:
         later = module_copy(model)
-        module = later.get_submodule(path)
-        setattr(module, key, getattr(module, key) + calls * step)
+        for (path, key), step in moved.items():
+            module = later.get_submodule(path)
+            setattr(module, key, getattr(module, key) + calls * step)
         yield later
 
 
-def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Bit for bit; NaN is like NaN."""
+def _same(some: Sequence[Tensor] | None, others: Sequence[Tensor] | None) -> bool:
+    """Bit for bit; NaN is like NaN, and an end like an end."""
+    if some is None or others is None:
+        return some is others
     return len(some) == len(others) and all(
-        a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(some, others, strict=True)
+        a.shape == b.shape and torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num())
+        for a, b in zip(some, others, strict=True)
     )

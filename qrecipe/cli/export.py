@@ -97,10 +97,7 @@ def _find(arguments: argparse.Namespace, listener: Listener) -> Exported:
 
 
 def _tell(found: Exported, arguments: argparse.Namespace, console: Console) -> None:
-    held = f"{found.weights} weights and {found.activations} activations in integers"
-    if found.floats:
-        held += f", {found.floats} weights in float, whose convolutions the runtime computes in float"
-    say(console, f"{found.path}: {found.size / 1e6:.2f} MB, {found.mode}, {held}")
+    say(console, f"{found.path}: {found.size / 1e6:.2f} MB, {found.mode}, {found.held}")
     for part in (found.kernels, found.parity):
         for line in part.lines() if part is not None else ():
             say(console, line)

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from .integers import END, INTEGERS
-from .products import feeds, readers_of
+from .products import FUSED, MOVES, feeds, readers_of
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+PASSED = (*FUSED, *MOVES, "MaxPool", "Clip")
+"""ONNX Runtime may take a rounding to the front of these, and would round a weight of floats anew, by one scale."""
 
 
 def put_floats(model: onnx.ModelProto) -> int:
@@ -28,7 +30,9 @@ def put_floats(model: onnx.ModelProto) -> int:
         if node.op_type not in CONVOLUTIONS or node.input[1] not in made:
             continue
         weight = made[node.input[1]]
-        if weight.input[0] not in values or (node.op_type == "Conv" and feeds(readers, node) == ("QuantizeLinear",)):
+        if weight.input[0] not in values or (
+            node.op_type == "Conv" and feeds(readers, node, PASSED) == ("QuantizeLinear",)
+        ):
             continue
         if weight.name not in values:
             values[weight.name] = numpy_helper.from_array(_floats(weight, values), weight.name)

@@ -15,6 +15,9 @@ from .kernels import Kernels
 MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Slice", "Gather", "Identity", "Flatten")
 """Operators behind which a value is still made of the same integers."""
 
+FUSED = ("Relu",)
+"""Operators that runtimes compute together with the product in front."""
+
 
 @dataclass(frozen=True)
 class Product:
@@ -54,11 +57,13 @@ def readers_of(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
     return readers
 
 
-def feeds(readers: Mapping[str, list[onnx.NodeProto]], node: onnx.NodeProto) -> tuple[str, ...]:
-    """What kinds of operators read a node's result behind a ReLU, which fuses with it, by name once each."""
+def feeds(
+    readers: Mapping[str, list[onnx.NodeProto]], node: onnx.NodeProto, through: Sequence[str] = FUSED
+) -> tuple[str, ...]:
+    """What kinds of operators read a node's result behind those of kind ``through``, by name once each."""
     kinds: list[str] = []
     for reader in readers.get(node.output[0], ()):
-        kinds += feeds(readers, reader) if reader.op_type == "Relu" else [reader.op_type]
+        kinds += feeds(readers, reader, through) if reader.op_type in through else [reader.op_type]
     return tuple(dict.fromkeys(kinds))
 
 

@@ -24,7 +24,7 @@ EXAMPLE = 128
 """Height and width of the example that is traced where the input leaves them open."""
 
 FLOATS = "onnxruntime"
-"""The target whose files hold weights in float where it computes with them in float."""
+"""The target whose files hold weights in float where it computes with them in float, unless another one is asked."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class Exported:
     floats: int = 0
     kernels: Kernels | None = None
     parity: Parity | None = None
+
+    @property
+    def held(self) -> str:
+        """What it holds in integers, and what in float though it is quantized."""
+        text = f"{self.weights} weights and {self.activations} activations in integers"
+        if self.floats:
+            text += f", {self.floats} weights in float, whose convolutions {FLOATS} computes in float"
+        return text
 
     def to_dict(self) -> dict[str, Any]:
         names = ("mode", "weights", "floats", "activations", "size")
@@ -68,7 +76,7 @@ def export_student(
 
     Args:
         batch, height, width: fix them; None leaves them open.
-        runtime: which one is asked what it computes in integers, where it is installed.
+        runtime: which one the file is for, and is asked what it computes in integers where it is installed.
         to: ``onnx``; or ``pt2``, a program of torch.export, which torch runs in float (``mode`` plays no part).
 
     Raises:
@@ -92,7 +100,8 @@ def export_student(
         return metadata_of(student, mode, fixed).text()
 
     if to == "onnx":
-        data, floats = _onnx(lowered, example, dynamic, mode, student.recipe.target == FLOATS, describe)
+        own = student.recipe.target == FLOATS == asked.name
+        data, floats = _onnx(lowered, example, dynamic, mode, own, describe)
     else:
         from .program import to_program
 

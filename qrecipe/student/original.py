@@ -15,6 +15,7 @@ from ..data.labels import LabelMap
 from ..errors import CaptureError
 from ..graph.captured import Captured
 from ..graph.inputs import image_shape
+from ..graph.program import MODES
 from ..models.families import Family
 from ..models.open_windows import open_windows
 from ..placement import placement_of
@@ -117,7 +118,8 @@ def _holds(
     for high, wide in _around(*size):
         for example in _others(images, high, wide):
             try:
-                if verify(captured, model, family.forward, [example], gradients=False):
+                found = verify(captured, model, family.forward, [example], gradients=False)
+                if {agreement.mode for agreement in found} >= set(MODES if captured.training else ("eval",)):
                     return True
             except CaptureError:
                 return False

@@ -132,7 +132,8 @@ class _Importable(AbstractContextManager[None]):
         builtins.__import__ = self._import
 
     def _import(self, name: str, *arguments: Any, **named: Any) -> ModuleType:
-        module = name.partition(".")[0]
+        level = named.get("level", arguments[3] if len(arguments) > 3 else 0)
+        module = "" if level else name.partition(".")[0]  # what is relative is of its own package
         other = _BROUGHT.get(module, self.folder)
         loaded = sys.modules.get(module)
         if other != self.folder and loaded is not None and _place_of(loaded) == other and self._has(module):
