@@ -17,6 +17,8 @@ STRIDE = 256
 """Pixels; sizes up to it may be refused by convolutions and pooling alone."""
 BEYOND = 64
 """Pixels beyond a bound at which the model itself is asked."""
+GRIDS = (32, 64, 128)
+"""And the next size on each of these: a model may take no others."""
 LARGEST = 8192
 """Pixels; a bound above this is not asked about."""
 SMALL = 64
@@ -41,12 +43,22 @@ def refuse_bounds(
             goes another way.
     """
     for side, lower, upper in _bounds(program, example):
-        if upper is not None and largest is not None and largest <= upper:
-            continue
-        asked = upper + BEYOND if upper is not None else lower - 1 - BEYOND
-        if asked <= LARGEST and _runs(run, _of_size(example, side, asked)):
-            served = f"sizes from {lower}" + ("" if upper is None else f" to {upper}")
-            raise Refused("bound", None, (f"its {side}: {served} go one way",))
+        asked = [] if lower <= STRIDE + 1 else _below(lower)
+        if upper is not None and (largest is None or largest > upper):
+            asked += _above(upper)
+        for size in asked:
+            if any(_runs(run, inputs) for inputs in _of_size(example, side, size)):
+                served = f"sizes from {lower}" + ("" if upper is None else f" to {upper}")
+                raise Refused("bound", None, (f"its {side}: {served} go one way",))
+
+
+def _above(upper: int) -> list[int]:
+    sizes = {upper + BEYOND, *((upper // grid + 1) * grid for grid in GRIDS)}
+    return sorted(size for size in sizes if size <= LARGEST)
+
+
+def _below(lower: int) -> list[int]:
+    return sorted({lower - 1 - BEYOND, *((lower - 1) // grid * grid for grid in GRIDS)}, reverse=True)
 
 
 def _bounds(
@@ -79,11 +91,13 @@ def _runs(run: Callable[[dict[str, Tensor]], Any], inputs: dict[str, Tensor]) ->
     return True
 
 
-def _of_size(example: Mapping[str, Tensor], side: str, asked: int) -> dict[str, Tensor]:
-    """The inputs with images of ones, one side as asked for and the other small."""
-    small = [min(size, SMALL) for size in image_shape(example)[-2:]]
-    size = (asked, small[1]) if side == "height" else (small[0], asked)
+def _of_size(example: Mapping[str, Tensor], side: str, asked: int) -> Iterator[dict[str, Tensor]]:
+    """The inputs with images of ones, one side as asked for, and the other small, then as it is."""
+    own = image_shape(example)[-2:]
     images = like_images(example)
-    return {
-        name: value.new_ones((*value.shape[:-2], *size)) if name in images else value for name, value in example.items()
-    }
+    for other in dict.fromkeys((tuple(min(size, SMALL) for size in own), tuple(own))):
+        size = (asked, other[1]) if side == "height" else (other[0], asked)
+        yield {
+            name: value.new_ones((*value.shape[:-2], *size)) if name in images else value
+            for name, value in example.items()
+        }

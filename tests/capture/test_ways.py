@@ -47,6 +47,19 @@ def test_a_branch_on_a_size_is_refused_beyond_it_too(wide: int, served: str) -> 
     assert f"a branch on the size of the input (its width: sizes from {served} go one way)" in str(caught.value)
 
 
+@pytest.mark.parametrize("other", [lambda x: x.shape[-1] % 32 == 0, lambda x: x.shape[-2] > 64])
+def test_a_model_that_takes_few_sizes_is_asked_at_one_of_them(other: Callable[[Tensor], bool]) -> None:
+    class Choosy(Part):
+        def compute(self, x: Tensor) -> Tensor:
+            if not other(x):
+                raise ValueError("not of this size")
+            return x * 2 if x.shape[-1] > 700 else x
+
+    with pytest.raises(CaptureFailure) as caught:
+        capture(Model(Choosy()).double(), call, picture(2, 96, 64))
+    assert caught.value.kind == "bound"
+
+
 @pytest.mark.parametrize("source", [random.random, np.random.random])
 def test_random_numbers_that_are_not_torchs(source: Callable[[], float]) -> None:
     class Drops(Part):
