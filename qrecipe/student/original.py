@@ -15,7 +15,7 @@ from ..data.labels import LabelMap
 from ..errors import CaptureError
 from ..graph.captured import Captured
 from ..graph.inputs import image_shape
-from ..graph.program import MODES
+from ..graph.program import MODES, GraphMode
 from ..models.families import Family
 from ..models.open_windows import open_windows
 from ..placement import placement_of
@@ -110,20 +110,22 @@ def _holds(
     images: Callable[[int, int, int], dict[str, Tensor]],
     size: tuple[int, int],
 ) -> bool:
-    """Whether a capture that was kept still computes what its model does, in both modes, at one size.
+    """Whether a capture that was kept still computes what its model does, in both modes, at a size that it takes.
 
     Its key holds code, settings and shapes; a forward may also read what none of them shows: a dict that a file was
     read into, an attribute of a class, the environment.
     """
+    compared: set[GraphMode] = set()
     for high, wide in _around(*size):
         for example in _others(images, high, wide):
             try:
                 found = verify(captured, model, family.forward, [example], gradients=False)
-                if {agreement.mode for agreement in found} >= set(MODES if captured.training else ("eval",)):
-                    return True
             except CaptureError:
                 return False
-    return False
+            compared |= {agreement.mode for agreement in found}
+            if compared >= set(MODES if captured.training else ("eval",)):
+                return True
+    return bool(compared)  # where it runs at none of the sizes, it was not compared before either
 
 
 def _verify(

@@ -14,9 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qrecipe.capture.verify import Agreement
 from qrecipe.capture_cache import KeptCapture, folder
 from qrecipe.capture_cache.entry import Entry
 from qrecipe.capture_cache.folder import captures_folder, entry_path, write_entry
+from qrecipe.graph.program import MODES
 from qrecipe.student import original
 from qrecipe.student.original import capture_original
 from tests.capture_cache.sameness import require_same
@@ -194,7 +196,8 @@ def test_an_original_is_captured_once(demo: Specimen, monkeypatch: pytest.Monkey
         return demo.captured
 
     def verify(captured: Any, model: nn.Module, call: Any, examples: list[dict[str, Tensor]], **_: Any) -> list[Any]:
-        return [call(model, examples[0])]
+        call(model, examples[0])
+        return [Agreement(mode, (), 0.0, 0.0, 0.0) for mode in MODES]
 
     monkeypatch.setattr(original, "capture", capture)
     monkeypatch.setattr(original, "verify", verify)
