@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils._sympy.numbers import int_oo
 
 from ..graph.inputs import image_shape, like_images
-from ..termination import Terminated
 from .diagnosis import Refused
+from .own_code import answered
 
 STRIDE = 256
 """Pixels; sizes up to it may be refused by convolutions and pooling alone."""
@@ -81,14 +81,8 @@ def _bounds(
 
 
 def _runs(run: Callable[[dict[str, Tensor]], Any], inputs: dict[str, Tensor]) -> bool:
-    try:
-        with torch.no_grad():
-            run(inputs)
-    except (KeyboardInterrupt, Terminated):
-        raise
-    except BaseException:  # whatever the model's own code raises
-        return False
-    return True
+    with torch.no_grad():
+        return answered(lambda: (run(inputs),)) is not None
 
 
 def _of_size(example: Mapping[str, Tensor], side: str, asked: int) -> Iterator[dict[str, Tensor]]:

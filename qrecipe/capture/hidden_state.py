@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import CaptureError
 from ..graph.module_copy import module_copy
 from ..graph.program import GraphMode
-from ..termination import Terminated
+from .own_code import answered
 
 DRAWS = 60
 """Times that a model is run which draws random numbers that are not torch's: what one in ten draws decides is seen."""
@@ -37,13 +38,17 @@ class HiddenState:
 def hidden_state(model: nn.Module) -> HiddenState:
     """As it is now: before a call, to see what the call changes."""
     name, keys, *rest = np.random.get_state()
-    numbers = {
+    return HiddenState((random.getstate(), name, np.asarray(keys).tobytes(), *rest), _numbers(model))
+
+
+def _numbers(model: nn.Module) -> dict[tuple[str, str], int | float]:
+    """By module and attribute."""
+    return {
         (path, key): value
         for path, module in model.named_modules()
         for key, value in vars(module).items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    return HiddenState((random.getstate(), name, np.asarray(keys).tobytes(), *rest), numbers)
 
 
 def refuse_hidden_state(before: HiddenState, model: nn.Module, outputs: Outputs, mode: GraphMode) -> None:
@@ -74,8 +79,10 @@ def _random_numbers_decide(model: nn.Module, outputs: Outputs) -> bool:
     """Whether other random numbers give other outputs; both generators stay where they were."""
     python, numpys = random.getstate(), np.random.get_state()
     try:
-        told = _told(outputs, module_copy(model))  # a copy: running statistics move
-        return any(not _same(told, _told(outputs, module_copy(model))) for _ in range(DRAWS))  # each goes on drawing
+        told = answered(partial(outputs, module_copy(model)))  # a copy: running statistics move
+        return any(
+            not _same(told, answered(partial(outputs, module_copy(model)))) for _ in range(DRAWS)
+        )  # each goes on drawing
     finally:
         random.setstate(python)
         np.random.set_state(numpys)
@@ -88,11 +95,11 @@ def _decisive_count(model: nn.Module, outputs: Outputs) -> str | None:
     ends the model where it is far ahead is an index or a logarithm, which the model itself keeps in bounds.
     """
     called = module_copy(model)
-    told = _told(outputs, called)
-    before = hidden_state(called).numbers
-    if told is None or _told(outputs, called) is None:
+    told = answered(partial(outputs, called))
+    before = _numbers(called)
+    if told is None or answered(partial(outputs, called)) is None:
         return None
-    now = hidden_state(called).numbers
+    now = _numbers(called)
     steps = {
         place: value - before[place]
         for place, value in now.items()
@@ -100,28 +107,18 @@ def _decisive_count(model: nn.Module, outputs: Outputs) -> str | None:
     }
     free: dict[tuple[str, str], float] = {}
     for place, step in steps.items():
-        found = [_told(outputs, later) for later in _later(model, {place: step})]
+        found = [answered(partial(outputs, later)) for later in _later(model, {place: step})]
         if any(other is not None and not _same(told, other) for other in found):
             return _named([place])
         if None not in found:
             free[place] = step
-    if len(free) > 1 and any(not _same(told, _told(outputs, later)) for later in _later(model, free)):
+    if len(free) > 1 and any(not _same(told, answered(partial(outputs, later))) for later in _later(model, free)):
         return _named(free)
     return None
 
 
 def _named(places: Iterable[tuple[str, str]]) -> str:
     return " and ".join(".".join(part for part in place if part) for place in places)
-
-
-def _told(outputs: Outputs, model: nn.Module) -> Sequence[Tensor] | None:
-    """None where the model ends instead, in whatever way."""
-    try:
-        return outputs(model)
-    except (KeyboardInterrupt, Terminated):
-        raise
-    except BaseException:
-        return None
 
 
 def _later(model: nn.Module, moved: Mapping[tuple[str, str], float]) -> Iterator[nn.Module]:

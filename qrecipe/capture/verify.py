@@ -18,11 +18,11 @@ from ..graph.graph_model import GraphModel
 from ..graph.inputs import image_shape
 from ..graph.module_copy import module_copy
 from ..graph.program import MODES, GraphMode
-from ..termination import Terminated
 from .custom_backward import custom_function_line
 from .diagnosis import Finding
 from .failure import CaptureFailure
 from .hidden_state import hidden_state, refuse_hidden_state
+from .own_code import answered
 from .wrapper import Call
 
 ATTEMPTS = 3
@@ -173,15 +173,16 @@ def _compare(
     for module in (graph, eager):
         module.train(mode == "train")
         module.zero_grad(set_to_none=True)
+
+    def asked(one: nn.Module) -> list[Tensor]:
+        return _tensors(_seeded(partial(call, one, dict(inputs))))
+
     # One after the other, each with its backward pass: the activations of both at once fill a small machine.
-    try:
-        theirs = _tensors(_seeded(lambda: call(eager, dict(inputs))))
-    except (KeyboardInterrupt, Terminated):
-        raise
-    except BaseException:  # the model itself refuses this size, in whatever way: nothing to compare
+    theirs = answered(partial(asked, eager))
+    if theirs is None:  # the model itself refuses this size: nothing to compare
         _level(eager, graph)
         return None
-    refuse_hidden_state(before, eager, lambda one: _tensors(_seeded(partial(call, one, dict(inputs)))), mode)
+    refuse_hidden_state(before, eager, asked, mode)
     theirs = _gone_back(theirs, gradients)
     try:
         mine = _tensors(_seeded(lambda: graph.run(inputs)[:2]))

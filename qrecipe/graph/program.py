@@ -74,7 +74,7 @@ class Program:
     def lint(self, root: nn.Module) -> None:
         """Check the graph's form, and that every target is there in ``root``. A failure is a fault of ours."""
         self.graph.lint()
-        modules = dict(root.named_modules(remove_duplicate=False))  # once: asking by path was a third of compiling
+        modules = dict(root.named_modules(remove_duplicate=False))  # once: each path would be walked anew
         for node in self.graph.nodes:
             if node.op == "call_module" and node.target not in modules:
                 raise AttributeError(f"{node.name} calls {node.target}, which is no module of {type(root).__name__}")
