@@ -20,6 +20,9 @@ from .batch import Batch
 from .collate import collate
 from .dataset import CocoDataset, Item
 
+PATIENCE = 1800
+"""Seconds that worker processes may take for a batch: slow storage has its time, and storage that hangs an end."""
+
 
 class EpochBatches(Sampler[list[int]]):
     """Batches of item numbers: a permutation by (seed, epoch) for training, in order for evaluation.
@@ -115,7 +118,7 @@ def _collate(items: Sequence[Item | DataError], mask: bool) -> Batch | DataError
 class BatchLoader(DataLoader[Item | DataError]):
     """A DataLoader that yields :class:`Batch`. ``set_epoch(e, k)`` before iterating starts at batch ``k`` of an epoch.
 
-    Raises: DataError, while iterating, for an image that cannot be read, or where a worker process was killed.
+    Raises: DataError, while iterating, for an image that cannot be read, or where a worker process was killed or hangs.
     """
 
     def __init__(self, dataset: CocoDataset, batches: EpochBatches, mask: bool, workers: int) -> None:
@@ -127,6 +130,7 @@ class BatchLoader(DataLoader[Item | DataError]):
             num_workers=workers,
             collate_fn=partial(_collate, mask=mask),
             generator=torch.Generator(),
+            timeout=PATIENCE if workers else 0,
             worker_init_fn=_begin,
         )
         self.batches = batches
@@ -140,7 +144,7 @@ class BatchLoader(DataLoader[Item | DataError]):
             try:
                 batch = next(batches)
             except RuntimeError as error:
-                raise _killed(error) from error
+                raise _told(error) from error
             if isinstance(batch, DataError):
                 raise batch
             yield replace(batch, idle=True) if self.batches.is_idle(number) else batch
@@ -159,8 +163,14 @@ def _unless_parent_is_gone(kind: type[BaseException], error: BaseException, trac
         sys.__excepthook__(kind, error, traceback)
 
 
-def _killed(error: RuntimeError) -> Exception:
-    """What torch says of a worker that is gone, as a word for the user; other errors as they are."""
+def _told(error: RuntimeError) -> Exception:
+    """What torch says of a worker that is gone or gives nothing, as a word for the user; other errors as they are."""
+    if str(error).startswith("DataLoader timed out"):
+        return ImageError(
+            f"processes that read images have given none for {PATIENCE} s",
+            where="data.workers",
+            remedy="see whether the images' storage answers; 0 reads them without such processes",
+        )
     if not str(error).startswith("DataLoader worker"):
         return error
     time.sleep(0.2)  # a signal to the whole group of processes may have reached the worker first, and raises here

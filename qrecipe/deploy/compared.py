@@ -55,9 +55,15 @@ def _translated(lowered: Lowered, size: Size) -> Any:
 
 def _write(model: Any, lowered: Lowered, mode: ExportMode, path: Path, said: str | None = None) -> Path:
     from .integers import put_integers
+    from .pools import quantize_before_pools
+    from .prune import prune
+    from .repeated import store_once
 
     put_integers(model, lowered.operands, mode)
-    if said is not None:
+    quantize_before_pools(model)
+    prune(model)
+    if said is not None:  # another program's file is as anybody would write it
+        store_once(model)
         entry = model.metadata_props.add()
         entry.key, entry.value = KEY, said
     write_atomically(path, model.SerializeToString())

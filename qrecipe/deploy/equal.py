@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import onnx
 
@@ -22,7 +22,15 @@ def once_each(graph: onnx.GraphProto, tensors: Iterable[onnx.TensorProto]) -> li
         else:
             kept.append(tensor)
     if other:
-        for node in graph.node:
+        for node in with_inner(graph.node):
             for place, name in enumerate(node.input):
                 node.input[place] = other.get(name, name)
     return kept
+
+
+def with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Nodes, each in front of those of the graphs inside it."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from with_inner(attribute.g.node)

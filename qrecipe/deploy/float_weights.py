@@ -12,7 +12,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from .integers import END, INTEGERS
 from .products import FUSED, MOVES, feeds, readers_of
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -21,11 +20,13 @@ PASSED = (*FUSED, *MOVES, "MaxPool", "Clip")
 
 
 def put_floats(model: onnx.ModelProto) -> int:
-    """Where the result of a convolution is read in float, in place. No value changes. Returns how many weights."""
+    """Where the result of a convolution is read in float, in place. No value changes. Returns of how many weights
+    nothing reads the integers any more; they are left to ``prune``."""
     graph = model.graph
     made = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
     values = {tensor.name: tensor for tensor in graph.initializer}
     readers = readers_of(model)
+    taken = set()
     for node in graph.node:
         if node.op_type not in CONVOLUTIONS or node.input[1] not in made:
             continue
@@ -38,7 +39,9 @@ def put_floats(model: onnx.ModelProto) -> int:
             values[weight.name] = numpy_helper.from_array(_floats(weight, values), weight.name)
             graph.initializer.append(values[weight.name])
         node.input[1] = weight.name
-    return _drop_unread(graph)
+        taken.add(weight.input[0])
+    read = {name for node in graph.node for name in node.input}
+    return len(taken - {node.input[0] for name, node in made.items() if name in read})
 
 
 def _floats(node: onnx.NodeProto, values: dict[str, onnx.TensorProto]) -> NDArray[np.float32]:
@@ -48,17 +51,3 @@ def _floats(node: onnx.NodeProto, values: dict[str, onnx.TensorProto]) -> NDArra
     shape = [-1 if place == axis else 1 for place in range(integers.ndim)] if scale.ndim else []
     found: NDArray[np.float32] = (integers - zero.reshape(shape)) * scale.reshape(shape)
     return found
-
-
-def _drop_unread(graph: onnx.GraphProto) -> int:
-    """The integers whose floats were taken, and what showed them. Returns of how many weights."""
-    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    nodes = [node for node in graph.node if not node.name.endswith(END) or node.output[0] in read]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    read = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    dropped: int = sum(tensor.name.endswith(INTEGERS) and tensor.name not in read for tensor in graph.initializer)
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    return dropped

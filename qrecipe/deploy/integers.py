@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from .added import widen_biases
-from .equal import once_each
 from .mode import ExportMode
 from .operand import CONTAINER, RANK, StoredOperand
 
@@ -36,7 +35,7 @@ PAIR = 2**15 - 1
 
 
 def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], mode: ExportMode) -> None:
-    """Replace every mark in the graph, in place."""
+    """Replace every mark in the graph, in place. Constants that nothing reads any more are left to ``prune``."""
     widen_biases(model.graph)
     writer = _Writer(model.graph, operands, mode, _partners(model.graph, operands))
     nodes = [made for node in model.graph.node for made in writer.replaced(node)]
@@ -44,10 +43,6 @@ def put_integers(model: onnx.ModelProto, operands: Mapping[str, StoredOperand], 
         nodes = [made for node in nodes for made in writer.without_bias(node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    used = {name for node in model.graph.node for name in node.input}
-    kept = once_each(model.graph, [tensor for tensor in model.graph.initializer if tensor.name in used])
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
     for made in model.graph.node:  # where each came from in torch: most of a small file
         del made.metadata_props[:]
         made.doc_string = ""

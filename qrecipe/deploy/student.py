@@ -119,11 +119,17 @@ def _onnx(
     """The file, and how many of its weights are floats: where ``floats`` allows them, none in a packed file."""
     from .float_weights import put_floats
     from .integers import put_integers
+    from .pools import quantize_before_pools
+    from .prune import prune
+    from .repeated import store_once
     from .translate import fixed_sizes, translate
 
     model = translate(lowered, example, dynamic)
     put_integers(model, lowered.operands, mode)
+    quantize_before_pools(model)
     stored = put_floats(model) if floats and mode == "integer" else 0
+    prune(model)
+    store_once(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, describe(fixed_sizes(model))
     return bytes(model.SerializeToString()), stored

@@ -10,7 +10,7 @@ from ..recipe.definition import OVERRIDE, KeyPath, Recipe, Rule, dotted
 from ..structure import Structure
 from ..vocabulary import OPERAND_KINDS, OperandKind
 from .plan import CHOSEN, Decision
-from .rules import PASSIVE_REASON, Verdict, default_reason, names_operator, rule_reason
+from .rules import PASSIVE_NAMES, PASSIVE_REASON, Verdict, default_reason, names_operator, rule_reason
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,7 @@ def _quoted(rule: Rule) -> str:
 def _sets_nothing(rule: Rule) -> str:
     kinds = [kind for kind in OPERAND_KINDS if rule.keep is not None or getattr(rule, kind) is not None]
     what = f"{_quoted(rule)} sets nothing: what it matches has no {' and no '.join(kinds)} operand"
-    return (
-        what
-        if names_operator(rule)
-        else f"{what}, or only what defaults pass over, which op:add, op:cat or op:silu names"
-    )
+    return what if names_operator(rule) else f"{what}, or only what defaults pass over, which {PASSIVE_NAMES} names"
 
 
 def _named(recipe: Recipe, indices: set[int]) -> str:

@@ -48,7 +48,7 @@ class Site:
 
     @property
     def counts(self) -> bool:
-        """Whether tables count it: additions, concatenations and SiLU only where they are quantized."""
+        """Whether tables count it: additions, concatenations, pools and SiLU only where they are quantized."""
         return self.operator not in PASSIVE or self.spec is not None
 
 

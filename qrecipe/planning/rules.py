@@ -16,7 +16,8 @@ from ..structure import Address, Structure
 from ..structure.roles import role_matches
 from ..vocabulary import OperandKind
 
-PASSIVE_REASON = "additions, concatenations and SiLU stay real-valued unless a rule names op:add, op:cat or op:silu"
+PASSIVE_NAMES = "op:add, op:cat, op:avg_pool or op:silu"
+PASSIVE_REASON = f"additions, concatenations, pools and SiLU stay real-valued unless a rule names {PASSIVE_NAMES}"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Verdict:
     spec: its quantizer; None where it stays real-valued. reason: the rule or default that decided.
     matched: the rules that match its operation. sets: those that set something for this kind of operand.
     kept: those of which something is left after the later ones.
-    passive: whether the defaults pass it over, as an addition's, a concatenation's or a SiLU's.
+    passive: whether the defaults pass it over, as an addition's, a concatenation's, a pool's or a SiLU's.
     problem: a rule that quantizes it without saying enough, by the rule's index: what it lacks.
     """
 
@@ -102,7 +103,7 @@ def rule_reason(quantize: QuantizeSpec, index: int) -> str:
 
 
 def names_operator(rule: Rule) -> bool:
-    """Whether a rule may set additions, concatenations and SiLU."""
+    """Whether a rule may set additions, concatenations, pools and SiLU."""
     return any(pattern.startswith("op:") for pattern in rule.match)
 
 

@@ -18,7 +18,7 @@ BY: tuple[By, ...] = ("role", "module", "rule")
 
 WORDS = f"""\
 sites: operands with a quantizer / operands of operations that multiply
-  (additions, concatenations and SiLU count where they are quantized)
+  (additions, concatenations, pools and SiLU count where they are quantized)
 bytes: weights packed at their bits, 4 bytes for each scale, offset and the rest
 share: of all MACs
 {OPERATIONS}

@@ -33,14 +33,17 @@ OPERATORS: dict[Any, str] = {
     aten.concat.default: "cat",
     aten.silu.default: "silu",
     aten.silu_.default: "silu",
+    aten.avg_pool2d.default: "avg_pool",
 }
 SITES = "qrecipe_sites"
 """Key of a node's meta: slot to site name. It is how passes know a node's sites; they hand it on when they rewrite."""
 
 WEIGHTED = ("linear", "conv", "conv_transpose")
-PASSIVE = ("add", "cat", "silu")
+PASSIVE = ("add", "cat", "silu", "avg_pool")
 """Operators without weights or attention: sites, but real-valued unless a rule names the operator. A convolution
 in front of one gives integers only if they are read there; a ReLU becomes a part of the convolution, and is no site."""
+ALONE = ("silu", "avg_pool")
+"""Those of them that read one value."""
 
 _JOINS = {aten.stack.default, aten.cat.default, aten.concat.default}
 
@@ -78,7 +81,7 @@ def slots_of(node: fx.Node, operator: str) -> list[tuple[Slot, str, OperandKind]
         items = node.args[0]
         assert isinstance(items, list | tuple)
         return [((0, index), f"input{index}", "activation") for index in range(len(items))]
-    if operator == "silu":
+    if operator in ALONE:
         return [(0, "input", "activation")]
     return [(0, "left", "activation"), (1, "right", "activation")]
 
@@ -122,7 +125,7 @@ def is_sampled(value: fx.Node) -> bool:
 def reads_features(node: fx.Node) -> bool:
     """Whether a passive operation reads features: floating-point tensors of the same rank, at least three."""
     operator = OPERATORS[node.target]
-    if operator == "silu":
+    if operator in ALONE:
         return is_float(node.args[0]) and len(shape_of(node.args[0]) or ()) >= 3
     sources = node.args[0] if operator == "cat" else node.args[:2]
     assert isinstance(sources, list | tuple)

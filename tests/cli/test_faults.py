@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 import qrecipe
+from qrecipe.data import loader
 from qrecipe.data.dataset import CocoDataset, Item
 from qrecipe.data.synthetic import synthetic_splits
 from qrecipe.experiment import phases
@@ -124,15 +125,21 @@ def corrupt(path: Path) -> None:
     path.write_bytes(jpeg.getvalue()[: len(jpeg.getvalue()) // 2])
 
 
-def worker_killed(run: Run, patch: Patch) -> None:
-    parent, get = os.getpid(), CocoDataset.__getitem__
+def in_worker(act: Callable[[], object], patience: int = loader.PATIENCE) -> Callable[[Run, Patch], None]:
+    """Something happens in a process that reads images. patience: seconds that the command waits for it."""
 
-    def die(self: CocoDataset, number: int) -> Item:
-        if os.getpid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return get(self, number)
+    def provoke(run: Run, patch: Patch) -> None:
+        parent, get = os.getpid(), CocoDataset.__getitem__
 
-    patch.setattr(CocoDataset, "__getitem__", die)
+        def meanwhile(self: CocoDataset, number: int) -> Item:
+            if os.getpid() != parent:
+                act()
+            return get(self, number)
+
+        patch.setattr(CocoDataset, "__getitem__", meanwhile)
+        patch.setattr(loader, "PATIENCE", patience)
+
+    return provoke
 
 
 def nan_in_the_data(run: Run, patch: Patch) -> None:
@@ -192,7 +199,8 @@ FAULTS: dict[str, tuple[Callable[[Run, Patch], None], tuple[str, ...], int]] = {
     "two runs into one folder": (hold, (), 2),
     "vanished image": (last_image(put_away), (), 2),
     "corrupt JPEG": (last_image(corrupt), (), 2),
-    "image worker killed": (worker_killed, ("--set", "data.workers=1"), 2),
+    "image worker killed": (in_worker(lambda: send(signal.SIGKILL)), ("--set", "data.workers=1"), 2),
+    "images' storage hangs": (in_worker(signal.pause, patience=1), ("--set", "data.workers=1"), 2),
     "full disk": (full_disk, (), 2),
     "NaN loss": (in_forward(lambda: float("nan")), (), 2),
     "out of memory, a step": (in_forward(too_much), (), 2),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import current_process, resource_sharer
 from multiprocessing.connection import Client
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from qrecipe.data import loader
 from qrecipe.data.batch import Batch
 from qrecipe.data.coco import CocoIndex, read_coco
 from qrecipe.data.collate import collate
@@ -234,4 +236,19 @@ def test_a_worker_that_was_killed(index: CocoIndex) -> None:
     data = dataset(index)
     data.__class__ = Deadly
     with pytest.raises(DataError, match=r"data.workers: a process that reads images was killed"):
+        list(build_loader(data, 3, workers=1))
+
+
+def test_a_worker_that_waits_for_ever(index: CocoIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage that gives no answer: a pipe that nobody writes into."""
+    os.mkfifo(tmp_path / "hangs.jpg")
+    monkeypatch.setattr(loader, "PATIENCE", 1)
+
+    class Waiting(CocoDataset):
+        def __getitem__(self, number: int) -> Item:
+            (tmp_path / "hangs.jpg").read_bytes()
+            raise AssertionError
+
+    data = Waiting(index, LabelMap.contiguous(index.categories), PADDED)
+    with pytest.raises(DataError, match=r"data.workers: processes that read images have given none for 1 s"):
         list(build_loader(data, 3, workers=1))

@@ -17,6 +17,7 @@ onnx = pytest.importorskip("onnx", reason="qrecipe[onnx] is not installed")
 pytest.importorskip("onnxruntime", reason="qrecipe[onnx] is not installed")
 
 from qrecipe.deploy.float_weights import put_floats  # noqa: E402  # it needs onnx
+from qrecipe.deploy.prune import prune  # noqa: E402
 
 
 def test_the_same_values_and_the_same_count(files: Files, tmp_path: Path) -> None:
@@ -100,6 +101,8 @@ def test_what_the_runtime_may_round_anew_stays(between: list[str], kept: bool) -
     constants = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()]
     model = made.make_model(made.make_graph(nodes, "one", [x], [y], constants))
     assert put_floats(model) == (not kept)
+    prune(model)
+    assert ("weight/integers" in {tensor.name for tensor in model.graph.initializer}) == kept
     found = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     if not kept:
         assert found["weight/dequantize"][:, 0, 0, 0].tolist() == scales.tolist()

@@ -198,10 +198,17 @@ def test_the_order_of_the_passes() -> None:
     ]
 
 
-def test_what_silu_reads_is_quantized_where_a_rule_names_it(deimv2: Specimen) -> None:
-    captured, plan = edited(deimv2, a_recipe({**W4A4, "rules": [{"match": "op:silu", "activation": {"bits": 8}}]}))
+@pytest.mark.parametrize(
+    ("operator", "target", "least"),
+    [("silu", torch.ops.aten.silu.default, 11), ("avg_pool", torch.ops.aten.avg_pool2d.default, 2)],
+)
+def test_what_reads_one_value_is_quantized_where_a_rule_names_it(
+    deimv2: Specimen, operator: str, target: object, least: int
+) -> None:
+    rules = [{"match": f"op:{operator}", "activation": {"bits": 8}}]
+    captured, plan = edited(deimv2, a_recipe({**W4A4, "rules": rules}))
     for program in captured.programs.values():
-        activations = [node for node in program.graph.nodes if node.target is torch.ops.aten.silu.default]
-        assert len(activations) > 10
+        activations = [node for node in program.graph.nodes if node.target is target]
+        assert len(activations) >= least
         assert {str(node.args[0].target).partition(".")[0] for node in activations} == {"fake_quantizers"}
     assert plan.quantizers

@@ -157,15 +157,15 @@ def test_additions_and_concatenations_only_by_operator(toy: Specimen, demo: Spec
     assert bits(plan, "cat.input0", "cat@1.input1", "decoder.0.add.left") == [8, 8, 32]
 
 
-def test_silu_only_by_operator(deimv2: Specimen) -> None:
-    found = [
-        site for site in planned(deimv2, a_recipe(W4A4)).sites.values() if site.operator == "silu" and site.spec is None
-    ]
-    assert len(found) > 10
-    assert all(site.name.endswith("silu.input") and "op:silu" in site.reason for site in found)
-    plan = planned(deimv2, a_recipe({**W4A4, "rules": [{"match": "op:silu", "activation": {"bits": 8}}]}))
-    assert {site.spec.bits for site in plan.sites.values() if site.operator == "silu" and site.spec} == {8}
-    assert sum(site.quantizer is not None for site in plan.sites.values() if site.operator == "silu") == len(found)
+@pytest.mark.parametrize(("operator", "least"), [("silu", 11), ("avg_pool", 2)])
+def test_what_reads_one_value_only_by_operator(deimv2: Specimen, operator: str, least: int) -> None:
+    sites = planned(deimv2, a_recipe(W4A4)).sites.values()
+    found = [site for site in sites if site.operator == operator and site.spec is None]
+    assert len(found) >= least
+    assert all(site.name.endswith(f"{operator}.input") and f"op:{operator}" in site.reason for site in found)
+    plan = planned(deimv2, a_recipe({**W4A4, "rules": [{"match": f"op:{operator}", "activation": {"bits": 8}}]}))
+    assert {site.spec.bits for site in plan.sites.values() if site.operator == operator and site.spec} == {8}
+    assert sum(site.quantizer is not None for site in plan.sites.values() if site.operator == operator) == len(found)
 
 
 def test_another_quantizer_brings_its_own_offset(toy: Specimen) -> None:
