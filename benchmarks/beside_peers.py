@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from without_training import EXTENTS, METHODS, Table, arguments, bits, changes_o
 from qrecipe.deploy.compared import export_compared
 from qrecipe.deploy.metadata import Metadata, metadata_of
 from qrecipe.deploy.opened import OpenedFile
+from qrecipe.evaluation import evaluate_model
 from qrecipe.experiment.detector import file_detector, score, student_detector
 from qrecipe.experiment.workspace import Workspace
 from qrecipe.latency.machine import this_machine
@@ -42,7 +43,7 @@ STUDENTS = ("8-8-8=ranges", "7-8-8=ranges", "6-6-8=ranges", "4-8-8=+ compensate"
 STATIC = tuple((calibrator, reduced) for calibrator in ("MinMax", "Entropy", "Percentile") for reduced in (False, True))
 NNCF = tuple((preset, transformer) for preset in ("performance", "mixed") for transformer in (False, True))
 MAX_DROP = 0.01
-"""Of AP on the training images, that NNCF's accuracy control is asked to keep to."""
+"""Of AP on the calibration images, that NNCF's accuracy control is asked to keep to."""
 
 
 class Beside:
@@ -138,14 +139,24 @@ class Beside:
         import nncf
         import openvino
 
-        def validate(compiled: Any, _: Any) -> tuple[float, None]:
-            return self._score(real, _Compiled(compiled), "train"), None
+        batches, truth = self.table.calibration(), self.workspace.data["train"].truth
 
-        dataset = nncf.Dataset([{INPUT: image} for image in images])
+        def validate(compiled: Any, numbers: Iterable[int]) -> tuple[float, None]:
+            assert self.metadata is not None
+            one = file_detector(OpenedFile(real, self.metadata, _Compiled(compiled)))
+            found, _ = evaluate_model(
+                lambda batch: one.predict(batch.pixel_values, batch.pixel_mask),
+                [batches[number] for number in numbers],
+                one.label_map,
+                one.scores,
+                truth,
+            )
+            return found.AP or 0.0, None
+
         made = nncf.quantize_with_accuracy_control(
             openvino.Core().read_model(str(real)),
-            calibration_dataset=dataset,
-            validation_dataset=dataset,
+            calibration_dataset=nncf.Dataset([{INPUT: image} for image in images]),
+            validation_dataset=nncf.Dataset(range(len(batches))),
             validation_fn=validate,
             max_drop=MAX_DROP,
             preset=nncf.QuantizationPreset.MIXED,
