@@ -50,8 +50,8 @@ Targets: what can be distilled (`at:` of a target, all layers), each with a fini
 REST = """
 ## What stays real-valued beside the recipes' own rules, and what is left out
 
-Operands by operator (`add` and `cat` are quantized only by a rule that names them), and operations that no recipe
-quantizes.
+Operands by operator (`add`, `cat`, `silu`, `avg_pool`: only by a rule that names them), and operations that no
+recipe quantizes.
 
 | recipe | real-valued | left out |
 |---|---|---|

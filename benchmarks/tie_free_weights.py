@@ -1,7 +1,7 @@
 """Random weights of a recipe's detector under which scores, boxes and sampled places differ from query to query.
 
     python benchmarks/tie_free_weights.py recipes/rt_detr_v2_r18_w8a8_calibrated.yaml --set model.weights=null \\
-        --size 640 640 --output FILE
+        --set 'data={format: synthetic}' --size 640 640 --output FILE
 
 As published code draws them, last layers of boxes and offsets are zeros, and activations shrink from layer to layer:
 every query then gives the same, and a top-k chooses among ties. Here weights are drawn by their layers' widths, and

@@ -22,6 +22,8 @@ from .dataset import CocoDataset, Item
 
 PATIENCE = 1800
 """Seconds that worker processes may take for a batch: slow storage has its time, and storage that hangs an end."""
+SLICE = 5
+"""Seconds after which is seen whether they still live. They are counted by these: time that all are stopped is none."""
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -130,7 +132,7 @@ class BatchLoader(DataLoader[Item | DataError]):
             num_workers=workers,
             collate_fn=partial(_collate, mask=mask),
             generator=torch.Generator(),
-            timeout=PATIENCE if workers else 0,
+            timeout=min(SLICE, PATIENCE) if workers else 0,
             worker_init_fn=_begin,
         )
         self.batches = batches
@@ -141,13 +143,24 @@ class BatchLoader(DataLoader[Item | DataError]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch declares its own class of iterators
         batches = super().__iter__()
         for number in self.batches.numbers():
-            try:
-                batch = next(batches)
-            except RuntimeError as error:
-                raise _told(error) from error
+            batch = self._next(batches)
             if isinstance(batch, DataError):
                 raise batch
             yield replace(batch, idle=True) if self.batches.is_idle(number) else batch
+
+    def _next(self, batches: Iterator[Batch | DataError]) -> Batch | DataError:
+        """The next batch. Raises: ImageError: a worker was killed, or all of them gave nothing for ``PATIENCE``."""
+        for _ in range(-(-PATIENCE // SLICE)):
+            try:
+                return next(batches)
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise _killed(error) from error
+        raise ImageError(
+            f"processes that read images have given none for {PATIENCE} s",
+            where="data.workers",
+            remedy="see whether the images' storage answers",
+        )
 
 
 def _begin(worker: int) -> None:
@@ -163,14 +176,8 @@ def _unless_parent_is_gone(kind: type[BaseException], error: BaseException, trac
         sys.__excepthook__(kind, error, traceback)
 
 
-def _told(error: RuntimeError) -> Exception:
-    """What torch says of a worker that is gone or gives nothing, as a word for the user; other errors as they are."""
-    if str(error).startswith("DataLoader timed out"):
-        return ImageError(
-            f"processes that read images have given none for {PATIENCE} s",
-            where="data.workers",
-            remedy="see whether the images' storage answers; 0 reads them without such processes",
-        )
+def _killed(error: RuntimeError) -> Exception:
+    """What torch says of a worker that is gone, as a word for the user; other errors as they are."""
     if not str(error).startswith("DataLoader worker"):
         return error
     time.sleep(0.2)  # a signal to the whole group of processes may have reached the worker first, and raises here

@@ -14,10 +14,12 @@ def once_each(graph: onnx.GraphProto, tensors: Iterable[onnx.TensorProto]) -> li
     """The tensors without repetitions; nodes read the first of those that are equal, bit for bit."""
     first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     other: dict[str, str] = {}
+    given_out = {value.name for value in graph.output}
     kept = []
     for tensor in tensors:
         key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
-        if len(tensor.raw_data) >= SMALL and first.setdefault(key, tensor.name) != tensor.name:
+        shared = len(tensor.raw_data) >= SMALL and tensor.name not in given_out
+        if shared and first.setdefault(key, tensor.name) != tensor.name:
             other[tensor.name] = first[key]
         else:
             kept.append(tensor)

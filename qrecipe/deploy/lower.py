@@ -19,6 +19,7 @@ from ..graph.program import erase_dead
 from ..models.families import Family
 from ..quantizers import Quantizer
 from ..student import Student
+from .average_pools import settle_average_pools
 from .operand import StoredOperand, stored
 from .unmask import unmask
 
@@ -68,11 +69,13 @@ def lower(student: Student) -> Lowered:
     """Lower a copy of a calibrated student, in float32 on the CPU. The student is left as it is.
 
     Raises:
-        ExportError: an operand that integers of a runtime cannot hold. CalibrationError: a quantizer without a range.
+        ExportError: an operand that integers of a runtime cannot hold, or a pool that runtimes compute otherwise.
+        CalibrationError: a quantizer without a range.
     """
     own = copy.deepcopy(student).cpu().float().eval()
     deployable = own.deployable()
     unmask(deployable.graph, _of_one_value(own.family))
+    settle_average_pools(deployable.graph)
     operands = _Lowering(own, deployable.graph, own.recipe.target == SIGNED).run()
     graph = fx.GraphModule(own, deployable.graph, "Deployable")
     module = _Detector(graph, own.family, deployable.out_spec, deployable.inputs)

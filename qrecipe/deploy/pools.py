@@ -7,7 +7,6 @@ integers and the pooling reads them, where a runtime does not see that by itself
 from __future__ import annotations
 
 import onnx
-from onnx import helper
 
 from .products import readers_of
 
@@ -44,6 +43,10 @@ def _earlier(pool: onnx.NodeProto, quantizer: list[onnx.NodeProto]) -> list[onnx
     made = []
     for node in quantizer:
         name = f"{node.output[0]}/{pool.name}"
-        made.append(helper.make_node(node.op_type, [pool.input[0], *node.input[1:]], [name], name))
+        own = onnx.NodeProto()
+        own.CopyFrom(node)
+        own.name = own.output[0] = name
+        own.input[0] = pool.input[0]
+        made.append(own)
         pool.input[0] = name
     return made

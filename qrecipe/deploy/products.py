@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx
 
 from ..runtimes import Operator, Runtime
+from .equal import with_inner
 from .integers import END, INTEGERS, PRODUCTS
 from .kernels import Kernels
 
@@ -51,7 +52,7 @@ def products(model: onnx.ModelProto) -> tuple[Product, ...]:
 def readers_of(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
     """Which nodes read a value."""
     readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
+    for node in with_inner(model.graph.node):
         for name in node.input:
             readers.setdefault(name, []).append(node)
     return readers

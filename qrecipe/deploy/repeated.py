@@ -17,8 +17,9 @@ from .integers import PRODUCTS
 
 LARGE = 4096
 """Bytes from which it is worth two more nodes."""
-CONSTANT = (*PRODUCTS, "ConvTranspose", "DequantizeLinear", "QuantizeLinear")
-"""Operators whose fastest kernels want constants as they are."""
+CONSTANT = (*PRODUCTS, "DequantizeLinear", "QuantizeLinear", "PRelu")
+NORMALIZATION = "Normalization"
+"""Operators whose fastest kernels want constants as they are, as do those whose names end so."""
 
 Values = NDArray[np.generic]
 
@@ -29,7 +30,7 @@ def store_once(model: onnx.ModelProto) -> None:
     No value changes.
     """
     graph = model.graph
-    kept_whole = {name for node in graph.node if node.op_type in CONSTANT for name in node.input}
+    kept_whole = {name for node in graph.node if _wants_constants(node) for name in node.input}
     read = {name for node in graph.node for name in node.input}
     constants, nodes = [], []
     for tensor in graph.initializer:
@@ -50,6 +51,10 @@ def store_once(model: onnx.ModelProto) -> None:
     rest = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *rest])
+
+
+def _wants_constants(node: onnx.NodeProto) -> bool:
+    return node.op_type in CONSTANT or bool(node.op_type.endswith(NORMALIZATION))
 
 
 def _smallest(value: Values) -> tuple[Values, tuple[int, ...]] | None:

@@ -44,7 +44,7 @@ def decide(quantize: QuantizeSpec, kind: OperandKind, passive: bool, matched: tu
     """The quantizer of operands of one kind, and why.
 
     Args:
-        passive: whether their operation is an addition, a concatenation or a SiLU.
+        passive: whether their operation is an addition, a concatenation, a pool or a SiLU.
         matched: the indices of the rules that match it, in order.
     """
     default: QuantizerSpec | None = getattr(quantize, kind)

@@ -29,7 +29,7 @@ UNSUPPORTED: dict[Any, str] = {
     aten.upsample_nearest2d.vec: "upsample",
     aten.upsample_bilinear2d.vec: "upsample",
     aten.upsample_bicubic2d.vec: "upsample",
-    aten.adaptive_avg_pool2d.default: "avg_pool",
+    aten.adaptive_avg_pool2d.default: "adaptive_avg_pool",
     aten.einsum.default: "einsum",
     aten.mm.default: "mm",
     aten.addmm.default: "addmm",
