@@ -153,6 +153,7 @@ def test_the_loss_of_real_detectors(name: str, request: pytest.FixtureRequest) -
 
 def test_gradients_reach_all_that_is_learned(specimen: Specimen) -> None:
     """Every scale, offset, gamma and beta in one step, those of auxiliary heads included, and none of the teacher's."""
+    torch.manual_seed(0)  # of every ten draws of dropout one leaves all queries alike, and attention without gradients
     module = pair(specimen, TARGETS, align=ALIGN).train()
     loss, _ = module(specimen.batch((2, 1)))
     loss.backward()
