@@ -93,15 +93,15 @@ class Beside:
     def scored(self, name: str, runtime: str, file: Path) -> None:
         found = self.ledger.recall([name, runtime])
         if found is None:
-            found = self._score(file, find_runtime(runtime).open(file), self.table.split)
+            found = self._score(file, find_runtime(runtime).open(file))
             self.ledger.keep([name, runtime], found)
         self.rows.append((name, runtime, file, found))
         print(f"<!-- {name} in {runtime}: AP {three_places(found)} -->", flush=True)
 
-    def _score(self, file: Path, session: Session, split: str) -> float:
+    def _score(self, file: Path, session: Session) -> float:
         assert self.metadata is not None
         opened = OpenedFile(file, self.metadata, session)
-        return score(file_detector(opened), self.workspace, split)[0].AP or 0.0
+        return score(file_detector(opened), self.workspace, self.table.split)[0].AP or 0.0
 
     def others(self, real: Path, control: bool) -> None:
         """ONNX Runtime's tool with each of its calibrators, with 8-bit and 7-bit weights, and NNCF with each preset.

@@ -26,7 +26,7 @@ def settle_average_pools(graph: fx.Graph) -> None:
         if node.target is not POOL:
             continue
         given: dict[str, Any] = {**dict(zip(NAMES, node.args, strict=False)), **node.kwargs}
-        padded = any(torch.tensor(given.get("padding", 0)).flatten().tolist())
+        padded = bool(torch.tensor(given.get("padding", 0)).any())
         counts = given.get("count_include_pad", True)
         if given.get("divisor_override") is not None:
             raise _refused(node, "divides by a number of its own", "leave divisor_override out")

@@ -68,9 +68,10 @@ def _parts(value: Values) -> Iterator[tuple[Values, tuple[int, ...]]]:
     """The value without its repetitions, with each of its dimensions in one piece or as a grid of two."""
     yield _part(value), value.shape
     for axis, count in enumerate(value.shape):
-        for rows in (rows for rows in range(2, count) if count % rows == 0):
-            grid = value.reshape(*value.shape[:axis], rows, count // rows, *value.shape[axis + 1 :])
-            yield _part(grid), grid.shape
+        for rows in range(2, count):
+            if count % rows == 0:
+                grid = value.reshape(*value.shape[:axis], rows, count // rows, *value.shape[axis + 1 :])
+                yield _part(grid), grid.shape
 
 
 def _part(value: Values) -> Values:
